@@ -1,0 +1,1 @@
+"""Generated contract ABIs, bytecode, manifest and typed bindings."""

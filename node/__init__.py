@@ -1,0 +1,1 @@
+"""The daemon and the command line: the only folder that does I/O."""

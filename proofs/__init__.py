@@ -1,0 +1,1 @@
+"""Was it done right: tree digests, checkpoint leaves, commitments, receipts. Pure."""

@@ -1,0 +1,1 @@
+"""Who runs what, and when: feasibility, capacity, pricing, choice of bid. Pure."""
