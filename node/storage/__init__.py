@@ -1,0 +1,1 @@
+"""What the node keeps on disk: the journal database, blobs."""

@@ -1,0 +1,112 @@
+"""The one SQLite file of a node: a single writer thread, full sync, one transaction per call.
+
+Every durable fact of a node (journal, outbox, chain blocks, transactions) lives in this file, so that one
+commit covers an event and all that follows from it. Tables belong to the modules that use them; each
+hands its `Schema` to `open_database`.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from capanode.protocol.faults import Misconfigured
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one module: `steps[n]` is the SQL script that takes them from version n to n + 1."""
+
+    name: str
+    steps: tuple[str, ...]
+
+
+class Database:
+    """Transactions on the node's file, each run whole in one worker thread.
+
+    Cancel-safe: a caller that is cancelled waits for its transaction to commit or roll back first.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._turn = trio.CapacityLimiter(1)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` inside one durable transaction; an exception rolls all of it back."""
+        return await trio.to_thread.run_sync(self._in_transaction, work, limiter=self._turn)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which must not write, between two transactions."""
+        return await trio.to_thread.run_sync(work, self._connection, limiter=self._turn)
+
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return result
+
+
+@asynccontextmanager
+async def open_database(path: Path, schemas: Sequence[Schema]) -> AsyncIterator[Database]:
+    """Open or create the file, lock it against a second process, and bring every schema up to date.
+
+    Raises:
+        Misconfigured: another process uses the file, it was written by a newer release, or it cannot be written.
+    """
+    connection = _connect(path)
+    try:
+        for schema in schemas:
+            _migrate(connection, schema)
+        yield Database(connection)
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        # Autocommit mode: every BEGIN and COMMIT stands in `Database`, none is implied by the driver.
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        # Takes the exclusive lock now rather than at the first event.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise Misconfigured(
+            f"The database {path} cannot be used ({error}): stop the other node that uses this data folder, "
+            "or make the folder writable."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise Misconfigured(f"The database {path} is damaged ({error}): restore it from a backup.") from error
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    row = connection.execute("SELECT version FROM schema_version WHERE name = ?", (schema.name,)).fetchone()
+    version = int(row[0]) if row else 0
+    if version > len(schema.steps):
+        raise Misconfigured(
+            f"The data folder was written by a newer capanode ({schema.name} version {version}): "
+            "install that release again."
+        )
+    for number, script in enumerate(schema.steps[version:], start=version + 1):
+        # executescript commits whatever is open, so the version row is part of the same script.
+        name = schema.name.replace("'", "''")
+        connection.executescript(
+            f"BEGIN;{script};INSERT INTO schema_version VALUES('{name}',{number})"
+            f" ON CONFLICT(name) DO UPDATE SET version={number};COMMIT;"
+        )
