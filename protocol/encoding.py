@@ -1,0 +1,206 @@
+"""The one canonical encoding: records to deterministic CBOR and back.
+
+A record is a frozen dataclass with a `RECORD` name and version. Its types are read once, so that bytes from a
+stranger become either a record whose every field has the declared type, or `BadMessage`.
+
+**Source**: docs/protocol.md §1; RFC 8949 §4.2.1.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+
+import cbor2
+
+from capanode.protocol.faults import PeerFault
+from capanode.protocol.ids import Digest
+
+MAX_DEPTH: Final = 16
+"""Deepest nesting that a reader accepts; records nest five deep at most."""
+
+
+class BadMessage(PeerFault):
+    """Bytes that are not the canonical encoding of the record that was expected."""
+
+
+class Record(Protocol):
+    """A frozen dataclass that is hashed, signed, stored or sent."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    RECORD: ClassVar[tuple[str, int]]
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encode(record: Record) -> bytes:
+    """The canonical bytes `[name, version, {field: value}]` of a record."""
+    name, version = record.RECORD
+    return _dump([name, version, _plain(record)])
+
+
+def digest(record: Record) -> Digest:
+    """sha256 of the canonical bytes."""
+    return Digest(hashlib.sha256(encode(record)).digest())
+
+
+def decode(kind: type[R], data: bytes) -> R:
+    """The record of this kind that `data` encodes.
+
+    Raises:
+        BadMessage: not canonical CBOR, another record or version, or a field that is missing, unknown, of
+            another type, or refused by the record's own checks. The sender's fault.
+    """
+    value = load(data)
+    name, version = kind.RECORD
+    match value:
+        case [str(found), int(found_version), dict() as fields]:
+            if (found, found_version) != (name, version):
+                raise BadMessage(f"expected the record {name}/{version}, got {found[:40]}/{found_version}")
+            record = _reader(kind)(fields, name)
+            assert isinstance(record, kind)
+            return record
+        case _:
+            raise BadMessage(f"expected the record {name}/{version}, got something else")
+
+
+def load(data: bytes) -> object:
+    """The plain value that canonical `data` encodes; refuses every other spelling of it."""
+    try:
+        stream = BytesIO(data)
+        value = cbor2.CBORDecoder(stream).decode()
+        canonical = stream.tell() == len(data) and _depth(value) <= MAX_DEPTH and _dump(value) == data
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise BadMessage(f"not CBOR: {type(error).__name__}") from error
+    if not canonical:
+        raise BadMessage("not the canonical CBOR of its value")
+    return value
+
+
+def dump(value: object) -> bytes:
+    """Canonical CBOR of plain values: int, bool, str, bytes, None, lists, tuples and text-keyed maps."""
+    return _dump(value)
+
+
+def _dump(value: object) -> bytes:
+    return cbor2.dumps(value, canonical=True)
+
+
+def _depth(value: object, level: int = 1) -> int:
+    """Nesting depth; also the place where types outside the subset are refused."""
+    if level > MAX_DEPTH:
+        return level
+    match value:
+        case dict():
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError("map keys are text")
+            return max((_depth(item, level + 1) for item in value.values()), default=level)
+        case list():
+            return max((_depth(item, level + 1) for item in value), default=level)
+        case None | bool() | int() | str() | bytes():
+            return level
+        case _:
+            raise ValueError("outside the encoding's subset")
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+Reader = Callable[[Any, str], Any]
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """A function that turns a decoded CBOR value into `kind`, or raises `BadMessage` naming the place."""
+    if hasattr(kind, "__supertype__"):
+        return _reader(kind.__supertype__)
+    if kind in (int, str, bytes, bool):
+        return _scalar(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _enumeration(kind)
+    if dataclasses.is_dataclass(kind):
+        return _record(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return _sequence(_reader(arguments[0]))
+    if origin is tuple:
+        return _product(tuple(_reader(argument) for argument in arguments))
+    if origin in (typing.Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _optional(_reader(inner))
+    raise TypeError(f"{kind!r} has no canonical encoding")
+
+
+def _scalar(kind: type) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        if type(value) is not kind:
+            raise BadMessage(f"{place} is not {kind.__name__}")
+        return value
+
+    return read
+
+
+def _enumeration(kind: type[enum.Enum]) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        if type(value) not in (str, int):
+            raise BadMessage(f"{place} is not a {kind.__name__}")
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise BadMessage(f"{place} is not a {kind.__name__}") from error
+
+    return read
+
+
+def _sequence(item: Reader) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        if type(value) is not list:
+            raise BadMessage(f"{place} is not a list")
+        return tuple(item(element, f"{place}[{index}]") for index, element in enumerate(value))
+
+    return read
+
+
+def _product(items: tuple[Reader, ...]) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        if type(value) is not list or len(value) != len(items):
+            raise BadMessage(f"{place} is not a list of {len(items)}")
+        return tuple(item(element, place) for item, element in zip(items, value, strict=True))
+
+    return read
+
+
+def _optional(inner: Reader) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        return None if value is None else inner(value, place)
+
+    return read
+
+
+def _record(kind: Any) -> Reader:
+    hints = typing.get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def read(value: Any, place: str) -> Any:
+        if type(value) is not dict or value.keys() != readers.keys():
+            raise BadMessage(f"{place} does not have exactly the fields of {kind.__name__}")
+        fields = {name: reader(value[name], f"{place}.{name}") for name, reader in readers.items()}
+        try:
+            return kind(**fields)
+        except ValueError as error:
+            raise BadMessage(f"{place}: {error}") from error
+
+    return read
