@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Claim, Commitment, DemandCore, Phase, Terms} from "../types/Deal.sol";
+
+/// @notice Deals from announcement or award to payment.
+/// @dev A deal is one storage slot, which never returns to zero; everything else travels in calldata and is compared
+/// with the hash in the slot. From assignment on, the `terms` to pass are those of the award or announcement with
+/// `provider` and the agreed `price` filled in (`salt` stays the announcement's). `lockedBy` is the hot key that sent the
+/// assignment, zero if it was the wallet. The deadline bond of a deal is a tenth of its price, rounded down; DIRECT deals
+/// have none. Wherever a signature of a party is asked for, it may be empty when that party is the sender.
+interface IDealMarket {
+    /// @param locator Where the requester can be reached; nothing on chain reads it.
+    event DealAnnounced(bytes32 indexed dealId, address indexed requester, Terms terms, bytes locator);
+    event DealAssigned(
+        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 price, address lockedBy
+    );
+    event DealCommitted(
+        bytes32 indexed dealId,
+        address indexed requester,
+        address indexed provider,
+        bytes32 traceRoot,
+        bytes32 resultRoot,
+        bytes32 deliveryRoot,
+        bytes32 leavesCid,
+        uint32 stepCount,
+        uint8 status,
+        uint96 amount,
+        uint40 windowEndsAt,
+        address lockedBy
+    );
+    event DealFinalized(
+        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 paid, uint96 returned
+    );
+    /// @param reason 0 abandoned, 1 expired.
+    event DealRefunded(
+        bytes32 indexed dealId,
+        address indexed requester,
+        address indexed provider,
+        uint96 returned,
+        uint96 burned,
+        uint8 reason
+    );
+    event DealCancelled(
+        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 paid, uint96 returned
+    );
+
+    /// @notice The deal is not in a phase from which this call leads on.
+    error WrongPhase(bytes32 dealId, Phase phase);
+    /// @notice What was passed is not what the slot's hash binds.
+    error TermsMismatch(bytes32 dealId);
+    /// @notice These terms are for another way of dealing.
+    error WrongMode(uint8 mode);
+    /// @notice Only the requester may do this now.
+    error NotRequester(address sender, address requester);
+    /// @notice The deadline has passed.
+    error TooLate(uint256 deadline);
+    /// @notice The deadline has not passed yet.
+    error TooEarly(uint256 deadline);
+    /// @notice assignBy comes after commitBy, or commitBy is further away than `MAX_TERM`.
+    error BadTimes(uint40 assignBy, uint40 commitBy);
+    /// @notice The window is shorter than the market's floor or longer than `MAX_WINDOW`.
+    error BadWindow(uint32 window);
+    /// @notice An announcement names no provider, and every other deal names one.
+    error BadProvider(address provider);
+    /// @notice The price is above the announced cap, or differs from the posted price.
+    error BadPrice(uint96 price, uint96 cap);
+    /// @notice The locator has more than 512 bytes.
+    error LocatorTooLong(uint256 length);
+    /// @notice `signer` did not sign this.
+    error BadSignature(address signer);
+    /// @notice The demand is not the one that the terms name.
+    error DemandMismatch(bytes32 demandDigest);
+    /// @notice More is asked for than was agreed.
+    error AmountAbovePrice(uint96 amount, uint96 price);
+    /// @notice Claim number `index` cannot be paid: wrong phase, window still open, or not what the slot binds.
+    error NotClaimable(uint256 index, bytes32 dealId, Phase phase, uint40 deadline);
+    /// @notice This market has no court, so results cannot be challenged.
+    error NotDisputable();
+
+    /// @notice Announces a demand and locks price cap and verification deposit from the requester's free balance.
+    /// @dev Sender: requester. `terms.mode` is AWARD or FIRST, `terms.provider` zero.
+    function announce(Terms calldata terms, bytes calldata locator) external returns (bytes32 dealId);
+
+    /// @notice Binds a LOCK award: locks the requester's money and the provider's bonds.
+    /// @dev Sender: provider or its hot key, until `assignBy`.
+    function assign(Terms calldata award, bytes calldata signature) external returns (bytes32 dealId);
+
+    /// @notice Binds an announced deal to `provider` at `price` and locks its bonds.
+    /// @dev Sender: provider or its hot key, until `assignBy`. AWARD: `signature` is the requester's over the Award with
+    /// the announcement's terms, `provider`, `price` and `salt = uint256(dealId)`; what the price is below the cap
+    /// goes back to the requester. FIRST: no signature, `price` is the posted one.
+    function assignAnnounced(
+        bytes32 dealId,
+        Terms calldata announced,
+        uint96 price,
+        address provider,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Binds a DIRECT award and commits its result, paid from the requester's earmark for the provider.
+    /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
+    function assignAndCommit(
+        Terms calldata award,
+        bytes calldata signature,
+        DemandCore calldata demand,
+        Commitment calldata commitment,
+        bytes32[] calldata trace
+    ) external returns (bytes32 dealId);
+
+    /// @notice States the result and opens the challenge window.
+    /// @dev Sender: provider or its hot key, until `commitBy` plus grace. `trace` is empty for one step, all leaves up to
+    /// 16 steps, else the root and the proofs of first and last leaf.
+    function commit(
+        bytes32 dealId,
+        Terms calldata terms,
+        address lockedBy,
+        DemandCore calldata demand,
+        Commitment calldata commitment,
+        bytes32[] calldata trace
+    ) external;
+
+    /// @notice Pays the provider once the window has passed, returns the rest to the requester. Anyone may call it.
+    function claim(Claim calldata committed) external;
+
+    /// @notice Many claims at once; one that cannot be paid reverts all of them, naming its index.
+    function claimBatch(Claim[] calldata committed) external;
+
+    /// @notice As `claim`, without waiting for the window.
+    /// @dev `signature` is the requester's over `Accept`.
+    function accept(Claim calldata committed, bytes calldata signature) external;
+
+    /// @notice Takes back an announced deal that nobody is bound to; after `assignBy` anyone may call it.
+    function cancel(bytes32 dealId, Terms calldata announced) external;
+
+    /// @notice Gives an assigned deal up in time: the requester is refunded, a hundredth of the price is burned.
+    /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
+    function abandon(bytes32 dealId, Terms calldata terms, address lockedBy) external;
+
+    /// @notice Ends a deal whose provider committed nothing in time: the requester is refunded, the deadline bond burned
+    /// but for `expireReward`, which the caller gets. Anyone may call it.
+    function expire(bytes32 dealId, Terms calldata terms, address lockedBy) external;
+
+    /// @notice Ends an assigned deal by consent of both sides: `amount` to the provider, the rest to the requester.
+    /// @dev Until `validUntil` and until `commitBy` plus grace. The signatures are over `CancelMutual`; the provider's side
+    /// consents by its wallet's signature, or by sending this call itself or through a hot key.
+    function cancelMutual(
+        bytes32 dealId,
+        Terms calldata terms,
+        address lockedBy,
+        uint96 amount,
+        uint40 validUntil,
+        bytes calldata requesterSignature,
+        bytes calldata providerSignature
+    ) external;
+
+    /// @notice Reverts: this market has no court.
+    /// @dev `answer` is the hash that hides the challenger's own leaf until it is revealed.
+    function challenge(Claim calldata committed, uint256 step, bytes32 answer) external;
+
+    /// @notice The slot of a deal.
+    /// @param deadline assignBy, then commitBy plus grace, then the end of the window. At the end it stays when a clock
+    /// ended the deal (claim, expire) and is zero when a party did (accept, abandon, cancel).
+    /// @param hash Low 200 bits of keccak256 of abi.encode(terms) when announced, (terms, lockedBy) when assigned,
+    /// (terms, lockedBy, amount, commitmentDigest) from commit on.
+    function slot(bytes32 dealId) external view returns (Phase phase, uint8 open, uint40 deadline, uint200 hash);
+
+    /// @notice The id of a deal: the EIP-712 digest of the award (DIRECT, LOCK) or of the announcement.
+    function dealIdOf(Terms calldata terms) external view returns (bytes32);
+
+    /// @notice Seconds after `commitBy` in which a commit still counts.
+    function grace() external view returns (uint32);
+
+    /// @notice Shortest challenge window, in seconds.
+    function windowFloor() external view returns (uint32);
+
+    /// @notice What the caller of `expire` gets for its gas.
+    function expireReward() external view returns (uint96);
+
+    /// @notice The only contract that may judge; zero in this version.
+    function court() external view returns (address);
+}
