@@ -34,6 +34,7 @@ ACCEPT_TYPE: Final = "Accept(bytes32 dealId)"
 CANCEL_MUTUAL_TYPE: Final = "CancelMutual(bytes32 dealId,uint96 amount,uint40 validUntil)"
 DEMAND_TYPE: Final = "Demand(address requester,bytes32 recordDigest,uint40 expiresAt)"
 BID_TYPE: Final = "Bid(address provider,bytes32 recordDigest,uint40 expiresAt)"
+RECEIPT_TYPE: Final = "Receipt(address provider,bytes32 recordDigest)"
 PEER_BINDING_TYPE: Final = "PeerBinding(address owner)"
 DOMAIN_TYPE: Final = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 
@@ -48,6 +49,7 @@ _ACCEPT = _type_hash(ACCEPT_TYPE)
 _CANCEL_MUTUAL = _type_hash(CANCEL_MUTUAL_TYPE)
 _DEMAND = _type_hash(DEMAND_TYPE)
 _BID = _type_hash(BID_TYPE)
+_RECEIPT = _type_hash(RECEIPT_TYPE)
 _PEER_BINDING = _type_hash(PEER_BINDING_TYPE)
 _DOMAIN = _type_hash(DOMAIN_TYPE) + keccak(b"capanode") + keccak(b"1")
 
@@ -95,6 +97,11 @@ def demand_hint_digest(at: Domain, demand: Demand) -> Digest:
 def bid_digest(at: Domain, bid: Bid) -> Digest:
     """What the provider's wallet or hot key signs under a bid."""
     return _typed(at, _BID + _address(bid.provider) + encoding.digest(bid) + _uint(bid.expires_at))
+
+
+def receipt_digest(at: Domain, provider: Address, record: Digest) -> Digest:
+    """What the provider's wallet or hot key signs under the record of an execution."""
+    return _typed(at, _RECEIPT + _address(provider) + record)
 
 
 def peer_binding_digest(registry: Domain, owner: Address) -> Digest:
