@@ -70,6 +70,20 @@ def decode(kind: type[R], data: bytes) -> R:
             raise BadMessage(f"expected the record {name}/{version}, got something else")
 
 
+def decode_one_of(kinds: tuple[type[R], ...], data: bytes) -> R:
+    """The record that `data` encodes, whichever of `kinds` it is.
+
+    Raises:
+        BadMessage: as `decode`.
+    """
+    match load(data):
+        case [str(name), int(version), dict()]:
+            for kind in kinds:
+                if kind.RECORD == (name, version):
+                    return decode(kind, data)
+    raise BadMessage("not one of the expected records")
+
+
 def load(data: bytes) -> object:
     """The plain value that canonical `data` encodes; refuses every other spelling of it."""
     try:

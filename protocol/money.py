@@ -35,8 +35,6 @@ def fraud_bond_up_wei(
     if verification is VerificationClass.NONE:
         return Wei(0)
     if audit_rate_ppm <= 0:
-        raise ValueError(
-            "the audit rate is zero, so no fraud bond would deter: state a rate or choose class none"
-        )
+        raise ValueError("the audit rate is zero, so no fraud bond would deter: state a rate or choose class none")
     deterrent = -(-5 * price_wei * (PPM - audit_rate_ppm) // (4 * audit_rate_ppm))
     return Wei(max(deterrent, 3 * (3 * arbiter_fee_wei + gas_allowance_wei)))

@@ -61,9 +61,7 @@ class RegistryImage:
     reference: str
 
     def __post_init__(self) -> None:
-        _require(
-            _REGISTRY_IMAGE.fullmatch(self.reference) is not None, "the image is not pinned as name@sha256:…"
-        )
+        _require(_REGISTRY_IMAGE.fullmatch(self.reference) is not None, "the image is not pinned as name@sha256:…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +230,7 @@ class Demand:
             len(self.spec) == 32 and len(self.input_root) == 32 and len(self.salt) == 32,
             "a digest is not 32 bytes",
         )
-        _require(
-            0 <= self.first_step < self.first_step + self.step_limit < 2**32, "the steps are out of range"
-        )
+        _require(0 <= self.first_step < self.first_step + self.step_limit < 2**32, "the steps are out of range")
         _require(len(self.hardware_class) <= 64, "the hardware class is too long")
         _require(0 <= self.image_bytes < 2**44 and 0 <= self.input_bytes < 2**50, "a size is out of range")
         _require(0 < self.price_cap_wei <= UINT96_MAX, "the price is out of range")
@@ -333,9 +329,9 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class SignedAward:
-    """The requester's only signature that binds: terms with the provider filled in. Source: docs/protocol.md §2, `Award`.
+    """The requester's only signature that binds: terms with the provider filled in.
 
-    `deal_id` is the announced deal that is awarded, else absent: the deal id is then the award's digest.
+    **Source**: docs/protocol.md §2, `Award`. `deal_id` is the announced deal that is awarded, else absent: the deal id is then the award's digest.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("signed-award", 1)

@@ -1,0 +1,164 @@
+"""What to do next, in the imperative: the only output of the state machines besides the new state.
+
+Commands are performed at least once and are idempotent: a crash between the effect and its record repeats them.
+A command belongs to the phase that issued it; leaving the phase calls it off.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from capanode.protocol.ids import UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAnnounce:
+    """Announce the demand on chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-announce", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewDemand:
+    """Make the demand anew: other salt, later expiry."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("renew-demand", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PostDemand:
+    """Spread a demand with a posted price until somebody takes it."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("post-demand", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectBids:
+    """Spread the demand, gather bids until the window ends, choose, and sign the award."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("collect-bids", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SendAward:
+    """Hand the award and the spec to the chosen provider."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("send-award", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Tell the deal when chain time is past `at`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("wake-at", 1)
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitCancel:
+    """Take an announced demand back."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-cancel", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitExpire:
+    """Claim the refund of a deal whose provider is late."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-expire", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """Get the outputs from the provider and check them against the committed root."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("fetch-result", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SendAccept:
+    """Sign the acceptance and hand it to the provider."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("send-accept", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Fetch and verify image and inputs."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("prepare", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAssign:
+    """Bind the deal on chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-assign", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContainer:
+    """Execute the spec; `attempt` counts from 1."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("run-container", 1)
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitCommit:
+    """Commit to the result (for a DIRECT deal: assign and commit at once)."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-commit", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAbandon:
+    """Give an assigned deal up before its deadline."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-abandon", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitClaim:
+    """Take the payment: the window is over."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-claim", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAccept:
+    """Take the payment at once with the requester's acceptance."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-accept", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DropResult:
+    """Delete what was kept for the requester."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("drop-result", 1)
+
+
+RequesterCommand = (
+    SubmitAnnounce
+    | RenewDemand
+    | PostDemand
+    | CollectBids
+    | SendAward
+    | WakeAt
+    | SubmitCancel
+    | SubmitExpire
+    | FetchResult
+    | SendAccept
+)
+ProviderCommand = (
+    Prepare
+    | SubmitAssign
+    | RunContainer
+    | SubmitCommit
+    | SubmitAbandon
+    | SubmitClaim
+    | SubmitAccept
+    | WakeAt
+    | DropResult
+)
+Command = RequesterCommand | ProviderCommand

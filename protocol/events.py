@@ -1,0 +1,294 @@
+"""What happened to a deal, in the past tense: the only input of the state machines.
+
+Chain events come from confirmed logs and are true. The others are what this node itself did or saw: a stranger's
+message becomes an event only after its signature and its bounds were checked.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from capanode.protocol.ids import Address, Cid, DealId, Digest, PeerId, TxHash, UnixTime, Wei
+from capanode.protocol.records import Demand, SignedAward, SignedBid, Spec, Terms
+
+# ---- from confirmed logs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DealAnnounced:
+    """The demand is on chain and its money is locked. Source: `DealAnnounced`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-announced", 1)
+    deal_id: DealId
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class DealAssigned:
+    """Both sides are bound. Source: `DealAssigned`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-assigned", 1)
+    deal_id: DealId
+    provider: Address
+    price_wei: Wei
+    locked_by: Address
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class DealCommitted:
+    """The provider has committed to a result. Source: `DealCommitted`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-committed", 1)
+    deal_id: DealId
+    provider: Address
+    trace_root: Digest
+    result_root: Digest
+    delivery_root: Digest
+    leaves_cid: Digest
+    step_count: int
+    status: int
+    amount_wei: Wei
+    window_ends_at: UnixTime
+    locked_by: Address
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class DealFinalized:
+    """The provider was paid `paid_wei`, the requester got `returned_wei` back. Source: `DealFinalized`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-finalized", 1)
+    deal_id: DealId
+    paid_wei: Wei
+    returned_wei: Wei
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class DealRefunded:
+    """The requester got everything back; `burned_wei` left the provider's bond. Source: `DealRefunded`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-refunded", 1)
+    deal_id: DealId
+    returned_wei: Wei
+    burned_wei: Wei
+    reason: int
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class DealCancelled:
+    """Cancelled before assignment, or by both sides after it. Source: `DealCancelled`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-cancelled", 1)
+    deal_id: DealId
+    paid_wei: Wei
+    returned_wei: Wei
+    tx: TxHash
+    at: UnixTime
+
+
+ChainEvent = DealAnnounced | DealAssigned | DealCommitted | DealFinalized | DealRefunded | DealCancelled
+
+# ---- of this node --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRefused:
+    """The chain would not take the transaction of the current phase; `reason` is the decoded error."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("transaction-refused", 1)
+    verb: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """Chain time is past the moment that the current phase was waiting for."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deadline-passed", 1)
+    at: UnixTime
+
+
+# requester
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """A user wants this done. `announcement` is there when the demand goes on chain; `attempts` counts retries too."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("job-submitted", 1)
+    name: str
+    spec: Spec
+    demand: Demand
+    announcement: Terms | None
+    target_price_wei: Wei
+    attempts: int
+    auto_accept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemandRenewed:
+    """The same job under a new salt and expiry: nobody took the demand before, or its provider failed."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("demand-renewed", 1)
+    demand: Demand
+    announcement: Terms | None
+
+
+@dataclass(frozen=True, slots=True)
+class BidsClosed:
+    """The bid window is over. `award` is the chosen bid made binding, absent when no bid was acceptable."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("bids-closed", 1)
+    bid: SignedBid | None
+    award: SignedAward | None
+    deal_id: DealId | None
+    considered: int
+    reason: str
+
+    @property
+    def chosen(self) -> tuple[SignedBid, SignedAward, DealId] | None:
+        """The bid, the award and the deal id, where one was awarded."""
+        if self.bid is None or self.award is None or self.deal_id is None:
+            return None
+        return self.bid, self.award, self.deal_id
+
+
+@dataclass(frozen=True, slots=True)
+class AwardAnswered:
+    """The provider took or declined the award. A hint: only the chain says that it is bound."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("award-answered", 1)
+    accepted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFetched:
+    """The outputs are here and hash to the committed root."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("result-fetched", 1)
+    folder: str
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRequested:
+    """The user accepts the result."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("accept-requested", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The user no longer wants the job."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("cancel-requested", 1)
+
+
+# provider
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTaken:
+    """This node has agreed to a deal: an award that names it, or a posted price that it takes.
+
+    For a posted price (`Mode.FIRST`) no signature is needed and `award.signature` is one zero byte.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("work-taken", 1)
+    deal_id: DealId
+    award: SignedAward
+    demand: Demand
+    spec: Spec
+    requester_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Image and inputs are on this machine and verified."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("prepared", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareFailed:
+    """Image or inputs could not be had; nothing is lost yet."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("prepare-failed", 1)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFinished:
+    """The requester's program ended, by itself or at one of its limits: a payable result.
+
+    `status` is the exit code, 137 for out of memory, 124 for the time limit. `outcome` is the word for people.
+    Times are Unix seconds as the engine gives them; usage is this host's own reading.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("execution-finished", 1)
+    status: int
+    outcome: str
+    result_root: Digest
+    stdout_root: Digest
+    manifest: Cid
+    started_at_ms: int
+    finished_at_ms: int
+    cpu_ns: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFailed:
+    """This side could not run the job (engine, disk, pull): not payable, may be tried again in time."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("execution-failed", 1)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptReceived:
+    """The requester's signature that finalizes at once."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("accept-received", 1)
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultDropped:
+    """The retained result was deleted: its time is over."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("result-dropped", 1)
+
+
+ProviderEvent = (
+    ChainEvent
+    | TransactionRefused
+    | DeadlinePassed
+    | WorkTaken
+    | Prepared
+    | PrepareFailed
+    | ExecutionFinished
+    | ExecutionFailed
+    | AcceptReceived
+    | ResultDropped
+)
+RequesterEvent = (
+    ChainEvent
+    | TransactionRefused
+    | DeadlinePassed
+    | JobSubmitted
+    | DemandRenewed
+    | BidsClosed
+    | AwardAnswered
+    | ResultFetched
+    | AcceptRequested
+    | CancelRequested
+)

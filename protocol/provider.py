@@ -1,0 +1,370 @@
+"""The provider's side of a deal: its phases as classes, and `step`, which is all that changes them.
+
+Pure, total over its events, and never raising for what a peer or a chain can cause, as `capanode.protocol.requester`.
+Nothing that costs money starts before the chain says that the requester's money is locked (`Assigned`), or, in a DIRECT
+deal, before a confirmed earmark covers it (checked when the work is taken).
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, assert_never
+
+from capanode.protocol.commands import (
+    DropResult,
+    Prepare,
+    ProviderCommand,
+    RunContainer,
+    SubmitAbandon,
+    SubmitAccept,
+    SubmitAssign,
+    SubmitClaim,
+    SubmitCommit,
+    WakeAt,
+)
+from capanode.protocol.events import (
+    AcceptReceived,
+    DeadlinePassed,
+    DealAssigned,
+    DealCancelled,
+    DealCommitted,
+    DealFinalized,
+    DealRefunded,
+    ExecutionFailed,
+    ExecutionFinished,
+    Prepared,
+    PrepareFailed,
+    ProviderEvent,
+    ResultDropped,
+    TransactionRefused,
+    WorkTaken,
+)
+from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
+from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
+
+MAX_ATTEMPTS: Final = 3
+"""Executions of one deal before it is given up, when the fault is on this side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What this node has agreed to do, and for whom."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("work", 1)
+
+    deal_id: DealId
+    award: SignedAward
+    demand: Demand
+    spec: Spec
+    requester_peer: PeerId
+
+    @property
+    def terms(self) -> Terms:
+        """The terms as awarded: provider and price filled in."""
+        return self.award.terms
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """Image and inputs are being fetched; it costs nothing to stop here."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-preparing", 1)
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Assigning:
+    """Everything is here; the assignment is on its way to the chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-assigning", 1)
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """The container runs. `locked_by` is the key that locked the bonds (this node's, for a DIRECT deal to come)."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-executing", 1)
+    work: Work
+    locked_by: Address
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committing:
+    """The execution has ended; its commitment is on its way to the chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-committing", 1)
+    work: Work
+    locked_by: Address
+    result: ExecutionFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The window is open. `accept` is the requester's signature, empty while there is none."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-committed", 1)
+    work: Work
+    result: ExecutionFinished
+    commitment: DealCommitted
+    accept: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """The window is over; the claim is on its way to the chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-claiming", 1)
+    work: Work
+    result: ExecutionFinished
+    commitment: DealCommitted
+
+
+@dataclass(frozen=True, slots=True)
+class Retaining:
+    """Paid; the result is kept for the requester until its time is over."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-retaining", 1)
+    work: Work
+    result: ExecutionFinished
+    commitment: DealCommitted
+    paid_wei: Wei
+    returned_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoning:
+    """This side cannot deliver; giving up in time costs a hundredth of the price rather than the bond."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-abandoning", 1)
+    work: Work
+    locked_by: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a deal that was paid."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-done", 1)
+    work: Work
+    paid_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The end of a deal without payment; `burned_wei` is what it cost."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-lost", 1)
+    work: Work
+    reason: str
+    burned_wei: Wei
+
+
+Open = Preparing | Assigning | Executing | Committing | Committed | Claiming | Retaining | Abandoning
+Ended = Done | Lost
+Deal = Open | Ended
+PHASES: tuple[type[Deal], ...] = (
+    Preparing,
+    Assigning,
+    Executing,
+    Committing,
+    Committed,
+    Claiming,
+    Retaining,
+    Abandoning,
+    Done,
+    Lost,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The new state and what to do about it; no commands and the same state when the event did not fit.
+
+    Commands of a phase stay in force until the class of the phase changes.
+    """
+
+    deal: Deal
+    commands: tuple[ProviderCommand, ...]
+
+
+def take(event: WorkTaken) -> Step:
+    """The first state of a deal."""
+    work = Work(event.deal_id, event.award, event.demand, event.spec, event.requester_peer)
+    return Step(Preparing(work), (Prepare(), WakeAt(_must_start_by(work))))
+
+
+def step(deal: Deal, event: ProviderEvent, me: Address, grace_s: int) -> Step:
+    """What `event` makes of the deal. `me` sends this node's transactions, `grace_s` is the market's grace G."""
+    match deal:
+        case Preparing():
+            return _preparing(deal, event, me, grace_s)
+        case Assigning():
+            return _assigning(deal, event, grace_s)
+        case Executing():
+            return _executing(deal, event, grace_s)
+        case Committing():
+            return _committing(deal, event)
+        case Committed():
+            return _committed(deal, event)
+        case Claiming():
+            return _claiming(deal, event)
+        case Retaining():
+            return _retaining(deal, event)
+        case Abandoning():
+            return _abandoning(deal, event)
+        case Done() | Lost():
+            return Step(deal, ())
+        case _:
+            assert_never(deal)
+
+
+def holds_capacity(deal: Deal) -> bool:
+    """Whether the deal's resources are spoken for on this machine."""
+    match deal:
+        case Preparing() | Assigning() | Executing():
+            return True
+        case Committing() | Committed() | Claiming() | Retaining() | Abandoning() | Done() | Lost():
+            return False
+        case _:
+            assert_never(deal)
+
+
+def _preparing(deal: Preparing, event: ProviderEvent, me: Address, grace_s: int) -> Step:
+    match event:
+        case Prepared() if deal.work.terms.mode is Mode.DIRECT:
+            return _execute(deal.work, me, attempt=1, grace_s=grace_s)
+        case Prepared():
+            return Step(Assigning(deal.work), (SubmitAssign(), WakeAt(deal.work.terms.assign_by)))
+        case PrepareFailed():
+            return Step(Lost(deal.work, event.reason, Wei(0)), ())
+        case DeadlinePassed():
+            return Step(Lost(deal.work, "image or inputs did not arrive in time", Wei(0)), ())
+        case DealAssigned() | DealCancelled():
+            return Step(Lost(deal.work, "the demand went to somebody else", Wei(0)), ())
+        case _:
+            return Step(deal, ())
+
+
+def _assigning(deal: Assigning, event: ProviderEvent, grace_s: int) -> Step:
+    match event:
+        case DealAssigned() if event.provider == deal.work.terms.provider:
+            return _execute(deal.work, event.locked_by, attempt=1, grace_s=grace_s)
+        case DealAssigned() | DealCancelled():
+            return Step(Lost(deal.work, "the demand went to somebody else", Wei(0)), ())
+        case TransactionRefused():
+            return Step(Lost(deal.work, event.reason, Wei(0)), ())
+        case DeadlinePassed():
+            return Step(Lost(deal.work, "the assignment was not mined in time", Wei(0)), ())
+        case _:
+            return Step(deal, ())
+
+
+def _executing(deal: Executing, event: ProviderEvent, grace_s: int) -> Step:
+    match event:
+        case ExecutionFinished():
+            committing = Committing(deal.work, deal.locked_by, event)
+            return Step(committing, (SubmitCommit(), WakeAt(_last_commit(deal.work, grace_s))))
+        case ExecutionFailed() if deal.attempt < MAX_ATTEMPTS:
+            again = deal.attempt + 1
+            return Step(replace(deal, attempt=again), (RunContainer(again),))
+        case ExecutionFailed():
+            return _give_up(deal.work, deal.locked_by, event.reason)
+        case DeadlinePassed():
+            return _give_up(deal.work, deal.locked_by, "the execution did not end in time")
+        case DealRefunded() | DealCancelled():
+            return _refunded(deal.work, event)
+        case _:
+            return Step(deal, ())
+
+
+def _committing(deal: Committing, event: ProviderEvent) -> Step:
+    match event:
+        case DealCommitted():
+            committed = Committed(deal.work, deal.result, event, accept=b"")
+            return Step(committed, (WakeAt(event.window_ends_at),))
+        case DealRefunded() | DealCancelled():
+            return _refunded(deal.work, event)
+        case TransactionRefused():
+            return _give_up(deal.work, deal.locked_by, event.reason)
+        case DeadlinePassed() if deal.work.terms.mode is Mode.DIRECT:
+            return Step(Lost(deal.work, "the commitment was not mined in time", Wei(0)), ())
+        case _:
+            return Step(deal, ())
+
+
+def _committed(deal: Committed, event: ProviderEvent) -> Step:
+    match event:
+        case AcceptReceived():
+            return Step(replace(deal, accept=event.signature), (SubmitAccept(),))
+        case DeadlinePassed():
+            return Step(Claiming(deal.work, deal.result, deal.commitment), (SubmitClaim(),))
+        case DealFinalized():
+            return _paid(deal, event)
+        case _:
+            return Step(deal, ())
+
+
+def _claiming(deal: Claiming, event: ProviderEvent) -> Step:
+    match event:
+        case DealFinalized():
+            return _paid(deal, event)
+        case _:
+            return Step(deal, ())
+
+
+def _retaining(deal: Retaining, event: ProviderEvent) -> Step:
+    match event:
+        case DeadlinePassed():
+            return Step(deal, (DropResult(),))
+        case ResultDropped():
+            return Step(Done(deal.work, deal.paid_wei), ())
+        case _:
+            return Step(deal, ())
+
+
+def _abandoning(deal: Abandoning, event: ProviderEvent) -> Step:
+    match event:
+        case DealRefunded() | DealCancelled():
+            lost = _refunded(deal.work, event).deal
+            return Step(replace(lost, reason=deal.reason) if isinstance(lost, Lost) else lost, ())
+        case TransactionRefused():
+            return Step(Lost(deal.work, deal.reason, Wei(0)), ())
+        case _:
+            return Step(deal, ())
+
+
+def _execute(work: Work, locked_by: Address, attempt: int, grace_s: int) -> Step:
+    executing = Executing(work, locked_by, attempt)
+    return Step(executing, (RunContainer(attempt), WakeAt(_last_commit(work, grace_s))))
+
+
+def _give_up(work: Work, locked_by: Address, reason: str) -> Step:
+    if work.terms.mode is Mode.DIRECT:
+        # Nothing is on chain yet: the award lapses and no bond is lost.
+        return Step(Lost(work, reason, Wei(0)), ())
+    return Step(Abandoning(work, locked_by, reason), (SubmitAbandon(),))
+
+
+def _refunded(work: Work, event: DealRefunded | DealCancelled) -> Step:
+    match event:
+        case DealRefunded():
+            return Step(Lost(work, "the deal was refunded to its requester", event.burned_wei), ())
+        case DealCancelled():
+            return Step(Lost(work, "both sides cancelled the deal", Wei(0)), ())
+        case _:
+            assert_never(event)
+
+
+def _paid(deal: Committed | Claiming, event: DealFinalized) -> Step:
+    retaining = Retaining(deal.work, deal.result, deal.commitment, event.paid_wei, event.returned_wei)
+    until = UnixTime(deal.commitment.window_ends_at + deal.work.demand.retention_s)
+    return Step(retaining, (WakeAt(until),))
+
+
+def _must_start_by(work: Work) -> UnixTime:
+    return work.terms.commit_by if work.terms.mode is Mode.DIRECT else work.terms.assign_by
+
+
+def _last_commit(work: Work, grace_s: int) -> UnixTime:
+    return UnixTime(work.terms.commit_by + grace_s)

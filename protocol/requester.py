@@ -1,0 +1,540 @@
+"""The requester's side of a job: its phases as classes, and `step`, which is all that changes them.
+
+A phase holds exactly the data that it has, so an impossible combination cannot be built. `step` is pure, total
+over its events, and never raises for what a peer or a chain can cause: an event that does not fit leaves the state
+as it is. Money is safe by two rules: an award is never followed by another one for the same money before it has
+lapsed, and nothing is believed of a provider that the chain does not say.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, assert_never
+
+from capanode.protocol.commands import (
+    CollectBids,
+    FetchResult,
+    PostDemand,
+    RenewDemand,
+    RequesterCommand,
+    SendAccept,
+    SendAward,
+    SubmitAnnounce,
+    SubmitCancel,
+    SubmitExpire,
+    WakeAt,
+)
+from capanode.protocol.events import (
+    AcceptRequested,
+    AwardAnswered,
+    BidsClosed,
+    CancelRequested,
+    DeadlinePassed,
+    DealAnnounced,
+    DealAssigned,
+    DealCancelled,
+    DealCommitted,
+    DealFinalized,
+    DealRefunded,
+    DemandRenewed,
+    JobSubmitted,
+    RequesterEvent,
+    ResultFetched,
+    TransactionRefused,
+)
+from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
+from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user asked for, as it stands in the current attempt."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("order", 1)
+
+    name: str
+    spec: Spec
+    demand: Demand
+    announcement: Terms | None
+    target_price_wei: Wei
+    attempts_left: int
+    auto_accept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A provider bound to the order, or about to be. `peer` is empty until it is known (posted price)."""
+
+    deal_id: DealId
+    terms: Terms
+    peer: PeerId
+    locked_by: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """The demand's transaction is on its way."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-announcing", 1)
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Bidding:
+    """The demand is out, bids come in."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-bidding", 1)
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The demand stands on chain at a posted price; the first eligible provider takes it."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-posted", 1)
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Renewing:
+    """The last attempt came to nothing; the demand is being made anew."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-renewing", 1)
+    order: Order
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awarding:
+    """One provider holds a binding award; it is assigned in time or lapses by itself.
+
+    `declined` holds the provider's reason when it has said no: the award is waited out all the same, since
+    a second one for the same job could make both payable.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-awarding", 1)
+    order: Order
+    deal: Deal
+    award: SignedAward
+    declined: str
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawing:
+    """An announced demand is being taken back; `renew` says whether another attempt follows."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-withdrawing", 1)
+    order: Order
+    reason: str
+    renew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The provider is bound and at work."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-running", 1)
+    order: Order
+    deal: Deal
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """The provider is late; the refund is on its way."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-expiring", 1)
+    order: Order
+    deal: Deal
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A result is committed; its bytes are being fetched and checked."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-committed", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The result is here and verified; the window is open."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-delivered", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    folder: str
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Money has moved, but the result is not here yet; it is asked for until its retention ends."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-paid", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    paid_wei: Wei
+    returned_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of a good job. `folder` is empty when the result could not be had in time."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-settled", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    folder: str
+    receipt: bytes
+    paid_wei: Wei
+    returned_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end of a job that nobody did; `returned_wei` came back from escrow."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-failed", 1)
+    order: Order
+    reason: str
+    returned_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The end of a job that its user took back."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-cancelled", 1)
+    order: Order
+
+
+Open = (
+    Announcing
+    | Bidding
+    | Posted
+    | Renewing
+    | Awarding
+    | Withdrawing
+    | Running
+    | Expiring
+    | Committed
+    | Delivered
+    | Paid
+)
+Ended = Settled | Failed | Cancelled
+Job = Open | Ended
+PHASES: tuple[type[Job], ...] = (
+    Announcing,
+    Bidding,
+    Posted,
+    Renewing,
+    Awarding,
+    Withdrawing,
+    Running,
+    Expiring,
+    Committed,
+    Delivered,
+    Paid,
+    Settled,
+    Failed,
+    Cancelled,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The new state and what to do about it; no commands and the same state when the event did not fit.
+
+    Commands of a phase stay in force until the class of the phase changes.
+    """
+
+    job: Job
+    commands: tuple[RequesterCommand, ...]
+
+
+def submit(event: JobSubmitted) -> Step:
+    """The first state of a job."""
+    order = Order(
+        name=event.name,
+        spec=event.spec,
+        demand=event.demand,
+        announcement=event.announcement,
+        target_price_wei=event.target_price_wei,
+        attempts_left=event.attempts - 1,
+        auto_accept=event.auto_accept,
+    )
+    return _start(order)
+
+
+def step(job: Job, event: RequesterEvent, grace_s: int) -> Step:
+    """What `event` makes of the job. `grace_s` is the market's grace G, in seconds."""
+    match job:
+        case Announcing():
+            return _announcing(job, event)
+        case Bidding():
+            return _bidding(job, event, grace_s)
+        case Posted():
+            return _posted(job, event, grace_s)
+        case Renewing():
+            return _renewing(job, event)
+        case Awarding():
+            return _awarding(job, event, grace_s)
+        case Withdrawing():
+            return _withdrawing(job, event, grace_s)
+        case Running():
+            return _running(job, event)
+        case Expiring():
+            return _expiring(job, event)
+        case Committed():
+            return _committed(job, event)
+        case Delivered():
+            return _delivered(job, event)
+        case Paid():
+            return _paid(job, event)
+        case Settled() | Failed() | Cancelled():
+            return Step(job, ())
+        case _:
+            assert_never(job)
+
+
+def deal_id_of(job: Job) -> DealId | None:
+    """The deal that chain events reach this job by, if it has one."""
+    match job:
+        case Announcing() | Bidding() | Posted() | Renewing() | Withdrawing() | Failed() | Cancelled():
+            return job.order.demand.deal_id
+        case Awarding() | Running() | Expiring() | Committed() | Delivered() | Paid() | Settled():
+            return job.deal.deal_id
+        case _:
+            assert_never(job)
+
+
+def why_not_cancel(job: Job) -> str:
+    """Why the job cannot be cancelled any more; empty when it can."""
+    match job:
+        case Announcing() | Bidding() | Posted() | Renewing() | Awarding() | Withdrawing():
+            return ""
+        case Running() | Expiring():
+            return "a provider is already bound to it: it ends with a result or with a refund at its deadline"
+        case Committed() | Delivered() | Paid():
+            return "its result is already committed"
+        case Settled() | Failed() | Cancelled():
+            return "it has already ended"
+        case _:
+            assert_never(job)
+
+
+def _start(order: Order) -> Step:
+    if order.announcement is not None:
+        return Step(Announcing(order), (SubmitAnnounce(),))
+    return Step(Bidding(order), (CollectBids(),))
+
+
+def _retry(order: Order, reason: str, returned_wei: Wei) -> Step:
+    if order.attempts_left > 0:
+        return Step(Renewing(replace(order, attempts_left=order.attempts_left - 1), reason), (RenewDemand(),))
+    return Step(Failed(order, reason, returned_wei), ())
+
+
+def _announcing(job: Announcing, event: RequesterEvent) -> Step:
+    match event:
+        case DealAnnounced() if job.order.demand.mode is Mode.FIRST:
+            return Step(Posted(job.order), (PostDemand(), WakeAt(_assign_by(job.order))))
+        case DealAnnounced():
+            return Step(Bidding(job.order), (CollectBids(),))
+        case TransactionRefused():
+            return Step(Failed(job.order, event.reason, Wei(0)), ())
+        case _:
+            return Step(job, ())
+
+
+def _bidding(job: Bidding, event: RequesterEvent, grace_s: int) -> Step:
+    match event:
+        case BidsClosed() if event.chosen is not None:
+            bid, award, deal_id = event.chosen
+            deal = Deal(deal_id, award.terms, bid.bid.peer, bid.bid.signer)
+            lapses_at = _lapses_at(award.terms, grace_s)
+            awarding = Awarding(job.order, deal, award, declined="", cancelled=False)
+            return Step(awarding, (SendAward(), WakeAt(lapses_at)))
+        case BidsClosed():
+            return _give_up(job.order, event.reason, renew=True)
+        case CancelRequested():
+            return _give_up(job.order, "", renew=False)
+        case DealAssigned():
+            return _assigned(job.order, event, grace_s)
+        case _:
+            return Step(job, ())
+
+
+def _posted(job: Posted, event: RequesterEvent, grace_s: int) -> Step:
+    match event:
+        case DealAssigned():
+            return _assigned(job.order, event, grace_s)
+        case DeadlinePassed():
+            return _give_up(job.order, "no provider took it at the posted price", renew=True)
+        case CancelRequested():
+            return _give_up(job.order, "", renew=False)
+        case _:
+            return Step(job, ())
+
+
+def _renewing(job: Renewing, event: RequesterEvent) -> Step:
+    match event:
+        case DemandRenewed():
+            return _start(replace(job.order, demand=event.demand, announcement=event.announcement))
+        case CancelRequested():
+            return Step(Cancelled(job.order), ())
+        case _:
+            return Step(job, ())
+
+
+def _awarding(job: Awarding, event: RequesterEvent, grace_s: int) -> Step:
+    match event:
+        case DealAssigned():
+            return _assigned(job.order, event, grace_s, job.deal)
+        case DealCommitted():
+            return _result(job.order, job.deal, event)
+        case AwardAnswered(accepted=False) if job.order.announcement is not None and not job.cancelled:
+            # One escrow stands behind every award of an announced demand, so asking for bids again risks nothing.
+            return Step(Bidding(job.order), (CollectBids(),))
+        case AwardAnswered(accepted=False):
+            return Step(replace(job, declined=event.reason), ())
+        case CancelRequested():
+            return Step(replace(job, cancelled=True), ())
+        case DeadlinePassed():
+            reason = (
+                f"the provider declined ({job.declined})" if job.declined else "the provider did not assign in time"
+            )
+            return _give_up(job.order, reason, renew=not job.cancelled)
+        case _:
+            return Step(job, ())
+
+
+def _withdrawing(job: Withdrawing, event: RequesterEvent, grace_s: int) -> Step:
+    match event:
+        case DealCancelled() if job.renew:
+            return _retry(job.order, job.reason, event.returned_wei)
+        case DealCancelled() if job.reason:
+            return Step(Failed(job.order, job.reason, event.returned_wei), ())
+        case DealCancelled():
+            return Step(Cancelled(job.order), ())
+        case DealAssigned():
+            # A provider was faster than our cancel: the deal stands.
+            return _assigned(job.order, event, grace_s)
+        case _:
+            return Step(job, ())
+
+
+def _running(job: Running, event: RequesterEvent) -> Step:
+    match event:
+        case DealCommitted():
+            return _result(job.order, job.deal, event)
+        case DealRefunded():
+            return _retry(job.order, "the provider abandoned the deal", event.returned_wei)
+        case DealCancelled():
+            return Step(Cancelled(job.order), ())
+        case DeadlinePassed():
+            return Step(Expiring(job.order, job.deal), (SubmitExpire(),))
+        case _:
+            return Step(job, ())
+
+
+def _expiring(job: Expiring, event: RequesterEvent) -> Step:
+    match event:
+        case DealRefunded():
+            return _retry(job.order, "the provider did not commit in time", event.returned_wei)
+        case DealCommitted():
+            return _result(job.order, job.deal, event)
+        case _:
+            return Step(job, ())
+
+
+def _committed(job: Committed, event: RequesterEvent) -> Step:
+    match event:
+        case ResultFetched():
+            delivered = Delivered(job.order, job.deal, job.commitment, event.folder, event.receipt)
+            return Step(delivered, (SendAccept(),) if job.order.auto_accept else ())
+        case DealFinalized():
+            paid = Paid(job.order, job.deal, job.commitment, event.paid_wei, event.returned_wei)
+            return Step(paid, (FetchResult(), WakeAt(_retained_until(job.order, job.commitment))))
+        case _:
+            return Step(job, ())
+
+
+def _delivered(job: Delivered, event: RequesterEvent) -> Step:
+    match event:
+        case AcceptRequested():
+            return Step(job, (SendAccept(),))
+        case DealFinalized():
+            return Step(
+                Settled(
+                    job.order,
+                    job.deal,
+                    job.commitment,
+                    job.folder,
+                    job.receipt,
+                    event.paid_wei,
+                    event.returned_wei,
+                ),
+                (),
+            )
+        case _:
+            return Step(job, ())
+
+
+def _paid(job: Paid, event: RequesterEvent) -> Step:
+    match event:
+        case ResultFetched():
+            return Step(_settle(job, event.folder, event.receipt), ())
+        case DeadlinePassed():
+            return Step(_settle(job, "", b""), ())
+        case _:
+            return Step(job, ())
+
+
+def _settle(job: Paid, folder: str, receipt: bytes) -> Settled:
+    return Settled(job.order, job.deal, job.commitment, folder, receipt, job.paid_wei, job.returned_wei)
+
+
+def _assigned(order: Order, event: DealAssigned, grace_s: int, awarded: Deal | None = None) -> Step:
+    terms = _bound_terms(order, event) if awarded is None else awarded.terms
+    peer = PeerId("") if awarded is None else awarded.peer
+    deal = Deal(event.deal_id, terms, peer, event.locked_by)
+    return Step(Running(order, deal), (WakeAt(UnixTime(terms.commit_by + grace_s)),))
+
+
+def _bound_terms(order: Order, event: DealAssigned) -> Terms:
+    assert order.announcement is not None, "only an announced demand is assigned without an award in hand"
+    return replace(order.announcement, provider=event.provider, price_wei=event.price_wei)
+
+
+def _result(order: Order, deal: Deal, event: DealCommitted) -> Step:
+    bound = replace(deal, locked_by=event.locked_by)
+    return Step(Committed(order, bound, event), (FetchResult(),))
+
+
+def _give_up(order: Order, reason: str, *, renew: bool) -> Step:
+    """End the attempt: an announced demand is taken back first, another attempt follows where one is left."""
+    again = renew and order.attempts_left > 0
+    if order.announcement is not None:
+        return Step(Withdrawing(order, reason, again), (SubmitCancel(),))
+    if again:
+        return _retry(order, reason, Wei(0))
+    return Step(Failed(order, reason, Wei(0)) if renew else Cancelled(order), ())
+
+
+def _assign_by(order: Order) -> UnixTime:
+    assert order.announcement is not None, "only an announced demand is posted"
+    return order.announcement.assign_by
+
+
+def _lapses_at(terms: Terms, grace_s: int) -> UnixTime:
+    """When an award can no longer be used: a DIRECT one is good until the commit's own deadline."""
+    return UnixTime(terms.commit_by + grace_s) if terms.mode is Mode.DIRECT else terms.assign_by
+
+
+def _retained_until(order: Order, commitment: DealCommitted) -> UnixTime:
+    return UnixTime(commitment.window_ends_at + order.demand.retention_s)
