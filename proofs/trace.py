@@ -19,14 +19,15 @@ EMPTY: Final = Digest(keccak(b"capanode.empty.1"))
 """Stands for a leaf that is not there; no leaf hashes to it."""
 
 MAX_POSTED_STEPS: Final = 16
-"""Up to here a commit of more than one step carries all its leaves; above, proofs of the first and the last."""
+"""Up to here a commit of several steps carries all its leaves; above, proofs of the first and the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """The state after step `index - 1` (before the first step: the inputs), as one word on chain.
 
-    `exit_code` is the exit code of that step, `stdout_root` zero unless standard output is declared deterministic.
+    `exit_code` is the exit code of that step, `stdout_root` zero unless standard output is declared
+    deterministic.
     """
 
     index: int
@@ -138,9 +139,7 @@ def commitment_digest(
     status: int,
 ) -> Digest:
     """What a deal's slot keeps of a commit: keccak256 of the six words in this order."""
-    return Digest(
-        keccak(root + result_root + delivery_root + leaves_cid + _word(step_count) + _word(status))
-    )
+    return Digest(keccak(root + result_root + delivery_root + leaves_cid + _word(step_count) + _word(status)))
 
 
 def _levels(trace: Trace) -> list[list[Digest]]:

@@ -1,7 +1,8 @@
 """The canonical tree: a directory as a sorted list of entries, and its root.
 
-Two nodes that ran the same job agree on its outputs when their roots agree, so everything that may differ without
-meaning anything (times, owners, the order of a directory) is left out. Reading a real directory is not done here.
+Two nodes that ran the same job agree on its outputs when their roots agree, so everything that may
+differ without meaning anything (times, owners, the order of a directory) is left out. Reading a real
+directory is I/O and not done here.
 
 **Source**: docs/protocol.md §4.
 """
@@ -41,8 +42,8 @@ _MODES: Final = {EntryType.FILE: (0o644, 0o755), EntryType.DIR: (0o755,), EntryT
 class Entry:
     """One file, directory or link below the root of a tree; well-formed when it exists.
 
-    `content` is the sha256 of a file's bytes or of a link's target, zero for a directory; `size` counts the same
-    bytes.
+    `content` is the sha256 of a file's bytes or of a link's target, zero for a directory; `size` counts
+    the same bytes.
     """
 
     path: str
@@ -90,8 +91,8 @@ def check(entries: Sequence[Entry], bounds: Bounds = DEFAULT_BOUNDS) -> None:
     """Refuse entries which no directory within the bounds could have.
 
     Raises:
-        BadTree: too many, too large, too deep, out of order, repeated, or without their directory. The sender's
-            fault.
+        BadTree: too many, too large, too deep, out of order, repeated, or without their directory. The
+            sender's fault.
     """
     if len(entries) > bounds.entries:
         raise BadTree(f"the tree has {len(entries)} entries, more than {bounds.entries}")
@@ -158,9 +159,7 @@ def root_of_encoded(data: bytes) -> Digest:
 
 def input_tree(inputs: Iterable[Input]) -> tuple[Entry, ...]:
     """The tree of a job's `/in`: each input is the file of its name."""
-    return ordered(
-        Entry(item.name, EntryType.FILE, 0o644, item.size_bytes, item.sha256) for item in inputs
-    )
+    return ordered(Entry(item.name, EntryType.FILE, 0o644, item.size_bytes, item.sha256) for item in inputs)
 
 
 def input_root(inputs: Iterable[Input]) -> Digest:

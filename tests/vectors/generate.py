@@ -1,8 +1,8 @@
 """Writes the golden vectors from independent references; `python tests/vectors/generate.py` renews them.
 
-Nothing of capanode is imported here: typed data comes from eth-account, words from eth-abi, the Merkle tree and
-the canonical CBOR from the few lines below. Python and Solidity tests read the same files. Every file is an object of
-flat objects; bytes are 0x hex, integers are decimal strings.
+Nothing of capanode is imported here: typed data comes from eth-account, words from eth-abi, the Merkle tree
+and the canonical CBOR from the few lines below. Python and Solidity tests read the same files. Every file is
+an object of flat objects; bytes are 0x hex, integers are decimal strings.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ MARKET = address("market")
 REGISTRY = address("registry")
 
 
-# --- traces ---------------------------------------------------------------------------------------------------
+# ---- traces ----------------------------------------------------------------------------------------------
 
 LEAF, NODE, EMPTY = (keccak(f"capanode.{name}.1".encode()) for name in ("leaf", "node", "empty"))
 
@@ -83,7 +83,9 @@ def trace(steps: int, first_step: int, exit_code: int, with_stdout: bool) -> dic
     deal, input_root = word(f"{label}: deal"), word(f"{label}: input")
     states = [input_root, *(word(f"{label}: state {i}") for i in range(1, steps + 1))]
     exits = [0] * steps + [exit_code]
-    stdouts = [bytes(32)] + [word(f"{label}: stdout {i}") if with_stdout else bytes(32) for i in range(1, steps + 1)]
+    stdouts = [bytes(32)] * (steps + 1)
+    if with_stdout:
+        stdouts[1:] = [word(f"{label}: stdout {i}") for i in range(1, steps + 1)]
     leaves = [
         leaf(deal, first_step + i, states[i], exits[i], stdouts[i], int(i == steps)) for i in range(steps + 1)
     ]
@@ -131,7 +133,7 @@ def traces() -> dict[str, Any]:
     }
 
 
-# --- typed data -----------------------------------------------------------------------------------------------
+# ---- typed data ------------------------------------------------------------------------------------------
 
 TERMS = [
     ("requester", "address"),
@@ -167,7 +169,9 @@ def signable(name: str, message: dict[str, Any], contract: bytes = MARKET, chain
     )
 
 
-def typed_digest(name: str, message: dict[str, Any], contract: bytes = MARKET, chain_id: int = CHAIN_ID) -> bytes:
+def typed_digest(
+    name: str, message: dict[str, Any], contract: bytes = MARKET, chain_id: int = CHAIN_ID
+) -> bytes:
     parts = signable(name, message, contract, chain_id)
     return keccak(b"\x19" + parts.version + parts.header + parts.body)
 
@@ -183,7 +187,10 @@ def signature(key: bytes, name: str, message: dict[str, Any]) -> bytes:
 
 def demand_digest(first_step: int, step_limit: int) -> bytes:
     return keccak(
-        abi(["bytes32", "bytes32", "uint256"], [word("spec"), word("input root"), first_step << 32 | step_limit])
+        abi(
+            ["bytes32", "bytes32", "uint256"],
+            [word("spec"), word("input root"), first_step << 32 | step_limit],
+        )
     )
 
 
@@ -285,7 +292,7 @@ def typed_data() -> dict[str, Any]:
     }
 
 
-# --- records --------------------------------------------------------------------------------------------------
+# ---- records ---------------------------------------------------------------------------------------------
 
 
 def head(major: int, value: int) -> bytes:
@@ -447,7 +454,7 @@ def records() -> dict[str, Any]:
     }
 
 
-# --- trees ----------------------------------------------------------------------------------------------------
+# ---- trees -----------------------------------------------------------------------------------------------
 
 
 def tree(entries: list[list[Any]]) -> dict[str, Any]:
