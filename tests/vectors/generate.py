@@ -313,11 +313,11 @@ def cbor(value: Any) -> bytes:
             return b"\xf5" if value else b"\xf4"
         case int() if 0 <= value < 2**64:
             return head(0, value)
-        case int() if value >= 2**64:
-            magnitude = value.to_bytes((value.bit_length() + 7) // 8, "big")
-            return b"\xc2" + cbor(magnitude)
-        case int() if value >= -(2**64):
+        case int() if -(2**64) <= value < 0:
             return head(1, -1 - value)
+        case int():
+            tag, magnitude = (2, value) if value > 0 else (3, -1 - value)
+            return head(6, tag) + cbor(magnitude.to_bytes((magnitude.bit_length() + 7) // 8, "big"))
         case bytes():
             return head(2, len(value)) + value
         case str():
