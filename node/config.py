@@ -1,0 +1,214 @@
+"""What an operator can set, with the default and the reason for it; validated whole before anything starts.
+
+`capanode.node.config_file` reads it from TOML and the environment. Amounts are written in tokens and held in
+base units: the name in the file ends in `_tokens`, the attribute in `_wei`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+
+from capanode.node.data_folder import DataFolder
+from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
+from capanode.protocol.ids import Ppm, Wei
+
+
+class Role(StrEnum):
+    """What a node does for its operator; both at once is allowed."""
+
+    PROVIDER = "provider"
+    REQUESTER = "requester"
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Amount = Annotated[Wei, PlainValidator(wei_from_tokens)]
+Size = Annotated[int, BeforeValidator(bytes_from_size), Field(ge=0, lt=2**50)]
+Duration = Annotated[float, BeforeValidator(seconds_from_duration), Field(gt=0, le=30 * 86_400)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Rate = Annotated[Ppm, Field(ge=0, le=1_000_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WalletSettings(_Section):
+    """Where the wallet's password comes from; `CAPANODE_PASSWORD_FILE` names the file as well."""
+
+    password_file: Path | None = None
+    """One line; the file must be readable by its owner only."""
+
+
+class HotKeySettings(_Section):
+    """The node's own key, which assigns and commits under the wallet's stake and can never withdraw."""
+
+    enabled: bool = True
+    ceiling_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="ceiling_tokens")
+    """The most that this key may have locked in bonds at once: what a stolen node can lose."""
+
+
+class ChainSettings(_Section):
+    """What differs from the network profile on this machine; empty means the profile's value."""
+
+    rpc_urls: Texts = ()
+    """Own endpoints, asked before those of the profile."""
+    confirmations: Annotated[int, Field(ge=0, le=1000)] | None = None
+    max_clock_skew: Duration = 30.0
+    """Beyond this `doctor` and the start complain: deadlines are block times."""
+
+
+class P2pSettings(_Section):
+    """How other nodes reach this one."""
+
+    host: str = "0.0.0.0"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Zero lets the system choose; a provider behind a firewall needs a fixed one."""
+    announce: Texts = ()
+    """Multiaddrs to publish in place of the ones listened on."""
+    bootstrap: Texts = ()
+    """Added to the profile's."""
+    hub: bool = False
+    mdns: bool = False
+    dht: bool = True
+
+
+class PricingSettings(_Section):
+    """What an hour of each resource must earn; a bid is the cost plus the margin, or the floor."""
+
+    cpu_hour_wei: Amount = Field(default=Wei(2 * 10**16), alias="cpu_hour_tokens")
+    memory_gib_hour_wei: Amount = Field(default=Wei(3 * 10**15), alias="memory_gib_hour_tokens")
+    disk_gib_hour_wei: Amount = Field(default=Wei(10**14), alias="disk_gib_hour_tokens")
+    gpu_hour_wei: Amount = Field(default=Wei(10**18), alias="gpu_hour_tokens")
+    floor_wei: Amount = Field(default=Wei(10**16), alias="floor_tokens")
+    """Below this no job is worth its paperwork."""
+    tokens_per_coin_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="tokens_per_coin")
+    """What one coin of the chain costs in tokens, to turn gas into a price."""
+    margin_ppm: Annotated[int, Field(ge=0, le=10_000_000)] = 200_000
+    load_ppm: Annotated[int, Field(ge=0, le=10_000_000)] = 500_000
+    """Surcharge of a node that is full; between empty and full it grows in proportion to the share in use."""
+
+
+class ProviderSettings(_Section):
+    """What this node offers, to whom, and for how much."""
+
+    accept: str = ""
+    """Rules, one a line; empty accepts every job that fits. Source: docs/cli.md, "Accept rules"."""
+    slots: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Jobs at the same time."""
+    cpu: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """Cores offered; empty means all but the reserved ones."""
+    reserved_cpu: Annotated[float, Field(ge=0, le=4096)] = 0.0
+    memory: Size | None = None
+    """Memory offered; empty means four fifths of the machine's."""
+    disk: Size | None = None
+    """Disk offered; empty means half of what is free under the data folder."""
+    gpus: Texts = ("all",)
+    """UUIDs of the GPUs offered, `all`, or `none`."""
+    max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
+    """Jobs that demand a higher bond are declined."""
+    max_input: Size = 10 * 2**30
+    max_image: Size = 20 * 2**30
+    runtime: str = ""
+    """The engine's runtime for jobs, such as `runsc`; empty means its default."""
+    pricing: PricingSettings = PricingSettings()
+
+
+class RequesterSettings(_Section):
+    """How this node buys."""
+
+    audit_rate_ppm: Rate = Ppm(200_000)
+    """Share of results that this node recomputes by a secret coin; the fraud bond follows from it."""
+    accept: Literal["auto", "wait", "never"] = "auto"
+    """Sign the acceptance once the result is here and verified, let the window pass, or ask the user."""
+    bid_window_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
+    """Longest time to collect bids; empty means the network profile's."""
+    target_price_wei: Amount | None = Field(default=None, alias="target_price_tokens")
+    """The first acceptable bid at or under this ends the bid window."""
+    max_price_wei: Amount | None = Field(default=None, alias="max_price_tokens")
+    """No job may cost more, whatever its file says."""
+    avoid: Texts = ()
+    """Wallets of providers that are not to be awarded."""
+
+
+class Limits(_Section):
+    """Bounds on what this node keeps and carries at once."""
+
+    open_deals: Annotated[int, Field(ge=1)] = 256
+    open_jobs: Annotated[int, Field(ge=1)] = 1024
+    store: Size = 50 * 2**30
+    """Blobs beyond this are dropped, oldest first, except those of open deals."""
+    result: Size = 2 * 2**30
+    """Largest result that the requester downloads."""
+    api_connections: Annotated[int, Field(ge=1, le=1024)] = 64
+    log_tail: Size = 2**20
+
+
+class Timeouts(_Section):
+    """Every wait on the outside has a name here."""
+
+    rpc: Duration = 10.0
+    transaction: Duration = 180.0
+    """From broadcast to mined, fee replacements included."""
+    image: Duration = 1800.0
+    """Bringing an image onto this machine before a deal is assigned."""
+    transfer_idle: Duration = 30.0
+    """A download that moves no byte for so long is tried elsewhere."""
+    peer_request: Duration = 10.0
+    award: Duration = 15.0
+    """A bidder that does not get an award by then is free again."""
+    engine: Duration = 60.0
+    drain: Duration = 3600.0
+    stop: Duration = 10.0
+
+
+class LogSettings(_Section):
+    """The log goes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is console on a terminal, else json."""
+
+
+class NodeConfig(_Section):
+    """One node, whole."""
+
+    data_dir: Path
+    roles: Annotated[frozenset[Role], BeforeValidator(_split)] = frozenset({Role.REQUESTER})
+    network: str = ""
+    """Name of a profile under `networks/`, or the path of one; empty means what `network use` chose."""
+    until_idle_s: Annotated[float, Field(gt=0)] | None = None
+    """Stop after so many seconds without an open job and without a caller; never by itself when empty."""
+    wallet: WalletSettings = WalletSettings()
+    hot_key: HotKeySettings = HotKeySettings()
+    chain: ChainSettings = ChainSettings()
+    p2p: P2pSettings = P2pSettings()
+    provider: ProviderSettings = ProviderSettings()
+    requester: RequesterSettings = RequesterSettings()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    log: LogSettings = LogSettings()
+
+    @property
+    def folder(self) -> DataFolder:
+        """The layout of the data folder."""
+        return DataFolder(self.data_dir)
+
+    @property
+    def is_provider(self) -> bool:
+        return Role.PROVIDER in self.roles
+
+    @property
+    def is_requester(self) -> bool:
+        return Role.REQUESTER in self.roles
+
+    @property
+    def profile_path(self) -> Path:
+        """The network profile's file; it may not exist yet."""
+        if "/" in self.network or self.network.endswith(".toml"):
+            return Path(self.network).expanduser()
+        return self.folder.networks / f"{self.network or 'default'}.toml"
