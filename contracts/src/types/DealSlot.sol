@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Phase} from "./Deal.sol";
+
+/// @notice All that the chain stores of a deal: phase 8 | open challenges 8 | deadline 40 | hash 200.
+type DealSlot is uint256;
+
+using DealSlotLib for DealSlot global;
+
+library DealSlotLib {
+    uint256 private constant PHASE_AT = 248;
+    uint256 private constant OPEN_AT = 240;
+    uint256 private constant DEADLINE_AT = 200;
+    uint256 private constant PHASE = 0xff << PHASE_AT;
+    uint256 private constant DEADLINE = uint256(type(uint40).max) << DEADLINE_AT;
+
+    function pack(Phase phase_, uint256 deadline_, uint200 hash_) internal pure returns (DealSlot) {
+        return DealSlot.wrap((uint256(phase_) << PHASE_AT) | (deadline_ << DEADLINE_AT) | hash_);
+    }
+
+    function phase(DealSlot self) internal pure returns (Phase) {
+        return Phase(DealSlot.unwrap(self) >> PHASE_AT);
+    }
+
+    function open(DealSlot self) internal pure returns (uint8) {
+        return uint8(DealSlot.unwrap(self) >> OPEN_AT);
+    }
+
+    function deadline(DealSlot self) internal pure returns (uint40) {
+        return uint40(DealSlot.unwrap(self) >> DEADLINE_AT);
+    }
+
+    function hash(DealSlot self) internal pure returns (uint200) {
+        return uint200(DealSlot.unwrap(self));
+    }
+
+    /// @notice The end of a deal by a clock: the deadline that had passed stays readable.
+    function endByClock(DealSlot self, Phase end) internal pure returns (DealSlot) {
+        return DealSlot.wrap((DealSlot.unwrap(self) & ~PHASE) | (uint256(end) << PHASE_AT));
+    }
+
+    /// @notice The end of a deal by a party's will: the deadline becomes zero.
+    function endByParty(DealSlot self, Phase end) internal pure returns (DealSlot) {
+        return DealSlot.wrap((DealSlot.unwrap(self) & ~(PHASE | DEADLINE)) | (uint256(end) << PHASE_AT));
+    }
+}
