@@ -73,14 +73,14 @@ contracts: setup ## compile the contracts and write contracts_abi/ anew
 	@$(python) tools/generate_abi.py
 
 demo: setup engine ## one job goes the whole way, on real parts; writes demo-out/
-	@$(python) demo/run.py
+	@$(python) -m demo.run
 
 bench: setup engine ## make bench NAME=x measures one thing and writes bench/out/x.json
 	@if [ ! -f 'bench/$(NAME).py' ]; then \
 		echo "Name one of: $$(cd bench && grep -l __main__ *.py | sed 's/\.py$$//' | tr '\n' ' ')as in 'make bench NAME=gas'." >&2; \
 		exit 2; \
 	fi
-	@$(python) 'bench/$(NAME).py'
+	@$(python) -m 'bench.$(NAME)'
 
 lock: .venv/ready ## resolve the Python lock files anew
 	@tools/lock
