@@ -1,0 +1,1 @@
+"""What a node knows of EVM chains, and what it does on them."""

@@ -1,0 +1,331 @@
+"""Sends transactions so that each order is carried out once, through crashes, reorgs and fee storms.
+
+`submit` simulates, then stores the signed bytes, then broadcasts; `run_sender` watches what was sent and
+repairs it. Every step may be repeated: the key finds what was signed, and the same bytes have the same hash.
+"""
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.node.chain.fees import FEE_CALLS, FeePolicy, read_fees
+from capanode.node.chain.rpc import Call, Rpc, RpcError
+from capanode.node.chain.transactions import (
+    Account,
+    Attempt,
+    Entry,
+    Inclusion,
+    Order,
+    Prepared,
+    State,
+    find,
+    set_next_nonce,
+    sign_in,
+)
+from capanode.node.chain.wire import Json, hexadecimal, quantity, read_quantity
+from capanode.node.keys.signer import Signer
+from capanode.node.storage.database import Database
+from capanode.protocol.faults import Refused, Unavailable
+from capanode.protocol.ids import Address, TxHash, Wei
+
+GAS_MARGIN: Final = (5, 4)
+"""A quarter above the estimate: other deals' transactions in between may turn a warm slot cold."""
+
+MAX_KEY_CHARS: Final = 200
+NO_VALUE: Final = Wei(0)
+
+_log = structlog.stdlib.get_logger()
+
+
+class WouldRevert(Refused):
+    """The simulation failed, so nothing was signed; `data` is the contract's error, if it sent any."""
+
+    def __init__(self, sentence: str, data: bytes | None) -> None:
+        super().__init__(sentence)
+        self.data = data
+
+
+class WalletTooPoor(Refused):
+    """The wallet's coins do not cover the gas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """Carried out."""
+
+    inclusion: Inclusion
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """Mined without effect."""
+
+    reason: str
+    inclusion: Inclusion
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Never mined and never will be, as its nonce was used by something else; submit the key again."""
+
+    tx_hash: TxHash
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Signed, perhaps sent, not mined."""
+
+    tx_hash: TxHash
+    state: State
+
+
+Outcome = Mined | Reverted | Replaced
+ExplainRevert = Callable[[bytes], str | None]
+"""A sentence for a contract's revert data; None where the error is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderOptions:
+    """How a sender pays and waits."""
+
+    fees: FeePolicy = field(default_factory=FeePolicy)
+    stuck_s: float = 60.0
+    """How long a transaction may wait in the pool before its fees are raised."""
+
+    poll_s: float = 2.0
+    """How often unfinished transactions are looked at when no new block wakes us."""
+
+    final_depth: int = 64
+    """Blocks above a transaction that make it final on a chain without a `finalized` tag."""
+
+
+class Sender:
+    """The transactions of one account on one chain; safe to use from any number of tasks."""
+
+    def __init__(
+        self, rpc: Rpc, database: Database, signer: Signer, options: SenderOptions, explain: ExplainRevert
+    ) -> None:
+        self.rpc = rpc
+        self.database = database
+        self.signer = signer
+        self.options = options
+        self.account = Account(rpc.chain_id, signer.address)
+        self._explain = explain
+        self._changed = trio.Event()
+        self._news = trio.Event()
+
+    async def submit(
+        self,
+        key: str,
+        to: Address | None,
+        data: bytes,
+        value_wei: Wei = NO_VALUE,
+        gas_hint: int | None = None,
+    ) -> TxHash:
+        """Carry out a transaction once: stored before it is sent, and found by its key when asked for again.
+
+        Args:
+            key: names the effect, not the try; the same key never signs a second nonce unless `Replaced`.
+            gas_hint: the gas limit, where the caller knows it better than an estimate.
+
+        Raises:
+            WouldRevert: the chain would refuse it now; nothing was signed.
+            WalletTooPoor: the wallet cannot pay the gas; nothing was signed.
+            Unavailable: no endpoint answers. It may be stored already: ask again with the same key.
+        """
+        entry = await self.entry(key)
+        if entry is None or entry.state is State.REPLACED:
+            prepared = await self.prepare(key, to, data, value_wei, gas_hint)
+            attempt = await self.database.write(lambda connection: self.store_in(connection, prepared))
+            await self.broadcast(attempt)
+            return attempt.hash
+        if entry.state is State.SIGNED:
+            await self.broadcast(entry.attempts[-1])
+        return entry.inclusion.tx_hash if entry.inclusion else entry.attempts[-1].hash
+
+    async def prepare(
+        self,
+        key: str,
+        to: Address | None,
+        data: bytes,
+        value_wei: Wei = NO_VALUE,
+        gas_hint: int | None = None,
+    ) -> Prepared:
+        """Simulate on top of the pending block and price the gas; one round trip, nothing stored.
+
+        Raises:
+            WouldRevert, WalletTooPoor, Unavailable: as `submit`.
+        """
+        if len(key) > MAX_KEY_CHARS:
+            raise ValueError("an idempotency key has at most 200 characters")
+        order = Order(key, to, data, value_wei)
+        call = self._call_object(order)
+        simulation = (
+            Call("eth_estimateGas", (call, "pending"))
+            if gas_hint is None
+            else Call("eth_call", ({**call, "gas": quantity(gas_hint)}, "pending"))
+        )
+        balance = Call("eth_getBalance", (hexadecimal(self.account.address), "pending"))
+        simulated, balance_reply, *fee_replies = await self.rpc.batch((simulation, balance, *FEE_CALLS))
+        if isinstance(simulated, RpcError):
+            raise self._refusal(simulated)
+        fees = read_fees(fee_replies, self.options.fees)
+        gas = gas_hint or -(-read_quantity(simulated) * GAS_MARGIN[0] // GAS_MARGIN[1])
+        if isinstance(balance_reply, RpcError):
+            raise Unavailable(f"The balance of 0x{self.account.address.hex()} cannot be read: retrying.")
+        needed_wei = gas * fees.max_fee_wei + value_wei
+        if read_quantity(balance_reply) < needed_wei:
+            raise self._too_poor(needed_wei)
+        return Prepared(order, gas, fees)
+
+    def store_in(self, connection: sqlite3.Connection, prepared: Prepared) -> Attempt:
+        """Sign and store inside the caller's transaction, so that it commits together with other facts."""
+        return sign_in(connection, self.account, self.signer, prepared)
+
+    async def broadcast(self, attempt: Attempt) -> None:
+        """Hand stored bytes to the chain; may be repeated. What the pool refuses now, `run_sender` repairs.
+
+        Raises:
+            Unavailable: no endpoint answers; `run_sender` goes on trying.
+        """
+        self.look()
+        try:
+            await self.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
+        except RpcError as error:
+            if not is_known_already(error):
+                _log.warning("transaction_not_accepted", tx_hash=attempt.hash.hex(), reason=error.message)
+
+    async def entry(self, key: str) -> Entry | None:
+        """What is stored under a key."""
+        return await self.database.read(lambda connection: find(connection, self.account, key))
+
+    async def status(self, key: str) -> Outcome | Pending | None:
+        """Where a submitted key stands now; None if it was never stored."""
+        entry = await self.entry(key)
+        return None if entry is None else _status(entry)
+
+    async def outcome(self, key: str) -> Outcome:
+        """Wait until a submitted key is mined, reverted or replaced; needs `run_sender`.
+
+        A mined transaction may still be reorganised away until `is_final`.
+        """
+        while True:
+            changed = self._changed
+            match await self.status(key):
+                case None:
+                    raise Refused(f"No transaction was submitted under {key!r}: submit it first.")
+                case Pending():
+                    self.look()
+                    await changed.wait()
+                case done:
+                    return done
+
+    def look(self) -> None:
+        """Have `run_sender` look at the unfinished transactions soon, as after a new block."""
+        self._news.set()
+
+    async def wait_news(self) -> None:
+        """Wait for `look` or for the polling interval."""
+        with trio.move_on_after(self.options.poll_s):
+            await self._news.wait()
+        self._news = trio.Event()
+
+    def tell(self) -> None:
+        """Wake those who wait for an outcome."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def synchronize(self) -> None:
+        """Bring the next nonce in line with the chain.
+
+        Raises:
+            Unavailable: no endpoint answers.
+        """
+        count = await self.mined_count()
+        await self.database.write(lambda connection: set_next_nonce(connection, self.account, count))
+
+    async def mined_count(self) -> int:
+        """How many transactions of the account are in the chain."""
+        return read_quantity(
+            await self.rpc.call("eth_getTransactionCount", hexadecimal(self.account.address), "latest")
+        )
+
+    async def reason(self, entry: Entry, block_number: int) -> str:
+        """Why a mined transaction reverted, by repeating it on the block before."""
+        call = {**self._call_object(entry.order), "gas": quantity(entry.gas)}
+        try:
+            await self.rpc.call("eth_call", call, quantity(block_number - 1))
+        except RpcError as error:
+            return str(self._refusal(error))
+        except Unavailable:
+            pass
+        return "The transaction reverted: something changed on chain between its simulation and its block."
+
+    def _call_object(self, order: Order) -> dict[str, Json]:
+        call: dict[str, Json] = {
+            "from": hexadecimal(self.account.address),
+            "data": hexadecimal(order.data),
+            "value": quantity(order.value_wei),
+        }
+        if order.to is not None:
+            call["to"] = hexadecimal(order.to)
+        return call
+
+    def _refusal(self, error: RpcError) -> Refused:
+        message = error.message.lower()
+        if "insufficient funds" in message:
+            return self._too_poor(0)
+        if error.data is None and "revert" not in message and error.code != 3:
+            return error
+        explained = self._explain(error.data) if error.data else None
+        return WouldRevert(explained or f"The contract refuses the call: {error.message}.", error.data)
+
+    def _too_poor(self, needed_wei: int) -> WalletTooPoor:
+        need = f" ({needed_wei} wei are needed)" if needed_wei else ""
+        return WalletTooPoor(
+            f"The wallet 0x{self.account.address.hex()} cannot pay for gas{need}: "
+            "send it some of the chain's coin."
+        )
+
+
+@asynccontextmanager
+async def open_sender(
+    rpc: Rpc,
+    database: Database,
+    signer: Signer,
+    *,
+    options: SenderOptions = SenderOptions(),
+    explain: ExplainRevert = lambda data: None,
+) -> AsyncGenerator[Sender]:
+    """A sender whose nonce agrees with the chain. Run `run_sender` beside it.
+
+    Raises:
+        Unavailable: no endpoint answers.
+    """
+    sender = Sender(rpc, database, signer, options, explain)
+    await sender.synchronize()
+    yield sender
+
+
+def is_known_already(error: RpcError) -> bool:
+    """Whether the pool refused bytes only because it has them."""
+    message = error.message.lower()
+    return "already known" in message or "already imported" in message or "alreadyknown" in message
+
+
+def _status(entry: Entry) -> Outcome | Pending:
+    if entry.state is State.REPLACED:
+        return Replaced(entry.attempts[-1].hash)
+    if entry.inclusion is None:
+        return Pending(entry.attempts[-1].hash, entry.state)
+    is_final = entry.state is State.FINAL
+    if entry.inclusion.failure is not None:
+        return Reverted(entry.inclusion.failure, entry.inclusion, is_final)
+    return Mined(entry.inclusion, is_final)

@@ -1,0 +1,1 @@
+"""The keys of a node: the operator's wallet and the peer key."""

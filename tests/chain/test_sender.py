@@ -1,0 +1,291 @@
+"""Transactions are carried out once, on a real development chain."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from capanode.node.chain.anvil import Anvil
+from capanode.node.chain.fees import GWEI, FeePolicy
+from capanode.node.chain.repair import look_once, run_sender
+from capanode.node.chain.rpc import Rpc, open_rpc
+from capanode.node.chain.sender import (
+    Mined,
+    Pending,
+    Replaced,
+    Reverted,
+    Sender,
+    SenderOptions,
+    WalletTooPoor,
+    WouldRevert,
+    open_sender,
+)
+from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA, State
+from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
+from capanode.node.keys.signer import LocalSigner
+from capanode.node.storage.database import Database, open_database
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import Address, TxHash, Wei
+
+TO = Address(b"\x77" * 20)
+REVERTER = Address(b"\x99" * 20)
+REVERT_UNLESS_EVEN_BLOCK = bytes.fromhex("600143166007575b005b5f5ffd")
+
+
+async def balance(rpc: Rpc, address: Address) -> int:
+    return read_quantity(await rpc.call("eth_getBalance", hexadecimal(address), "latest"))
+
+
+async def mine(rpc: Rpc) -> None:
+    await rpc.call_once("evm_mine")
+
+
+async def look(sender: Sender) -> None:
+    await look_once(sender, {})
+
+
+async def settled(sender: Sender, key: str) -> object:
+    """Look until the transaction is in a block; automining makes it some moments after the sending."""
+    with trio.fail_after(10):
+        while isinstance(outcome := await sender.status(key), Pending):
+            await look(sender)
+    return outcome
+
+
+async def test_submitted_transfer_is_mined_once(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    async with open_sender(rpc, database, signer) as sender, trio.open_nursery() as nursery:
+        await nursery.start(run_sender, sender)
+        first = await sender.submit("pay-1", TO, b"", Wei(5))
+        again = await sender.submit("pay-1", TO, b"", Wei(5))
+        outcome = await sender.outcome("pay-1")
+        nursery.cancel_scope.cancel()
+
+    assert first == again
+    assert isinstance(outcome, Mined)
+    assert outcome.inclusion.tx_hash == first
+    assert await balance(rpc, TO) == 5
+
+
+async def test_concurrent_orders_get_their_own_nonces(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    async with open_sender(rpc, database, signer) as sender, trio.open_nursery() as nursery:
+        await nursery.start(run_sender, sender)
+        async with trio.open_nursery() as orders:
+            for number in range(20):
+                orders.start_soon(sender.submit, f"pay-{number}", TO, b"", Wei(1))
+        for number in range(20):
+            assert isinstance(await sender.outcome(f"pay-{number}"), Mined)
+        nursery.cancel_scope.cancel()
+    assert await balance(rpc, TO) == 20
+
+
+async def test_same_key_from_two_tasks_is_one_transaction(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    hashes: set[TxHash] = set()
+    async with open_sender(rpc, database, signer) as sender:
+
+        async def submit() -> None:
+            hashes.add(await sender.submit("pay", TO, b"", Wei(1)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(submit)
+    assert len(hashes) == 1
+
+
+async def test_stored_before_a_crash_is_sent_after_it(anvil: Anvil, tmp_path: Path, signer: LocalSigner) -> None:
+    path = tmp_path / "crash.sqlite"
+    async with (
+        open_rpc([anvil.rpc_url], anvil.chain_id) as rpc,
+        open_database(path, [TRANSACTIONS_SCHEMA]) as database,
+        open_sender(rpc, database, signer) as sender,
+    ):
+        prepared = await sender.prepare("pay", TO, b"", Wei(7))
+        stored = await database.write(lambda connection: sender.store_in(connection, prepared))
+        # The process dies here, between its commit and its broadcast.
+
+    async with (
+        open_rpc([anvil.rpc_url], anvil.chain_id) as rpc,
+        open_database(path, [TRANSACTIONS_SCHEMA]) as database,
+        open_sender(rpc, database, signer) as sender,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(run_sender, sender)
+        outcome = await sender.outcome("pay")
+        assert isinstance(outcome, Mined)
+        assert outcome.inclusion.tx_hash == stored.hash
+        assert await sender.submit("pay", TO, b"", Wei(7)) == stored.hash
+        assert await balance(rpc, TO) == 7
+        nursery.cancel_scope.cancel()
+
+
+async def test_reorged_transaction_is_sent_again_with_the_same_bytes(
+    rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(rpc, database, signer) as sender:
+        sent = await sender.submit("pay", TO, b"", Wei(3))
+        assert isinstance(await settled(sender, "pay"), Mined)
+
+        await rpc.call_once("anvil_reorg", 1, [])
+        assert await balance(rpc, TO) == 0
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Pending)
+
+        outcome = await settled(sender, "pay")
+        assert isinstance(outcome, Mined)
+        assert outcome.inclusion.tx_hash == sent
+        assert await balance(rpc, TO) == 3
+
+
+async def test_dropped_transaction_is_sent_again(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    rpc = manual_rpc
+    async with open_sender(rpc, database, signer) as sender:
+        sent = await sender.submit("pay", TO, b"", Wei(3))
+        await look(sender)
+        await rpc.call_once("anvil_dropTransaction", hexadecimal(sent))
+        await look(sender)
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+
+
+async def test_stuck_transaction_is_replaced_with_higher_fees(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    rpc = manual_rpc
+    options = SenderOptions(stuck_s=0)
+    async with open_sender(rpc, database, signer, options=options) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        seen: dict[TxHash, float] = {}
+        await look_once(sender, seen)
+        await look_once(sender, seen)
+
+        entry = await sender.entry("pay")
+        assert entry is not None
+        old, new = entry.attempts[0].fees, entry.attempts[-1].fees
+        assert new.max_fee_wei * 8 >= old.max_fee_wei * 9
+        assert new.tip_wei * 8 >= old.tip_wei * 9
+
+        await mine(rpc)
+        await look_once(sender, seen)
+        outcome = await sender.status("pay")
+        assert isinstance(outcome, Mined)
+        assert outcome.inclusion.tx_hash == entry.attempts[-1].hash
+        assert await balance(rpc, TO) == 3
+
+
+async def test_evicted_transaction_is_priced_anew(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    rpc = manual_rpc
+    async with open_sender(rpc, database, signer) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        await rpc.call_once("anvil_setNextBlockBaseFeePerGas", quantity(50 * GWEI))
+        await mine(rpc)
+        await look(sender)
+        await look(sender)
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+
+
+async def test_fees_stop_at_the_cap(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    options = SenderOptions(fees=FeePolicy(Wei(3 * GWEI)), stuck_s=0)
+    async with open_sender(manual_rpc, database, signer, options=options) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        for _ in range(5):
+            await look(sender)
+        entry = await sender.entry("pay")
+        assert entry is not None
+        assert all(attempt.fees.max_fee_wei <= 3 * GWEI for attempt in entry.attempts)
+
+        await manual_rpc.call_once("anvil_setNextBlockBaseFeePerGas", quantity(50 * GWEI))
+        await mine(manual_rpc)
+        with pytest.raises(Unavailable, match="over the cap"):
+            await sender.submit("other", TO, b"", Wei(3))
+
+
+async def test_nonce_used_elsewhere_is_noticed_and_the_key_can_be_used_again(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    rpc = manual_rpc
+    async with open_sender(rpc, database, signer) as sender:
+        prepared = await sender.prepare("pay", TO, b"", Wei(3))
+        await database.write(lambda connection: sender.store_in(connection, prepared))
+        await rpc.call_once(
+            "eth_sendTransaction",
+            {"from": hexadecimal(signer.address), "to": hexadecimal(REVERTER), "value": "0x1"},
+        )
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Replaced)
+
+        await sender.submit("pay", TO, b"", Wei(3))
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+        assert await balance(rpc, TO) == 3
+
+
+async def test_what_would_revert_is_not_signed(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    error = bytes.fromhex("08c379a0") + bytes(31) + b"\x20" + bytes(31) + b"\x02" + b"no" + bytes(30)
+    # Returns its own call data as revert data: calldatacopy, revert.
+    await rpc.call_once("anvil_setCode", hexadecimal(REVERTER), "0x365f5f37365ffd")
+    async with open_sender(rpc, database, signer, explain=lambda data: f"It said {data[-32:-30]!r}.") as sender:
+        with pytest.raises(WouldRevert, match=r"It said b'no'\.") as refused:
+            await sender.submit("call", REVERTER, error)
+        assert refused.value.data == error
+        with pytest.raises(WouldRevert):
+            await sender.submit("call", REVERTER, error, gas_hint=100_000)
+        assert await sender.status("call") is None
+        await sender.submit("pay", TO, b"", Wei(1))
+        assert isinstance(await settled(sender, "pay"), Mined)
+        assert await balance(rpc, TO) == 1
+
+
+async def test_what_reverts_in_its_block_says_why(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    rpc = manual_rpc
+    await rpc.call_once("anvil_setCode", hexadecimal(REVERTER), "0x00")
+    async with open_sender(rpc, database, signer) as sender:
+        await sender.submit("call", REVERTER, b"\x01")
+        await rpc.call_once("anvil_setCode", hexadecimal(REVERTER), "0x5f5ffd")
+        await mine(rpc)
+        await look(sender)
+        outcome = await sender.status("call")
+        assert isinstance(outcome, Reverted)
+        assert outcome.reason.startswith("The")
+        assert not outcome.is_final
+
+
+async def test_empty_wallet_is_told_before_anything_is_signed(rpc: Rpc, database: Database) -> None:
+    async with open_sender(rpc, database, LocalSigner(b"\x05" * 32)) as sender:
+        with pytest.raises(WalletTooPoor, match="cannot pay for gas"):
+            await sender.submit("pay", TO, b"")
+        assert await sender.status("pay") is None
+
+
+async def test_mined_becomes_final(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    async with open_sender(rpc, database, signer) as sender:
+        await sender.submit("pay", TO, b"", Wei(1))
+        await settled(sender, "pay")
+        await rpc.call_once("anvil_mine", quantity(70))
+        await look(sender)
+        outcome = await sender.status("pay")
+        assert isinstance(outcome, Mined)
+        assert outcome.is_final
+
+
+async def test_chain_that_goes_away_keeps_the_transaction(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner, anvil: Anvil
+) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        prepared = await sender.prepare("pay", TO, b"", Wei(1))
+        attempt = await database.write(lambda connection: sender.store_in(connection, prepared))
+        async with open_rpc([anvil.rpc_url], anvil.chain_id) as other:
+            moved = Sender(other, database, signer, SenderOptions(), lambda data: None)
+            await moved.broadcast(attempt)
+            assert isinstance(await settled(moved, "pay"), Mined)
+
+
+async def test_signed_is_pending_until_it_is_mined(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        sent = await sender.submit("pay", TO, b"", Wei(1))
+        assert await sender.status("pay") == Pending(sent, State.SIGNED)
+        await look(sender)
+        assert await sender.status("pay") == Pending(sent, State.SENT)
