@@ -1,1 +1,1 @@
-"""Generated contract ABIs, bytecode, manifest and typed bindings."""
+"""What this release knows of the contracts: artifacts, manifest, and generated typed bindings."""
