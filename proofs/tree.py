@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 from capanode.protocol import encoding
 from capanode.protocol.encoding import BadMessage
@@ -74,6 +74,10 @@ class Bounds:
     content_bytes: int = 2**42
     depth: int = 64
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.content_bytes < 2**50:
+            raise ValueError("the bound of the contents is out of range")
+
 
 DEFAULT_BOUNDS: Final = Bounds()
 
@@ -121,9 +125,7 @@ def content_bytes(entries: Iterable[Entry]) -> int:
 
 def encode(entries: Sequence[Entry]) -> bytes:
     """The canonical bytes of checked entries: a CBOR array of `[path, type, mode, size, content]`."""
-    return encoding.dump(
-        [[entry.path, entry.type.value, entry.mode, entry.size, entry.content] for entry in entries]
-    )
+    return encoding.dump([[entry.path, entry.type.value, entry.mode, entry.size, entry.content] for entry in entries])
 
 
 def decode(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[Entry, ...]:
@@ -138,11 +140,10 @@ def decode(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[Entry, ...]:
         value = encoding.load(data)
     except BadMessage as error:
         raise BadTree(f"the list of entries is {error}") from error
-    match value:
-        case list():
-            entries = tuple(_entry(item, index) for index, item in enumerate(value))
-        case _:
-            raise BadTree("the tree is not a list of entries")
+    if not isinstance(value, list):
+        raise BadTree("the tree is not a list of entries")
+    items = cast("list[object]", value)
+    entries = tuple(_entry(item, index) for index, item in enumerate(items))
     check(entries, bounds)
     return entries
 

@@ -34,7 +34,7 @@ KINDS: dict[str, type[Any]] = {"spec": Spec, "demand": Demand, "bid": Bid}
 
 digests = st.binary(min_size=32, max_size=32).map(Digest)
 addresses = st.binary(min_size=20, max_size=20).filter(any).map(Address)
-texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 env_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
 cids = st.from_regex(r"b[a-z2-7]{20,60}", fullmatch=True).map(Cid)

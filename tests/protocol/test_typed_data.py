@@ -76,9 +76,7 @@ def test_hints_match_the_reference() -> None:
 def test_receipt_and_peer_binding_match_the_reference() -> None:
     receipt, binding = VECTORS["receipt"], VECTORS["peer_binding"]
     registry = typed_data.domain(VECTORS["domain"]["chain_id"], VECTORS["domain"]["registry"])
-    assert receipt["digest"] == typed_data.receipt_digest(
-        MARKET, receipt["provider"], receipt["recordDigest"]
-    )
+    assert receipt["digest"] == typed_data.receipt_digest(MARKET, receipt["provider"], receipt["recordDigest"])
     assert typed_data.peer_binding_digest(registry, binding["owner"]) == binding["digest"]
 
 
