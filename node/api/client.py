@@ -1,0 +1,146 @@
+"""Calls a running node over its socket: plain and synchronous, so that a command starts at once."""
+
+import base64
+import dataclasses
+import errno
+import os
+import socket
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+from capanode.node.api.port import DealView, JobOrder, JobView, Json
+from capanode.node.api.wire import MAX_REPLY_BYTES, fault_of, job_view, line, value_of
+from capanode.protocol.faults import Unavailable
+
+CONNECT_TIMEOUT_S: Final = 5.0
+CALL_TIMEOUT_S: Final = 30.0
+TRANSACTION_TIMEOUT_S: Final = 300.0
+"""A wallet call waits until its transaction is mined."""
+
+_NOBODY: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR})
+
+
+class NoNode(Unavailable):
+    """Nobody listens at the socket."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeClient:
+    """The node at a socket; every call may raise `Refused`, `Unavailable` or `Misconfigured`."""
+
+    socket_path: Path
+
+    def is_there(self) -> bool:
+        """Whether a node answers now."""
+        try:
+            with _connected(self.socket_path, CONNECT_TIMEOUT_S):
+                return True
+        except NoNode:
+            return False
+
+    def status(self) -> Json:
+        return cast(Json, self._one("status"))
+
+    def submit(self, order: JobOrder) -> Iterator[Json]:
+        """Items as `NodeApi.submit` yields them, the last one with the `JobView` under `job`."""
+        return self._items("submit", order=dataclasses.asdict(order))
+
+    def quote(self, order: JobOrder) -> Json:
+        return cast(Json, self._one("quote", order=dataclasses.asdict(order)))
+
+    def jobs(self) -> tuple[JobView, ...]:
+        return tuple(job_view(item) for item in self._one("jobs"))
+
+    def job(self, job_id: str) -> JobView:
+        return job_view(self._one("job", job_id=job_id))
+
+    def watch(self, job_id: str) -> Iterator[JobView]:
+        """The job now and after every change, until it has ended."""
+        for item in self._items("watch", job_id=job_id):
+            yield item["job"]
+
+    def logs(self, job_id: str, tail_bytes: int) -> bytes:
+        return base64.b64decode(self._one("logs", job_id=job_id, tail_bytes=tail_bytes)["base64"])
+
+    def accept(self, job_id: str) -> JobView:
+        return job_view(self._one("accept", TRANSACTION_TIMEOUT_S, job_id=job_id))
+
+    def cancel(self, job_id: str) -> JobView:
+        return job_view(self._one("cancel", TRANSACTION_TIMEOUT_S, job_id=job_id))
+
+    def deals(self) -> tuple[DealView, ...]:
+        return tuple(DealView(**item) for item in self._one("deals"))
+
+    def wallet(self) -> Json:
+        return cast(Json, self._one("wallet"))
+
+    def wallet_call(self, verb: str, **arguments: Any) -> Json:
+        return cast(Json, self._one("wallet_call", TRANSACTION_TIMEOUT_S, verb=verb, arguments=arguments))
+
+    def drain(self) -> Json:
+        return cast(Json, self._one("drain"))
+
+    def stop(self) -> None:
+        """Ask the node to end; it may be gone before it has answered."""
+        try:
+            self._one("stop")
+        except NoNode:
+            raise
+        except Unavailable:
+            return
+
+    def _one(self, name: str, timeout_s: float = CALL_TIMEOUT_S, **arguments: Any) -> Any:
+        with _connected(self.socket_path, timeout_s) as stream:
+            stream.sendall(line({"call": name, "arguments": arguments}))
+            for reply in _replies(stream):
+                if "result" in reply:
+                    return reply["result"]
+        raise _gone()
+
+    def _items(self, name: str, **arguments: Any) -> Iterator[Json]:
+        with _connected(self.socket_path, None) as stream:
+            stream.sendall(line({"call": name, "arguments": arguments}))
+            for reply in _replies(stream):
+                if "item" not in reply:
+                    return
+                item = cast(Json, reply["item"])
+                yield {**item, "job": job_view(item["job"])} if "job" in item else item
+        raise _gone()
+
+
+@contextmanager
+def _connected(path: Path, timeout_s: float | None) -> Generator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        try:
+            stream.settimeout(CONNECT_TIMEOUT_S)
+            stream.connect(os.fspath(path))
+            stream.settimeout(timeout_s)
+            yield stream
+        except TimeoutError:
+            raise Unavailable("the node did not answer in time: look at its log") from None
+        except OSError as error:
+            if error.errno in _NOBODY:
+                raise NoNode(f"no node listens at {path}: start one with `capanode start`") from None
+            raise _gone() from error
+
+
+def _replies(stream: socket.socket) -> Iterator[Json]:
+    buffer = bytearray()
+    while chunk := stream.recv(262_144):
+        start = len(buffer)
+        buffer += chunk
+        while (end := buffer.find(b"\n", start)) >= 0:
+            reply = value_of(bytes(buffer[:end]))
+            del buffer[: end + 1]
+            start = 0
+            if "error" in reply:
+                raise fault_of(reply["error"])
+            yield reply
+        if len(buffer) > MAX_REPLY_BYTES:
+            raise Unavailable("the node's answer is too long: ask for less")
+
+
+def _gone() -> Unavailable:
+    return Unavailable("the node went away in the middle of the call: look at its log, then try again")

@@ -1,0 +1,172 @@
+"""A node of one's own for tests of the surfaces: jobs go through their states when the test says so."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
+from capanode.protocol.faults import Refused
+
+TOKEN = 10**18
+
+
+def job_view(job_id: str = "a1b2c3d4", name: str = "digits", state: str = "queued") -> JobView:
+    """A job as a node would show it."""
+    return JobView(
+        job_id=job_id,
+        name=name,
+        state=state,
+        phase="DemandGossiped",
+        reason="",
+        deal_id=None,
+        provider=None,
+        mode="LOCK",
+        price_wei=TOKEN,
+        verification_wei=TOKEN // 10,
+        paid_wei=0,
+        returned_wei=0,
+        exit_code=None,
+        window_ends_at=None,
+        result_dir=None,
+        receipt=None,
+        created_at=1_800_000_000.5,
+        timeline=(TimelineEntry(1_800_000_000.5, "JobQueued", "the job was taken in", {"cap_wei": TOKEN}),),
+    )
+
+
+@dataclass
+class FakeNodeApi:
+    """Keeps what it was told; `advance` moves a job on, `refusal` makes every call refuse with that sentence."""
+
+    jobs_by_id: dict[str, JobView] = field(default_factory=dict[str, JobView])
+    orders: list[JobOrder] = field(default_factory=list[JobOrder])
+    wallet_calls: list[tuple[str, Json]] = field(default_factory=list[tuple[str, Json]])
+    refusal: str | None = None
+    failure: Exception | None = None
+    stopped: trio.Event = field(default_factory=trio.Event)
+    changed: trio.Condition = field(default_factory=trio.Condition)
+    watchers: int = 0
+    is_draining: bool = False
+    steps: tuple[JobView, ...] = ()
+    """States that every submitted job goes through at once."""
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+
+    async def advance(self, view: JobView) -> None:
+        """Show a job in another state to everyone who watches it."""
+        async with self.changed:
+            self.jobs_by_id[view.job_id] = view
+            self.changed.notify_all()
+
+    async def status(self) -> Json:
+        self._check()
+        return {
+            "node_id": "16Uiu2HAmFake",
+            "version": "0.1.0",
+            "roles": ["requester"],
+            "network": "devnet",
+            "peer_id": "16Uiu2HAmFake",
+            "addresses": ["/ip4/127.0.0.1/tcp/4001/p2p/16Uiu2HAmFake"],
+            "peers": 3,
+            "chain": {"chain_id": 31337, "head": 12, "head_at": 1_800_000_000},
+            "wallet": await self.wallet(),
+            "capacity": None,
+            "jobs": len(self.jobs_by_id),
+            "deals": 0,
+        }
+
+    async def submit(self, order: JobOrder) -> AsyncIterator[Json]:
+        self._check()
+        self.orders.append(order)
+        yield {"progress": {"doing": "packing inputs", "done_bytes": 10, "total_bytes": 20}}
+        yield {"progress": {"doing": "packing inputs", "done_bytes": 20, "total_bytes": 20}}
+        view = job_view(job_id=f"{len(self.orders):08x}", name=order.name or "digits")
+        await self.advance(view)
+        for step in self.steps:
+            await self.advance(replace(step, job_id=view.job_id))
+        yield {"job": view}
+
+    async def quote(self, order: JobOrder) -> Json:
+        self._check()
+        return {
+            "price_cap_wei": TOKEN,
+            "verification_wei": TOKEN // 10,
+            "deadline_bond_wei": TOKEN // 10,
+            "fraud_bond_wei": 5 * TOKEN,
+            "mode": "LOCK",
+        }
+
+    async def jobs(self) -> tuple[JobView, ...]:
+        self._check()
+        return tuple(self.jobs_by_id.values())
+
+    async def job(self, job_id: str) -> JobView:
+        self._check()
+        found = [v for v in self.jobs_by_id.values() if v.job_id.startswith(job_id) or v.name == job_id]
+        if len(found) != 1:
+            raise Refused(f"there is no job {job_id}: see `capanode job list`")
+        return found[0]
+
+    async def watch(self, job_id: str) -> AsyncIterator[Json]:
+        self.watchers += 1
+        try:
+            seen: JobView | None = None
+            while True:
+                async with self.changed:
+                    while (view := await self.job(job_id)) is seen:
+                        await self.changed.wait()
+                seen = view
+                yield {"job": view}
+                if view.state in ("paid", "refunded", "failed", "cancelled"):
+                    return
+        finally:
+            self.watchers -= 1
+
+    async def logs(self, job_id: str, tail_bytes: int) -> bytes:
+        await self.job(job_id)
+        return b"epoch 1\nepoch 2\n\xff"[-tail_bytes:]
+
+    async def accept(self, job_id: str) -> JobView:
+        view = replace(await self.job(job_id), state="paid", phase="DealFinalized", paid_wei=TOKEN)
+        await self.advance(view)
+        return view
+
+    async def cancel(self, job_id: str) -> JobView:
+        view = replace(await self.job(job_id), state="cancelled", phase="DealCancelled")
+        await self.advance(view)
+        return view
+
+    async def deals(self) -> tuple[DealView, ...]:
+        self._check()
+        return (DealView("0x" + "11" * 32, "Executing", "0x" + "22" * 20, TOKEN, "LOCK", 1_800_000_000.0, "", None),)
+
+    async def wallet(self) -> Json:
+        self._check()
+        return {
+            "address": "0x" + "33" * 20,
+            "token_wei": 100 * TOKEN,
+            "free_wei": 50 * TOKEN,
+            "locked_wei": 0,
+            "stake_wei": 0,
+            "earmarks": [],
+            "native_wei": TOKEN,
+            "thaws": [],
+        }
+
+    async def wallet_call(self, verb: str, arguments: Json) -> Json:
+        self._check()
+        self.wallet_calls.append((verb, arguments))
+        return {"tx_hash": "0x" + "44" * 32}
+
+    async def drain(self) -> Json:
+        self._check()
+        self.is_draining = True
+        return {"open_deals": 1, "challengeable_until": 1_800_000_060}
+
+    async def stop(self) -> None:
+        self.stopped.set()
