@@ -329,9 +329,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class SignedAward:
-    """The requester's only signature that binds: terms with the provider filled in.
+    """The requester's only signature that binds: terms with the provider and the price filled in.
 
-    **Source**: docs/protocol.md §2, `Award`. `deal_id` is the announced deal that is awarded, else absent: the deal id is then the award's digest.
+    `deal_id` is the announced deal that is awarded, else absent: the deal id is then the award's digest. For an
+    announced deal the signature is over the same terms with the deal id as salt.
+
+    **Source**: docs/protocol.md §2, `Award`; `capanode.protocol.awards`.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("signed-award", 1)

@@ -1,0 +1,187 @@
+"""Every transaction that moves a deal from one phase to the next, built from the deal's state.
+
+A transaction's key names its effect (`<deal id>/commit`), so performing the same command twice sends one
+transaction. What the chain refuses now is either final (`TransactionRefused`) or a matter of time (`Unavailable`).
+"""
+
+from typing import Final
+
+from capanode.contracts_abi import bindings
+from capanode.node.chain.sender import Mined, Replaced, Reverted, Sender, WouldRevert
+from capanode.proofs.trace import commitment_digest
+from capanode.protocol import provider, requester
+from capanode.protocol.awards import announced_terms
+from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
+from capanode.protocol.records import Demand, Mode, Terms
+
+MODES_ANNOUNCED: Final = (Mode.AWARD, Mode.FIRST)
+
+
+class Settlement:
+    """Sends deal transactions from one key to one market."""
+
+    def __init__(self, sender: Sender, market: Address) -> None:
+        self._sender = sender
+        self._market = market
+
+    # ---- requester -----------------------------------------------------------------------------------------
+
+    async def announce(self, job: requester.Announcing, deal_id: DealId, locator: bytes) -> TransactionRefused | None:
+        """Lock P + V behind an announced demand."""
+        assert job.order.announcement is not None
+        data = bindings.encode_deal_market_announce(abi_terms(job.order.announcement), locator)
+        return await self._once(deal_id, "announce", data)
+
+    async def cancel(self, job: requester.Withdrawing) -> None:
+        """Take an announced demand back."""
+        announcement, deal_id = job.order.announcement, job.order.demand.deal_id
+        assert announcement is not None and deal_id is not None
+        data = bindings.encode_deal_market_cancel(deal_id, abi_terms(announcement))
+        await self._eventually(deal_id, "cancel", data)
+
+    async def expire(self, job: requester.Expiring) -> None:
+        """Get everything back from a late provider."""
+        deal = job.deal
+        data = bindings.encode_deal_market_expire(deal.deal_id, abi_terms(deal.terms), deal.locked_by)
+        await self._eventually(deal.deal_id, "expire", data)
+
+    # ---- provider ------------------------------------------------------------------------------------------
+
+    async def assign(self, deal: provider.Assigning) -> TransactionRefused | None:
+        """Bind a LOCK award, or an announced demand."""
+        work = deal.work
+        if work.terms.mode in MODES_ANNOUNCED:
+            announced = announced_terms(work.terms, work.demand.price_cap_wei)
+            signature = b"" if work.terms.mode is Mode.FIRST else work.award.signature
+            data = bindings.encode_deal_market_assign_announced(
+                work.deal_id, abi_terms(announced), work.terms.price_wei, work.terms.provider, signature
+            )
+        else:
+            data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
+        return await self._once(work.deal_id, "assign", data)
+
+    async def commit(self, deal: provider.Committing) -> TransactionRefused | None:
+        """Commit to the result; a DIRECT deal is assigned in the same transaction."""
+        work = deal.work
+        core, commitment = demand_core(work.demand), commitment_of(deal.result, work.terms)
+        if work.terms.mode is Mode.DIRECT:
+            data = bindings.encode_deal_market_assign_and_commit(
+                abi_terms(work.terms), work.award.signature, core, commitment, ()
+            )
+        else:
+            data = bindings.encode_deal_market_commit(
+                work.deal_id, abi_terms(work.terms), deal.locked_by, core, commitment, ()
+            )
+        return await self._once(work.deal_id, "commit", data)
+
+    async def abandon(self, deal: provider.Abandoning) -> TransactionRefused | None:
+        """Give the deal up before its deadline."""
+        work = deal.work
+        data = bindings.encode_deal_market_abandon(work.deal_id, abi_terms(work.terms), deal.locked_by)
+        return await self._once(work.deal_id, "abandon", data)
+
+    async def claim(self, deal: provider.Claiming) -> None:
+        """Take the payment after the window."""
+        claim = claim_of(deal.work.terms, deal.commitment)
+        await self._eventually(deal.work.deal_id, "claim", bindings.encode_deal_market_claim(claim))
+
+    async def accept(self, deal: provider.Committed) -> TransactionRefused | None:
+        """Take the payment at once, by the requester's signature."""
+        claim = claim_of(deal.work.terms, deal.commitment)
+        data = bindings.encode_deal_market_accept(claim, deal.accept)
+        return await self._once(deal.work.deal_id, "accept", data)
+
+    # ---- sending -------------------------------------------------------------------------------------------
+
+    async def _once(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
+        """Send; a refusal is final and told. None once it is mined: the event in its log moves the deal."""
+        key = f"{deal_id.hex()}/{verb}"
+        try:
+            await self._sender.submit(key, self._market, data)
+        except WouldRevert as refusal:
+            return TransactionRefused(verb, str(refusal))
+        match await self._sender.outcome(key):
+            case Mined():
+                return None
+            case Reverted(reason=reason):
+                return TransactionRefused(verb, reason)
+            case Replaced():
+                raise Unavailable(f"The {verb} transaction's nonce was used by another one: sending it again.")
+
+    async def _eventually(self, deal_id: DealId, verb: str, data: bytes) -> None:
+        """Send; a refusal is a matter of time (a clock not yet over, or somebody else was faster): ask again."""
+        refused = await self._once(deal_id, verb, data)
+        if refused is not None:
+            raise Unavailable(f"The {verb} is not possible yet: {refused.reason}")
+
+
+def abi_terms(terms: Terms) -> bindings.Terms:
+    """Terms as calldata takes them."""
+    return bindings.Terms(
+        requester=terms.requester,
+        provider=terms.provider,
+        demand_digest=terms.demand_digest,
+        price=terms.price_wei,
+        verification=terms.verification_wei,
+        fraud_bond=terms.fraud_bond_wei,
+        assign_by=terms.assign_by,
+        commit_by=terms.commit_by,
+        window=terms.window_s,
+        mode=int(terms.mode),
+        salt=int.from_bytes(terms.salt, "big"),
+    )
+
+
+def terms_of_abi(terms: bindings.Terms) -> Terms:
+    """Terms as a log carries them; raises ValueError for what no honest announcement holds."""
+    return Terms(
+        requester=terms.requester,
+        provider=terms.provider,
+        demand_digest=terms.demand_digest,
+        price_wei=Wei(terms.price),
+        verification_wei=Wei(terms.verification),
+        fraud_bond_wei=Wei(terms.fraud_bond),
+        assign_by=UnixTime(terms.assign_by),
+        commit_by=UnixTime(terms.commit_by),
+        window_s=terms.window,
+        mode=Mode(terms.mode),
+        salt=Digest(terms.salt.to_bytes(32, "big")),
+    )
+
+
+def demand_core(demand: Demand) -> bindings.DemandCore:
+    """The preimage of the terms' demand digest."""
+    return bindings.DemandCore(demand.spec, demand.input_root, demand.first_step << 32 | demand.step_limit)
+
+
+def commitment_of(result: ExecutionFinished, terms: Terms) -> bindings.Commitment:
+    """The commitment to a single-step execution, at the full price."""
+    return bindings.Commitment(
+        result_root=result.result_root,
+        delivery_root=result.result_root,
+        stdout_root=result.stdout_root,
+        leaves_cid=ZERO_DIGEST,
+        step_count=1,
+        status=result.status,
+        amount=terms.price_wei,
+    )
+
+
+def claim_of(terms: Terms, committed: DealCommitted) -> bindings.Claim:
+    """What claim and accept name a committed deal by."""
+    return bindings.Claim(
+        deal_id=committed.deal_id,
+        terms=abi_terms(terms),
+        locked_by=committed.locked_by,
+        amount=committed.amount_wei,
+        commitment_digest=commitment_digest(
+            committed.trace_root,
+            committed.result_root,
+            committed.delivery_root,
+            committed.leaves_cid,
+            committed.step_count,
+            committed.status,
+        ),
+    )
