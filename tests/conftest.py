@@ -1,0 +1,24 @@
+"""What all tests share: dice with a printed seed, and examples that do not fail for being slow."""
+
+import os
+import random
+import secrets
+
+import hypothesis
+import pytest
+
+SEED = int(os.environ.get("CAPANODE_SEED") or secrets.randbits(32))
+
+# Hypothesis prints its own way to repeat a failure (the blob).
+hypothesis.settings.register_profile("capanode", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("capanode")
+
+
+def pytest_report_header() -> str:
+    return f"seed {SEED}: CAPANODE_SEED={SEED} repeats this run's dice"
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness that the seed in the header repeats, another one for each test."""
+    return random.Random(f"{SEED} {request.node.nodeid}")
