@@ -1,0 +1,1 @@
+"""Running one job in a sandbox: the port, and the Docker engine behind it."""

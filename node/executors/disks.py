@@ -1,0 +1,85 @@
+"""A few output file systems made ahead, of the size that the last job took."""
+
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from capanode.node.executors.asking import Threads
+from capanode.node.executors.outputs import (
+    OutputDisk,
+    destroy_disk,
+    disk_names,
+    find_disk,
+    make_disk,
+)
+
+_DEFAULT_BYTES: Final = 256 * 2**20
+
+
+class Disks:
+    """The pool; `spares` is how many file systems it keeps ready."""
+
+    def __init__(self, threads: Threads, folder: Path, default_bytes: int = _DEFAULT_BYTES) -> None:
+        self._threads = threads
+        self._folder = folder
+        self._size = default_bytes
+        self._spares = 0
+        self._ready: deque[OutputDisk] = deque()
+        self._taken: set[str] = set()
+        self._refilling = trio.Lock()
+
+    async def take(self, size_bytes: int) -> OutputDisk:
+        """An empty file system of that size, from the pool if there is one; raises Unavailable."""
+        self._size = size_bytes
+        disk = next((one for one in self._ready if one.size_bytes == size_bytes), None)
+        if disk is None:
+            disk = await self._threads.ask(make_disk, self._folder, size_bytes)
+        else:
+            self._ready.remove(disk)
+        self._taken.add(disk.name)
+        return disk
+
+    async def adopt(self, name: str) -> OutputDisk | None:
+        """The file system of a job that an earlier process started; None when it is gone."""
+        disk = await self._threads.ask(find_disk, self._folder, name)
+        if disk is not None:
+            self._taken.add(name)
+        return disk
+
+    async def give_back(self, name: str) -> None:
+        """Delete a file system with everything on it; idempotent."""
+        await self._threads.ask(destroy_disk, self._folder, name)
+        self._taken.discard(name)
+
+    async def warm(self, spares: int) -> None:
+        """Set how many to keep ready, and make them."""
+        self._spares = spares
+        await self.refill()
+
+    async def refill(self) -> None:
+        """Make what the pool lacks of the last size and drop spares of other sizes."""
+        async with self._refilling:
+            for disk in [one for one in self._ready if one.size_bytes != self._size]:
+                self._ready.remove(disk)
+                await self.give_back(disk.name)
+            while sum(one.size_bytes == self._size for one in self._ready) < self._spares:
+                self._ready.append(await self._threads.ask(make_disk, self._folder, self._size))
+
+    async def empty(self) -> None:
+        """Delete the spares and keep none from now on."""
+        self._spares = 0
+        async with self._refilling:
+            while self._ready:
+                await self.give_back(self._ready.popleft().name)
+
+    async def sweep(self, keep: set[str]) -> list[str]:
+        """Delete file systems that neither the pool, a job of this process nor `keep` knows."""
+        known = keep | self._taken | {disk.name for disk in self._ready}
+        async with self._refilling:
+            known |= {disk.name for disk in self._ready}
+            orphans = [name for name in disk_names(self._folder) if name not in known]
+        for name in orphans:
+            await self.give_back(name)
+        return orphans

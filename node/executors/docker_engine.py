@@ -1,0 +1,313 @@
+"""The one place that talks to the Docker engine: blocking calls, each with a timeout, typed results.
+
+docker-py's low-level client is used since it makes one HTTP request per call; the object layer on
+top of it inspects after each create. Nothing of docker-py leaves this file.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from capanode.protocol.faults import Fault, Unavailable
+
+_CALL_S: Final = 30.0
+_TRANSFER_S: Final = 120.0
+_KILL_EVENTS_PAST_S: Final = 2
+_MAX_SENTENCE: Final = 400
+
+Json = dict[str, Any]
+
+
+class EngineDown(Unavailable):
+    """The Docker engine does not answer."""
+
+
+class EngineRefused(Fault):
+    """The engine answered with an error; `status` is its HTTP code."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class NoSuchThing(EngineRefused):
+    """The engine knows no such container, image or volume."""
+
+
+class StillRunning(Exception):
+    """A wait ended before the container did."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What the engine says about itself and its machine."""
+
+    version: str
+    is_docker: bool
+    cgroup_driver: str
+    cgroup_version: int
+    cpus: int
+    memory_bytes: int
+    architecture: str
+    containerd_images: bool
+    cdi: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """A container as one inspect call shows it; times are Unix seconds, None when never reached."""
+
+    id: str
+    image: str
+    status: str
+    exit_code: int
+    oom_killed: bool
+    error: str
+    pid: int
+    started_at: float | None
+    finished_at: float | None
+    labels: Mapping[str, str]
+    network: str
+    cgroup_parent: str
+    gpu_uuids: tuple[str, ...]
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("running", "paused", "restarting")
+
+    @property
+    def never_started(self) -> bool:
+        return self.status == "created"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image as the engine shows it; `repo_digests` are the `name@sha256:…` it was pulled by."""
+
+    id: str
+    size_bytes: int
+    architecture: str
+    os: str
+    env: tuple[str, ...]
+    volumes: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    repo_tags: tuple[str, ...]
+
+
+class Engine:
+    """Blocking calls to one engine; safe to use from several threads at once."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """`address` as DOCKER_HOST has it; None takes the environment's, then the default socket."""
+        with _translated("connect"):
+            environment = docker.utils.kwargs_from_env()
+            base = {"base_url": address} if address else environment
+            self._api = docker.APIClient(**base, version="1.41", timeout=int(_CALL_S))
+
+    def close(self) -> None:
+        self._api.close()
+
+    def facts(self) -> EngineFacts:
+        with _translated("describe itself"):
+            info = cast("Json", self._api.info())
+            version = cast("Json", self._api.version())
+        components = [str(part.get("Name", "")) for part in version.get("Components") or []]
+        status = [str(row) for row in info.get("DriverStatus") or []]
+        return EngineFacts(
+            version=str(info.get("ServerVersion", "")),
+            is_docker=not any("podman" in name.lower() for name in components),
+            cgroup_driver=str(info.get("CgroupDriver", "")),
+            cgroup_version=int(info.get("CgroupVersion") or 1),
+            cpus=int(info["NCPU"]),
+            memory_bytes=int(info["MemTotal"]),
+            architecture=str(info.get("Architecture", "")),
+            containerd_images=any("io.containerd.snapshotter" in row for row in status),
+            cdi=bool(info.get("CDISpecDirs")),
+        )
+
+    def create(self, body: Json, name: str) -> str:
+        """Create a container from its description; the id. Raises EngineRefused 409 when the name is taken."""
+        with _translated("create a container"):
+            return str(self._api.create_container_from_config(body, name)["Id"])
+
+    def start(self, container: str) -> None:
+        with _translated("start a container"):
+            self._api.start(container)
+
+    def wait(self, container: str, at_most_s: float) -> int:
+        """Block until the container has ended; its exit code. Raises StillRunning after `at_most_s`."""
+        until = time.monotonic() + at_most_s
+        try:
+            with _translated("wait for a container"):
+                return int(self._api.wait(container, timeout=at_most_s)["StatusCode"])
+        except EngineDown as down:
+            # docker-py reports a read timeout and a broken connection alike.
+            if time.monotonic() >= until:
+                raise StillRunning from down
+            raise
+
+    def kill(self, container: str) -> None:
+        """Send SIGKILL; nothing happens when it has already ended."""
+        try:
+            with _translated("kill a container"):
+                self._api.kill(container)
+        except EngineRefused as refused:
+            if refused.status not in (404, 409):
+                raise
+
+    def remove(self, container: str) -> None:
+        """Kill and remove a container with its anonymous volumes; idempotent."""
+        try:
+            with _translated("remove a container"):
+                self._api.remove_container(container, force=True, v=True)
+        except EngineRefused as refused:
+            if refused.status not in (404, 409):  # 409: its removal is already under way
+                raise
+
+    def inspect(self, container: str) -> ContainerState:
+        with _translated("inspect a container"):
+            return _container(cast("Json", self._api.inspect_container(container)))
+
+    def output(self, container: str, tail_lines: int | None = None) -> tuple[bytes, bytes]:
+        """What the engine still has of standard output and standard error; bounded by the log limits."""
+        tail: int | str = "all" if tail_lines is None else tail_lines
+        with _translated("read a container's output"):
+            both = [
+                self._api.logs(container, stdout=out, stderr=not out, tail=tail) for out in (True, False)
+            ]
+        return both[0], both[1]
+
+    def labelled(self, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+        """Ids and labels of all containers, running or not, that carry these labels."""
+        filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
+        with _translated("list containers"):
+            rows = cast("list[Json]", self._api.containers(all=True, filters=filters))
+        return [(str(row["Id"]), dict(row.get("Labels") or {})) for row in rows]
+
+    def killed_by_someone(self, container: str, since: float, until: float) -> bool:
+        """Whether a kill or stop went through the engine for this container, as its recent events tell."""
+        with _translated("list events"):
+            events = self._api.events(
+                since=int(since),
+                until=int(until) + _KILL_EVENTS_PAST_S,
+                filters={"container": [container], "event": ["kill"]},
+                decode=True,
+            )
+            return any(True for _ in events)
+
+    def image(self, reference: str) -> ImageFacts:
+        with _translated("inspect an image"):
+            return _image(cast("Json", self._api.inspect_image(reference)))
+
+    def pull(self, name: str, digest: str) -> Iterator[tuple[str, int, int]]:
+        """Pull `name@digest`; yields (what, bytes done, bytes in all) as the engine reports them."""
+        with _translated(f"pull {name}"):
+            for row in self._api.pull(name, tag=digest, stream=True, decode=True):
+                event = cast("Json", row)
+                if "error" in event:
+                    raise Unavailable(f"the image {name}@{digest} cannot be pulled: {_short(event['error'])}")
+                detail = cast("Json", event.get("progressDetail") or {})
+                yield str(event.get("status", "")), int(detail.get("current") or 0), int(detail.get("total") or 0)
+
+    def load(self, archive: Iterable[bytes]) -> None:
+        """Load an archive in the format of `docker save`."""
+        with _translated("load an image"):
+            for row in self._api.load_image(cast("bytes", archive), quiet=True):
+                if "error" in row:
+                    raise EngineRefused(f"the engine cannot load the image: {_short(row['error'])}", 500)
+
+    def save(self, image: str) -> Iterator[bytes]:
+        """The image as an archive in the format of `docker save`."""
+        with _translated("save an image"):
+            yield from self._api.get_image(image)
+
+    def digest_at_registry(self, reference: str) -> str:
+        """The manifest digest that a registry serves for a tag now."""
+        with _translated(f"look up {reference}"):
+            return str(self._api.inspect_distribution(reference)["Descriptor"]["digest"])
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        with _translated("tag an image"):
+            self._api.tag(image, repository, tag)
+
+    def remove_image(self, image: str) -> None:
+        try:
+            with _translated("remove an image"):
+                self._api.remove_image(image)
+        except NoSuchThing:
+            return
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.APIError as error:
+        status = error.status_code or 500
+        sentence = f"the Docker engine refused to {doing}: {_short(error.explanation or str(error))}"
+        kind = NoSuchThing if status == 404 else EngineRefused
+        raise kind(sentence, status) from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise EngineDown(
+            f"the Docker engine does not answer (asked to {doing}); start it, or check DOCKER_HOST "
+            f"and that this user may use its socket: {_short(error)}"
+        ) from error
+
+
+def _short(what: object) -> str:
+    text = " ".join(str(what).split())
+    return text if len(text) <= _MAX_SENTENCE else text[:_MAX_SENTENCE] + "…"
+
+
+def _container(row: Json) -> ContainerState:
+    state, host = cast("Json", row["State"]), cast("Json", row["HostConfig"])
+    requests_ = cast("list[Json]", host.get("DeviceRequests") or [])
+    return ContainerState(
+        id=str(row["Id"]),
+        image=str(row["Image"]),
+        status=str(state["Status"]),
+        exit_code=int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        error=_short(state.get("Error") or ""),
+        pid=int(state.get("Pid") or 0),
+        started_at=_unix(str(state["StartedAt"])),
+        finished_at=_unix(str(state["FinishedAt"])),
+        labels=dict(row["Config"].get("Labels") or {}),
+        network=str(host.get("NetworkMode", "")),
+        cgroup_parent=str(host.get("CgroupParent", "")),
+        gpu_uuids=tuple(
+            str(one).removeprefix("nvidia.com/gpu=")
+            for wish in requests_
+            for one in cast("list[str]", wish.get("DeviceIDs") or [])
+        ),
+    )
+
+
+def _image(row: Json) -> ImageFacts:
+    config = cast("Json", row.get("Config") or {})
+    return ImageFacts(
+        id=str(row["Id"]),
+        size_bytes=int(row.get("Size") or 0),
+        architecture=str(row.get("Architecture", "")),
+        os=str(row.get("Os", "")),
+        env=tuple(str(one) for one in config.get("Env") or ()),
+        volumes=tuple(str(one) for one in config.get("Volumes") or ()),
+        repo_digests=tuple(str(one) for one in row.get("RepoDigests") or ()),
+        repo_tags=tuple(str(one) for one in row.get("RepoTags") or ()),
+    )
+
+
+def _unix(text: str) -> float | None:
+    """Engine times are RFC 3339 with up to nine digits of a second; year 1 means never."""
+    if text.startswith("0001-"):
+        return None
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
+    return moment.timestamp() + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)

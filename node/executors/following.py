@@ -1,0 +1,124 @@
+"""Seeing a job through: start it, wait for its end whatever the engine does meanwhile, judge it."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from capanode.node.executors.asking import Threads
+from capanode.node.executors.container import Findings, examine, holder_runs
+from capanode.node.executors.docker_engine import Engine, EngineDown, NoSuchThing, StillRunning
+from capanode.node.executors.ending import KILLED_EXIT, STOPPED_EXIT, Evidence, judge
+from capanode.node.executors.jobs import Job, RunEnded, outcome_of
+from capanode.node.executors.nvidia import missing_devices
+from capanode.node.executors.outputs import disk_is_sound
+from capanode.node.executors.port import End, Gpu, RunOutcome
+
+_WAIT_SLICE_S: Final = 30.0
+_KILL_S: Final = 30.0
+_ASK_AGAIN_S: Final = 0.5
+_SETTLE_S: Final = 0.25
+
+
+class Follower:
+    """Waits for containers; `reconnect_s` is how long an engine may be away before a job counts as lost."""
+
+    def __init__(self, engine: Engine, threads: Threads, reconnect_s: float) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._reconnect_s = reconnect_s
+
+    async def start(self, job: Job, gpus: Mapping[str, Gpu], started: Callable[[str], None]) -> None:
+        """Start the created container; raises RunEnded when a GPU it was promised is not in it."""
+        await self._threads.ask(self._engine.start, job.container)
+        job.began_at = time.time()
+        if job.gpu_uuids:
+            await self._verify_gpus(job, gpus)
+        started(job.container)
+
+    async def see_through(self, job: Job, logs: Path) -> RunOutcome:
+        """Wait for the job's end, at most for what is left of its timeout; raises RunEnded."""
+        if not job.ended:
+            began_at = job.began_at if job.began_at is not None else time.time()
+            await self._watch(job, max(0.0, began_at + job.timeout_s - time.time()))
+        found = await self._examined(job, logs)
+        judged = judge(await self._evidence(job, found))
+        return outcome_of(job, found, judged, logs)
+
+    async def _watch(self, job: Job, at_most_s: float) -> None:
+        with trio.move_on_after(at_most_s):
+            await self._until_ended(job)
+            return
+        job.stopped = job.stopped or End.TIMEOUT
+        with trio.move_on_after(_KILL_S):
+            await self._threads.ask(self._engine.kill, job.container)
+            await self._until_ended(job)
+            return
+        raise RunEnded(End.ENGINE_LOST, f"the engine could not stop the job within {_KILL_S:.0f} s")
+
+    async def _until_ended(self, job: Job) -> None:
+        while True:
+            if job.stopped is not None:
+                await self._threads.ask(self._engine.kill, job.container)
+            try:
+                await self._threads.follow(self._engine.wait, job.container, _WAIT_SLICE_S)
+                return
+            except StillRunning:
+                continue
+            except NoSuchThing:
+                raise RunEnded(End.KILLED, "someone on this machine removed the job's container") from None
+            except EngineDown as down:
+                await self._engine_back(job, down)
+
+    async def _engine_back(self, job: Job, down: EngineDown) -> None:
+        with trio.move_on_after(self._reconnect_s):
+            while True:
+                try:
+                    await self._threads.follow(self._engine.inspect, job.container)
+                    return
+                except EngineDown:
+                    await trio.sleep(_ASK_AGAIN_S)
+                except NoSuchThing:
+                    raise RunEnded(End.ENGINE_LOST, "the engine came back without the job's container") from None
+        raise RunEnded(End.ENGINE_LOST, down)
+
+    async def _examined(self, job: Job, logs: Path) -> Findings:
+        try:
+            return await self._threads.ask(examine, self._engine, job.container, job.slot.holder, logs)
+        except NoSuchThing:
+            raise RunEnded(End.KILLED, "someone on this machine removed the job's container") from None
+
+    async def _evidence(self, job: Job, found: Findings) -> Evidence:
+        state = found.state
+        holder_alive, by_someone = found.holder_alive, False
+        if state.exit_code and job.stopped is None:
+            # An engine that shuts down ends all containers at about the same moment.
+            await trio.sleep(_SETTLE_S)
+            holder_alive = await self._threads.ask(holder_runs, self._engine, job.slot.holder)
+            by_someone = state.exit_code in (KILLED_EXIT, STOPPED_EXIT) and await self._by_someone(job, found)
+        ran_s = (state.finished_at or 0.0) - (state.started_at or 0.0)
+        return Evidence(
+            exit_code=state.exit_code,
+            oom_killed=state.oom_killed,
+            engine_error=state.error,
+            stopped=job.stopped,
+            killed_by_someone=by_someone,
+            holder_alive=holder_alive,
+            disk_sound=disk_is_sound(job.disk),
+            overran=ran_s >= job.timeout_s,
+        )
+
+    async def _by_someone(self, job: Job, found: Findings) -> bool:
+        since, until = found.state.started_at or 0.0, found.state.finished_at or time.time()
+        return await self._threads.ask(self._engine.killed_by_someone, found.state.id, since, until)
+
+    async def _verify_gpus(self, job: Job, gpus: Mapping[str, Gpu]) -> None:
+        state = await self._threads.ask(self._engine.inspect, job.container)
+        minors = [gpus[uuid].minor for uuid in job.gpu_uuids if uuid in gpus]
+        if state.gpu_uuids != job.gpu_uuids or len(minors) != len(job.gpu_uuids):
+            raise RunEnded(End.GPU_MISSING, "the engine or the driver does not know the job's GPUs")
+        missing = missing_devices(state.pid, minors) if state.running else None
+        if missing:
+            raise RunEnded(End.GPU_MISSING, f"the container lacks {', '.join(missing)}; check nvidia-container-toolkit")

@@ -1,0 +1,84 @@
+"""What a job used, read from the control group around its container, which outlives it.
+
+The container's own counters are gone the moment it ends, and sampling misses short jobs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+_PREFIX: Final = "capanode"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """CPU time and peak memory (page cache and tmpfs included); None where the host does not tell."""
+
+    cpu_ns: int | None
+    peak_memory_bytes: int | None
+
+
+def parent_for(node: str, execution_id: str, *, driver: str) -> str:
+    """The control group to put a container under, in the engine driver's own naming.
+
+    **Source**: systemd.slice(5) — dashes in a slice's name spell the path above it.
+    """
+    if driver == "systemd":
+        return f"{_PREFIX}-{node}-{execution_id}.slice"
+    return f"/{_PREFIX}-{node}/{execution_id}"
+
+
+def read_usage(parent: str, *, root: Path = CGROUP_ROOT) -> Reading:
+    """Read cgroup v2's files, or else v1's."""
+    below = _path_below_root(parent)
+    if (root / "cgroup.controllers").exists():
+        group = root / below
+        return Reading(_v2_cpu_ns(group / "cpu.stat"), _number(group / "memory.peak"))
+    return Reading(
+        _number(root / "cpuacct" / below / "cpuacct.usage"),
+        _number(root / "memory" / below / "memory.max_usage_in_bytes"),
+    )
+
+
+def discard(parent: str, *, root: Path = CGROUP_ROOT) -> None:
+    """Remove the emptied control group from every hierarchy; idempotent, best effort."""
+    below = _path_below_root(parent)
+    for group in (root / below, *root.glob(f"*/{below}")):
+        _rmdir(group)
+
+
+def leftover_parents(node: str, *, root: Path = CGROUP_ROOT) -> list[str]:
+    """Control groups of this node that no longer hold a process, in cgroupfs naming."""
+    found = {group.name for group in root.glob(f"*/{_PREFIX}-{node}/*") if group.is_dir()}
+    found |= {group.name for group in root.glob(f"{_PREFIX}-{node}/*") if group.is_dir()}
+    return sorted(f"/{_PREFIX}-{node}/{name}" for name in found)
+
+
+def _path_below_root(parent: str) -> str:
+    if not parent.endswith(".slice"):
+        return parent.lstrip("/")
+    parts = parent.removesuffix(".slice").split("-")
+    return "/".join("-".join(parts[: i + 1]) + ".slice" for i in range(len(parts)))
+
+
+def _v2_cpu_ns(stat: Path) -> int | None:
+    try:
+        rows = dict(line.split() for line in stat.read_text().splitlines())
+        return int(rows["usage_usec"]) * 1000
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _rmdir(group: Path) -> None:
+    try:
+        group.rmdir()
+    except OSError:
+        return  # not there, or the engine has not let go of it yet: the next sweep takes it

@@ -1,0 +1,57 @@
+"""NVIDIA's own account of its GPUs, through NVML."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import pynvml
+
+from capanode.node.executors.port import Gpu
+from capanode.protocol.faults import Unavailable
+
+_NO_GPUS: Final = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+
+
+def nvidia_gpus() -> tuple[Gpu, ...]:
+    """Every NVIDIA GPU that the driver shows, in its order; empty without a driver.
+
+    Raises Unavailable when the driver is there but fails. Blocking; takes up to a second on a cold driver.
+    """
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        if error.value in _NO_GPUS:
+            return ()
+        raise Unavailable(f"the NVIDIA driver does not answer ({error}); run nvidia-smi to see why") from error
+    try:
+        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError as error:
+        raise Unavailable(f"the NVIDIA driver cannot list its GPUs ({error}); run nvidia-smi to see why") from error
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def missing_devices(pid: int, minors: Iterable[int], *, proc: Path = Path("/proc")) -> list[str] | None:
+    """Device files that the process `pid` should see and does not; None when the host does not let us look.
+
+    A process that has ended meanwhile counts as not looked at.
+    """
+    device_folder = proc / str(pid) / "root" / "dev"
+    try:
+        present = {entry.name for entry in device_folder.iterdir()}
+    except OSError:
+        return None
+    return [f"/dev/nvidia{minor}" for minor in minors if f"nvidia{minor}" not in present]
+
+
+def _gpu(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return Gpu(
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        vendor="nvidia",
+        model=str(pynvml.nvmlDeviceGetName(handle)),
+        vram_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        compute_capability=(int(major), int(minor)),
+        minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
+    )

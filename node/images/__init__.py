@@ -1,0 +1,1 @@
+"""What a job runs in: pinned names, archives that travel by CID, images made from this machine."""
