@@ -1,0 +1,429 @@
+"""Gas of every action, from receipts of real transactions on a local chain, in the steady state.
+
+Steady state: the same parties, whose accounts are all in use, at their second deal or later. Deals are of class `exact`
+(a verification deposit and a fraud bond of five prices), with one step, amounts of 18 decimals that use their
+digits, and a locator of 90 bytes. Every deal pays less than its price, so that claims return money too.
+"""
+
+import http.client
+import itertools
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_hash.auto import keccak
+from eth_typing import Hash32
+
+from bench import report
+from capanode.contracts_abi import artifacts, bindings
+from capanode.protocol import typed_data
+from capanode.protocol.ids import (
+    ZERO_ADDRESS,
+    Address,
+    DealId,
+    DemandDigest,
+    Digest,
+    SpecDigest,
+    UnixTime,
+    Wei,
+)
+from capanode.protocol.records import Mode
+from capanode.protocol.records import Terms as TermsRecord
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CHAIN_ID: Final = 31337
+WINDOW_S: Final = 5
+TOKEN: Final = 10**18
+PRICE: Final = 2_437_519_224_610_337_019
+PAID: Final = PRICE * 9 // 10
+VERIFICATION: Final = 184_119_337_215_402_977
+FRAUD_BOND: Final = 5 * PRICE
+SALT_BYTES: Final = 8
+BATCH: Final = 100
+OPEN_DEALS: Final = 50
+NO_ADDRESS: Final = ZERO_ADDRESS
+
+DICE = random.Random(20)
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A funded key."""
+
+    key: LocalAccount
+
+    @property
+    def address(self) -> Address:
+        return Address(bytes.fromhex(self.key.address[2:]))
+
+    def sign(self, digest: bytes) -> bytes:
+        return bytes(self.key.unsafe_sign_hash(Hash32(digest)).signature)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The few JSON-RPC calls that measuring needs; blocks are mined per transaction."""
+
+    port: int
+
+    def call(self, method: str, *parameters: object) -> Any:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with closing(connection):
+            connection.request("POST", "/", body, {"content-type": "application/json"})
+            decoded = json.load(connection.getresponse())
+        if "error" in decoded:
+            data = decoded["error"].get("data")
+            reason = bindings.decode_error(bytes.fromhex(data[2:])) if isinstance(data, str) else None
+            raise RuntimeError(f"{method} failed: {reason or decoded['error']}")
+        return decoded["result"]
+
+    def send(self, sender: Party, to: Address | None, data: bytes) -> dict[str, Any]:
+        """The receipt of a transaction that succeeded."""
+        transaction = {"from": sender.key.address, "data": "0x" + data.hex(), "gas": hex(16_000_000)}
+        if to is not None:
+            transaction["to"] = "0x" + to.hex()
+        digest = self.call("eth_sendTransaction", transaction)
+        receipt = self.receipt(digest)
+        if receipt["status"] != "0x1":
+            raise RuntimeError(f"transaction {digest} reverted")
+        return receipt
+
+    def receipt(self, digest: str, within_s: float = 10) -> dict[str, Any]:
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up:
+            receipt: dict[str, Any] | None = self.call("eth_getTransactionReceipt", digest)
+            if receipt is not None:
+                return receipt
+            time.sleep(0.005)
+        raise RuntimeError(f"transaction {digest} was not mined")
+
+    def now(self) -> int:
+        return int(self.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def wait(self, seconds: int) -> None:
+        self.call("evm_increaseTime", seconds)
+        self.call("evm_mine")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A deal that waits for its claim, and what it has cost so far."""
+
+    claim: bindings.Claim
+    gas: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A market, its domain, and the parties. `sender` is the provider's wallet or one of its hot keys."""
+
+    chain: Chain
+    market: Address
+    domain: typed_data.Domain
+    requester: Party
+    provider: Party
+    hot_key: Party
+    sender: Party
+
+    def send(self, data: bytes, sender: Party | None = None) -> dict[str, Any]:
+        return self.chain.send(sender or self.sender, self.market, data)
+
+    def gas(self, data: bytes, sender: Party | None = None) -> int:
+        return int(self.send(data, sender)["gasUsed"], 16)
+
+    @property
+    def locked_by(self) -> Address:
+        return NO_ADDRESS if self.sender == self.provider else self.sender.address
+
+
+def main() -> None:
+    with anvil() as chain:
+        report.write("gas", measure(chain))
+
+
+def measure(chain: Chain) -> dict[str, report.Figure]:
+    wallet = deploy(chain)
+    hot = replace(wallet, sender=wallet.hot_key)
+    figures: dict[str, report.Figure] = {**once(wallet)}
+    for bench in (wallet, hot):  # the first deals pay for fresh slots
+        for run in (direct_deal, lock_deal, award_deal):
+            finish(bench, run(bench))
+
+    kinds = {"direct_deal": direct_deal, "lock_deal": lock_deal, "announced_deal": award_deal}
+    for name, run in kinds.items():
+        figures |= totals(name, finish(wallet, run(wallet)))
+        figures |= totals(f"{name}_hot_key", finish(hot, run(hot)))
+    figures |= totals("announced_deal_at_cap", finish(wallet, award_deal(wallet, cap=PRICE)))
+    figures |= totals("announced_deal_first", finish(wallet, first_deal(wallet)))
+    figures |= ways_out(wallet)
+    figures |= batch(wallet)
+    figures["extra_open_deal_growth"] = growth(wallet)
+    return figures
+
+
+def totals(name: str, gas: dict[str, int]) -> dict[str, int]:
+    return {f"{name}_{step}": used for step, used in gas.items()} | {f"{name}_total": sum(gas.values())}
+
+
+# Deals ---------------------------------------------------------------------------------------------------------------
+
+
+def direct_deal(bench: Bench) -> Committed:
+    terms, demand = new_terms(bench, Mode.DIRECT)
+    deal_id = award_digest(bench, terms)
+    signature = bench.requester.sign(deal_id)
+    data = bindings.encode_deal_market_assign_and_commit(terms, signature, demand, new_commitment(), [])
+    receipt = bench.send(data)
+    return committed(bench, deal_id, terms, receipt, {"assign_and_commit": int(receipt["gasUsed"], 16)})
+
+
+def lock_deal(bench: Bench) -> Committed:
+    terms, demand = new_terms(bench, Mode.LOCK)
+    deal_id = award_digest(bench, terms)
+    signature = bench.requester.sign(deal_id)
+    gas = {"assign": bench.gas(bindings.encode_deal_market_assign(terms, signature))}
+    return commit(bench, deal_id, terms, demand, gas)
+
+
+def award_deal(bench: Bench, cap: int = PRICE * 5 // 4) -> Committed:
+    """Announced, then awarded at a price under the cap."""
+    deal_id, announced, demand, gas = announce(bench, Mode.AWARD, cap)
+    terms = replace(announced, provider=bench.provider.address, price=PRICE)
+    award = replace(terms, salt=int.from_bytes(deal_id, "big"))
+    signature = bench.requester.sign(award_digest(bench, award))
+    gas["assign"] = bench.gas(
+        bindings.encode_deal_market_assign_announced(deal_id, announced, PRICE, terms.provider, signature)
+    )
+    return commit(bench, deal_id, terms, demand, gas)
+
+
+def first_deal(bench: Bench) -> Committed:
+    """Announced at a posted price, taken without a signature."""
+    deal_id, announced, demand, gas = announce(bench, Mode.FIRST, PRICE)
+    terms = replace(announced, provider=bench.provider.address)
+    gas["assign"] = bench.gas(
+        bindings.encode_deal_market_assign_announced(deal_id, announced, PRICE, terms.provider, b"")
+    )
+    return commit(bench, deal_id, terms, demand, gas)
+
+
+def announce(bench: Bench, mode: Mode, cap: int) -> tuple[DealId, bindings.Terms, bindings.DemandCore, dict[str, int]]:
+    terms, demand = new_terms(bench, mode)
+    terms = replace(terms, provider=NO_ADDRESS, price=cap)
+    locator = DICE.randbytes(45).hex().encode()
+    gas = {"announce": bench.gas(bindings.encode_deal_market_announce(terms, locator), bench.requester)}
+    deal_id = typed_data.announcement_deal_id(bench.domain, record(terms))
+    return deal_id, terms, demand, gas
+
+
+def commit(
+    bench: Bench, deal_id: DealId, terms: bindings.Terms, demand: bindings.DemandCore, gas: dict[str, int]
+) -> Committed:
+    data = bindings.encode_deal_market_commit(deal_id, terms, bench.locked_by, demand, new_commitment(), [])
+    receipt = bench.send(data)
+    return committed(bench, deal_id, terms, receipt, gas | {"commit": int(receipt["gasUsed"], 16)})
+
+
+def committed(
+    bench: Bench, deal_id: DealId, terms: bindings.Terms, receipt: dict[str, Any], gas: dict[str, int]
+) -> Committed:
+    log = receipt["logs"][-1]
+    topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
+    event = bindings.DealCommitted.decode(topics, bytes.fromhex(log["data"][2:]))
+    claim = bindings.Claim(deal_id, terms, event.locked_by, event.amount, commitment_digest(event))
+    return Committed(claim, gas)
+
+
+def finish(bench: Bench, deal: Committed) -> dict[str, int]:
+    bench.chain.wait(WINDOW_S + 1)
+    return deal.gas | {"claim": bench.gas(bindings.encode_deal_market_claim(deal.claim))}
+
+
+# Other measurements --------------------------------------------------------------------------------------------------
+
+
+def once(bench: Bench) -> dict[str, int]:
+    """What a party pays once, or now and then."""
+    provider, key = bench.provider.address, bench.hot_key.address
+    amount = 1_000 * TOKEN + 337
+    steps: tuple[tuple[str, bytes, Party], ...] = (
+        ("deposit_first", bindings.encode_deal_market_deposit(100 * amount), bench.requester),
+        ("deposit_again", bindings.encode_deal_market_deposit(100 * amount), bench.requester),
+        ("earmark_first", bindings.encode_deal_market_earmark(provider, amount), bench.requester),
+        ("earmark_again", bindings.encode_deal_market_earmark(provider, amount), bench.requester),
+        ("provider_deposit_first", bindings.encode_deal_market_deposit(30 * amount), bench.provider),
+        ("stake_first", bindings.encode_deal_market_stake(20 * amount), bench.provider),
+        ("set_hot_key_first", bindings.encode_deal_market_set_hot_key(key, 5 * amount), bench.provider),
+        ("begin_withdraw", bindings.encode_deal_market_begin_withdraw(amount), bench.provider),
+        ("withdraw", bindings.encode_deal_market_withdraw(provider), bench.provider),
+    )
+    return {name: bench.gas(data, sender) for name, data, sender in steps}
+
+
+def ways_out(bench: Bench) -> dict[str, int]:
+    """Deals that end otherwise than by a claim."""
+    accepted = lock_deal(bench).claim
+    signature = bench.requester.sign(typed_data.accept_digest(bench.domain, accepted.deal_id))
+    figures = {"accept": bench.gas(bindings.encode_deal_market_accept(accepted, signature))}
+
+    deal_id, announced, _, _ = announce(bench, Mode.AWARD, PRICE)
+    figures["cancel"] = bench.gas(bindings.encode_deal_market_cancel(deal_id, announced), bench.requester)
+
+    for _ in range(2):  # the first one makes the counter of burned money
+        deal_id, terms = assigned(bench)
+        figures["abandon"] = bench.gas(bindings.encode_deal_market_abandon(deal_id, terms, bench.locked_by))
+
+    deal_id, terms = assigned(bench)
+    bench.chain.wait(1_000)
+    data = bindings.encode_deal_market_expire(deal_id, terms, bench.locked_by)
+    figures["expire"] = bench.gas(data, bench.requester)
+    return figures
+
+
+def assigned(bench: Bench) -> tuple[DealId, bindings.Terms]:
+    terms, _ = new_terms(bench, Mode.LOCK)
+    deal_id = award_digest(bench, terms)
+    bench.send(bindings.encode_deal_market_assign(terms, bench.requester.sign(deal_id)))
+    return deal_id, terms
+
+
+def batch(bench: Bench) -> dict[str, float]:
+    claims = [lock_deal(bench).claim for _ in range(BATCH)]
+    bench.chain.wait(WINDOW_S + 1)
+    used = bench.gas(bindings.encode_deal_market_claim_batch(claims))
+    return {f"claim_batch_{BATCH}_each": used / BATCH}
+
+
+def growth(bench: Bench) -> float:
+    """Gas that each other open deal adds to a deal; signatures vary, so several deals are averaged."""
+    alone = average_total(bench)
+    for _ in range(OPEN_DEALS):
+        lock_deal(bench)
+    return (average_total(bench) - alone) / OPEN_DEALS
+
+
+def average_total(bench: Bench, deals: int = 5) -> float:
+    return sum(sum(finish(bench, lock_deal(bench)).values()) for _ in range(deals)) / deals
+
+
+# Values --------------------------------------------------------------------------------------------------------------
+
+
+def new_terms(bench: Bench, mode: Mode) -> tuple[bindings.Terms, bindings.DemandCore]:
+    demand = bindings.DemandCore(SpecDigest(DICE.randbytes(32)), Digest(DICE.randbytes(32)), 1)
+    now = bench.chain.now()
+    terms = bindings.Terms(
+        requester=bench.requester.address,
+        provider=bench.provider.address,
+        demand_digest=typed_data.demand_digest(demand.spec_digest, demand.input_root, 0, demand.steps),
+        price=PRICE,
+        verification=VERIFICATION,
+        fraud_bond=FRAUD_BOND,
+        assign_by=now + 60,
+        commit_by=now + 900,
+        window=WINDOW_S,
+        mode=mode,
+        salt=int.from_bytes(DICE.randbytes(SALT_BYTES), "big"),
+    )
+    return terms, demand
+
+
+def new_commitment() -> bindings.Commitment:
+    root = Digest(DICE.randbytes(32))
+    nothing = Digest(bytes(32))
+    return bindings.Commitment(root, root, nothing, nothing, step_count=1, status=0, amount=PAID)
+
+
+def record(terms: bindings.Terms) -> TermsRecord:
+    return TermsRecord(
+        requester=terms.requester,
+        provider=terms.provider,
+        demand_digest=DemandDigest(terms.demand_digest),
+        price_wei=Wei(terms.price),
+        verification_wei=Wei(terms.verification),
+        fraud_bond_wei=Wei(terms.fraud_bond),
+        assign_by=UnixTime(terms.assign_by),
+        commit_by=UnixTime(terms.commit_by),
+        window_s=terms.window,
+        mode=Mode(terms.mode),
+        salt=Digest(terms.salt.to_bytes(32, "big")),
+    )
+
+
+def award_digest(bench: Bench, terms: bindings.Terms) -> DealId:
+    return DealId(typed_data.award_digest(bench.domain, record(terms)))
+
+
+def commitment_digest(event: bindings.DealCommitted) -> Digest:
+    words = (event.trace_root, event.result_root, event.delivery_root, event.leaves_cid)
+    counts = (event.step_count, event.status)
+    return Digest(keccak(b"".join(words) + b"".join(count.to_bytes(32, "big") for count in counts)))
+
+
+# Set-up --------------------------------------------------------------------------------------------------------------
+
+
+def deploy(chain: Chain) -> Bench:
+    Account.enable_unaudited_hdwallet_features()
+    mnemonic = "test test test test test test test test test test test junk"
+    keys = (Account.from_mnemonic(mnemonic, account_path=f"m/44'/60'/0'/0/{i}") for i in itertools.count())
+    requester, provider, hot_key = (Party(key) for key in itertools.islice(keys, 3))
+    token = create(chain, requester, "TestToken", b"")
+    clocks = bindings.Clocks(
+        grace=0, window_floor=WINDOW_S, free_thaw=0, earmark_thaw=0, stake_thaw=0, expire_reward=TOKEN // 100
+    )
+    arguments = bindings.encode_deal_market_constructor(token, NO_ADDRESS, clocks)
+    market = create(chain, requester, "DealMarket", arguments)
+    for party in (requester, provider):
+        chain.send(party, token, bindings.encode_test_token_mint(party.address, 10**6 * TOKEN))
+        chain.send(party, token, bindings.encode_test_token_approve(market, 2**256 - 1))
+    domain = typed_data.domain(CHAIN_ID, market)
+    return Bench(chain, market, domain, requester, provider, hot_key, sender=provider)
+
+
+def create(chain: Chain, sender: Party, name: str, arguments: bytes) -> Address:
+    receipt = chain.send(sender, None, artifacts.load(name).bytecode + arguments)
+    return Address(bytes.fromhex(receipt["contractAddress"][2:]))
+
+
+@contextmanager
+def anvil() -> Iterator[Chain]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(ROOT / "tools" / "anvil"), "--silent", "--port", str(port), "--chain-id", str(CHAIN_ID)]
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    chain = Chain(port)
+    try:
+        answer_within(chain, seconds=10)
+        yield chain
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def answer_within(chain: Chain, seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            chain.call("eth_chainId")
+            return
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
