@@ -130,6 +130,15 @@ def root_from_proof(leaf: Digest, position: int, siblings: Sequence[Digest]) -> 
     return node
 
 
+def posted(trace: Trace) -> tuple[Digest, ...]:
+    """What a commit carries as its `trace`: nothing for one step, all leaves, or the root and two proofs."""
+    if trace.step_count == 1:
+        return ()
+    if trace.step_count <= MAX_POSTED_STEPS:
+        return trace.leaves
+    return (trace_root(trace), *proof(trace, 0), *proof(trace, trace.step_count))
+
+
 def commitment_digest(
     root: Digest,
     result_root: Digest,
