@@ -50,7 +50,7 @@ pytest: setup ## the Python tests without lint, types and contracts
 lint: setup ## style, format and import rules
 	@$(python) -m ruff check --quiet .
 	@$(python) -m ruff format --quiet --check .
-	@.venv/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache
+	@.venv/bin/lint-imports --no-cache
 	@if [ -d contracts/src ]; then tools/forge fmt --check; fi
 
 format: setup ## rewrite the sources in the one format
