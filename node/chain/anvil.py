@@ -108,9 +108,7 @@ async def run_anvil(options: AnvilOptions = AnvilOptions()) -> AsyncGenerator[An
         Unavailable: it did not start in time.
     """
     command = [str(find_anvil()), *_arguments(options)]
-    process = await trio.lowlevel.open_process(
-        command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
-    )
+    process = await trio.lowlevel.open_process(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True)
     assert process.stdout is not None
     assert process.stderr is not None
     try:
@@ -155,12 +153,8 @@ async def _listening_port(process: trio.Process, options: AnvilOptions) -> int:
             if not received:
                 said = (await process.stderr.receive_some(2000)).decode(errors="replace").strip()
                 if "in use" in said:
-                    raise Misconfigured(
-                        f"Port {options.port} is taken: stop what listens there, or choose another."
-                    )
-                raise Unavailable(
-                    f"The development chain did not start: {said or 'anvil ended without a word'}."
-                )
+                    raise Misconfigured(f"Port {options.port} is taken: stop what listens there, or choose another.")
+                raise Unavailable(f"The development chain did not start: {said or 'anvil ended without a word'}.")
             banner += received
             if match := _LISTENING.search(banner):
                 return int(match[1])

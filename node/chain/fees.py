@@ -43,9 +43,7 @@ def read_fees(replies: Sequence[object], policy: FeePolicy) -> Fees:
     """
     history, tip = replies
     if isinstance(history, RpcError):
-        raise Misconfigured(
-            f"The RPC endpoint does not answer eth_feeHistory ({history.message}): use another."
-        )
+        raise Misconfigured(f"The RPC endpoint does not answer eth_feeHistory ({history.message}): use another.")
     base_fees = read_list(read_object(history).get("baseFeePerGas"))
     if not base_fees:
         raise BadReply("The RPC endpoint knows no base fee: check the endpoint, or use another.")

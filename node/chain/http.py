@@ -60,9 +60,7 @@ def read_target(url: str) -> Target:
         parts, port = urlsplit(""), None
     is_clean = url.isascii() and url.isprintable() and " " not in url and parts.username is None
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_clean:
-        raise Misconfigured(
-            "An RPC URL of the network profile is not a plain http:// or https:// address: correct it."
-        )
+        raise Misconfigured("An RPC URL of the network profile is not a plain http:// or https:// address: correct it.")
     is_tls = parts.scheme == "https"
     port = port or (443 if is_tls else 80)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -99,8 +97,7 @@ class Connection:
             raise kind(f"The RPC endpoint {self._target.shown} closed the connection: retrying.") from error
         except trio.TooSlowError as error:
             raise Unavailable(
-                f"The RPC endpoint {self._target.shown} gave no answer "
-                f"within {EXCHANGE_TIMEOUT_S:.0f} s: retrying."
+                f"The RPC endpoint {self._target.shown} gave no answer within {EXCHANGE_TIMEOUT_S:.0f} s: retrying."
             ) from error
         self._exchanges += 1
         return reply
@@ -120,8 +117,7 @@ class Connection:
             body = await self._take(_read_length(fields.get("content-length")))
         if status != 200 and not body.lstrip().startswith((b"{", b"[")):
             raise Unavailable(
-                f"The RPC endpoint {self._target.shown} answered HTTP {status}: "
-                "check its address and its limits."
+                f"The RPC endpoint {self._target.shown} answered HTTP {status}: check its address and its limits."
             )
         return body
 
@@ -180,8 +176,7 @@ async def connect(target: Target) -> Connection:
             return Connection(await _open_stream(target), target)
     except (OSError, trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError) as error:
         raise Unavailable(
-            f"The RPC endpoint {target.shown} cannot be reached: "
-            "check that it runs and that its address is right."
+            f"The RPC endpoint {target.shown} cannot be reached: check that it runs and that its address is right."
         ) from error
     except trio.TooSlowError as error:
         raise Unavailable(

@@ -48,9 +48,7 @@ class View:
     block_hashes: Mapping[int, Digest]
 
 
-async def run_sender(
-    sender: Sender, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def run_sender(sender: Sender, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled."""
     first_seen: dict[TxHash, float] = {}
     task_status.started()
@@ -89,9 +87,7 @@ async def look_once(sender: Sender, first_seen: dict[TxHash, float]) -> None:
 
 
 async def _view(sender: Sender, entries: Sequence[Entry]) -> View:
-    hashes = [
-        attempt.hash for entry in entries for attempt in entry.attempts if entry.state is not State.MINED
-    ]
+    hashes = [attempt.hash for entry in entries for attempt in entry.attempts if entry.state is not State.MINED]
     numbers = sorted({entry.inclusion.block_number for entry in entries if entry.inclusion})
     calls = [
         Call("eth_getTransactionCount", (hexadecimal(sender.account.address), "latest")),
@@ -118,9 +114,7 @@ async def _view(sender: Sender, entries: Sequence[Entry]) -> View:
             for tx_hash, receipt in zip(hashes, receipts, strict=True)
             if _required(receipt) is not None
         },
-        in_pool=frozenset(
-            tx_hash for tx_hash, tx in zip(hashes, found, strict=True) if _required(tx) is not None
-        ),
+        in_pool=frozenset(tx_hash for tx_hash, tx in zip(hashes, found, strict=True) if _required(tx) is not None),
         block_hashes={
             number: read_digest(read_object(block).get("hash"))
             for number, block in zip(numbers, blocks, strict=True)
@@ -222,9 +216,7 @@ async def _raise_fees(sender: Sender, entry: Entry) -> None:
     attempt = await sender.database.write(
         lambda connection: sign_again_in(connection, sender.account, sender.signer, entry, fees)
     )
-    _log.info(
-        "transaction_fees_raised", key=entry.order.key, max_fee_wei=fees.max_fee_wei, tip_wei=fees.tip_wei
-    )
+    _log.info("transaction_fees_raised", key=entry.order.key, max_fee_wei=fees.max_fee_wei, tip_wei=fees.tip_wei)
     await _send(sender, attempt)
 
 
@@ -242,9 +234,7 @@ def _is_price(refusal: RpcError) -> bool:
     return "underpriced" in message or "less than block base fee" in message or "fee too low" in message
 
 
-async def _inclusion(
-    sender: Sender, entry: Entry, tx_hash: TxHash, receipt: Mapping[str, object]
-) -> Inclusion:
+async def _inclusion(sender: Sender, entry: Entry, tx_hash: TxHash, receipt: Mapping[str, object]) -> Inclusion:
     number = read_quantity(receipt.get("blockNumber"))
     is_success = read_quantity(receipt.get("status")) == 1
     return Inclusion(

@@ -290,8 +290,7 @@ class Sender:
     def _too_poor(self, needed_wei: int) -> WalletTooPoor:
         need = f" ({needed_wei} wei are needed)" if needed_wei else ""
         return WalletTooPoor(
-            f"The wallet 0x{self.account.address.hex()} cannot pay for gas{need}: "
-            "send it some of the chain's coin."
+            f"The wallet 0x{self.account.address.hex()} cannot pay for gas{need}: send it some of the chain's coin."
         )
 
 

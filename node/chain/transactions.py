@@ -214,8 +214,7 @@ def set_next_nonce(connection: sqlite3.Connection, account: Account, chain_count
 
 
 _COLUMNS: Final = (
-    "key, to_address, data, value_wei, nonce, gas, state, "
-    "mined_hash, block_number, block_hash, gas_used, failure"
+    "key, to_address, data, value_wei, nonce, gas, state, mined_hash, block_number, block_hash, gas_used, failure"
 )
 
 
@@ -248,9 +247,7 @@ def _upsert(connection: sqlite3.Connection, account: Account, prepared: Prepared
     )
 
 
-def _sign(
-    connection: sqlite3.Connection, account: Account, signer: Signer, prepared: Prepared, nonce: int
-) -> Attempt:
+def _sign(connection: sqlite3.Connection, account: Account, signer: Signer, prepared: Prepared, nonce: int) -> Attempt:
     order, fees = prepared.order, prepared.fees
     raw = signer.sign_transaction(
         Transaction(
@@ -299,9 +296,7 @@ def _entry(connection: sqlite3.Connection, account: Account, row: tuple[object, 
             None if failure is None else str(failure),
         )
     return Entry(
-        order=Order(
-            str(key), None if to is None else Address(_bytes(to)), _bytes(data), Wei(_integer(value))
-        ),
+        order=Order(str(key), None if to is None else Address(_bytes(to)), _bytes(data), Wei(_integer(value))),
         nonce=_integer(nonce),
         gas=_integer(gas),
         state=State(str(state)),

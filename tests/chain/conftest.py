@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from capanode.node.chain.anvil import Anvil, AnvilOptions, development_key, run_anvil
+from capanode.node.chain.blocks import FOLLOWER_SCHEMA
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.keys.signer import LocalSigner
@@ -39,7 +40,7 @@ async def manual_rpc(manual_anvil: Anvil) -> AsyncGenerator[Rpc]:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    async with open_database(tmp_path / "node.sqlite", [TRANSACTIONS_SCHEMA]) as opened:
+    async with open_database(tmp_path / "node.sqlite", [TRANSACTIONS_SCHEMA, FOLLOWER_SCHEMA]) as opened:
         yield opened
 
 
