@@ -24,9 +24,7 @@ _MAX_ADDRESS_CHARS: Final = 256
 class AddressBook:
     """Addresses by peer, without the `/p2p/` part, most useful first."""
 
-    _addresses: OrderedDict[PeerId, tuple[str, ...]] = field(
-        default_factory=OrderedDict[PeerId, tuple[str, ...]]
-    )
+    _addresses: OrderedDict[PeerId, tuple[str, ...]] = field(default_factory=OrderedDict[PeerId, tuple[str, ...]])
     changed: bool = False
 
     def add(self, peer: PeerId, addresses: Iterable[str]) -> None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import assert_never
 
 import trio
-from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 
 from capanode.node.p2p.config import GossipLimits
 from capanode.node.p2p.counts import Counts
 from capanode.node.p2p.limits import RateLimit, RecentlySeen
+from capanode.node.p2p.multiaddrs import ID
 from capanode.node.p2p.port import Message, Validator, Verdict
 from capanode.protocol.faults import InvariantViolated, Refused
 from capanode.protocol.ids import PeerId
@@ -79,9 +79,7 @@ class Gossip:
             Refused: too long.
         """
         if len(data) > self._limits.message_bytes:
-            raise Refused(
-                f"A gossip message of {len(data)} bytes is above {self._limits.message_bytes}; send a CID."
-            )
+            raise Refused(f"A gossip message of {len(data)} bytes is above {self._limits.message_bytes}; send a CID.")
         async with self._pace:
             await trio.sleep_until(self._next_publish_at)
             self._next_publish_at = trio.current_time() + self._gap_s

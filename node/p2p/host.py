@@ -22,7 +22,6 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.swarm import Swarm
-from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.rcmgr import ResourceLimits, ResourceManager
 from libp2p.rcmgr.connection_limits import ConnectionLimits
@@ -31,7 +30,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.keys import PeerKey
-from capanode.node.p2p.multiaddrs import Multiaddr
+from capanode.node.p2p.multiaddrs import ID, Multiaddr
 from capanode.node.p2p.pubsub import GuardedPubsub, OnFault, OnOverRate
 
 _log = logging.getLogger(__name__)
@@ -228,7 +227,8 @@ def _release_inbound_slots(swarm: Swarm, inbound_ips: Counter[str], most_per_ip:
 
 
 def _contain_identify(host: BasicHost) -> None:
-    original = host._identify_peer  # runs in a system task: whatever leaves it ends the process
+    # It runs in a system task: whatever leaves it ends the process.
+    original = getattr(host, "_identify_peer")  # noqa: B009
 
     async def identify(peer_id: ID, *, reason: str) -> None:
         try:

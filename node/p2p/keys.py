@@ -9,6 +9,7 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import base58
 import coincurve
@@ -29,7 +30,8 @@ class PeerKey:
 
     def sign(self, digest: bytes) -> bytes:
         """65 bytes r ‖ s ‖ v (v is 27 or 28) over a 32-byte digest, as the chain's ecrecover takes it."""
-        signature = coincurve.PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
+        secret: Any = coincurve.PrivateKey(self.secret)
+        signature: bytes = secret.sign_recoverable(digest, hasher=None)
         return signature[:64] + bytes([signature[64] + 27])
 
 

@@ -18,16 +18,17 @@ from libp2p.custom_types import TProtocol
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
-from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectClientError, MultiselectError
 from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
+from libp2p.tools.anyio_service import background_trio_service
 
 from capanode.node.p2p import address_book, host, keys, liveness, multiaddrs, patches
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.counts import Counts
+from capanode.node.p2p.discovery import Table, discover
 from capanode.node.p2p.gossip import Gossip
 from capanode.node.p2p.links import Links
-from capanode.node.p2p.multiaddrs import Multiaddr
+from capanode.node.p2p.multiaddrs import ID, Multiaddr
 from capanode.node.p2p.port import Handler, Liveness, Message, Statistics, Validator
 from capanode.node.p2p.requests import NoSuchProtocol, Requester, Responder
 from capanode.node.p2p.scores import Scores
@@ -191,12 +192,16 @@ class Libp2pNetwork:
             return frozenset()
         return frozenset(multiaddrs.peer_of(peer) for peer in session.parts.swarm.connections)
 
+    def charge(self, peer: PeerId) -> None:
+        """See the port."""
+        self._charge(peer)
+
     def watch_peer(self, peer: PeerId) -> None:
         """See the port."""
         if peer not in self._watches:
-            self._watches[peer] = trio.CancelScope()
+            scope = self._watches[peer] = trio.CancelScope()
             if self._nursery is not None:
-                self._nursery.start_soon(self._watch, peer)
+                self._nursery.start_soon(self._watch, peer, scope)
 
     def unwatch_peer(self, peer: PeerId) -> None:
         """See the port."""
@@ -237,8 +242,8 @@ class Libp2pNetwork:
                     self._ping,
                     self._disconnect,
                 )
-                for peer in self._watches:
-                    nursery.start_soon(self._watch, peer)
+                for peer, scope in self._watches.items():
+                    nursery.start_soon(self._watch, peer, scope)
                 task_status.started()
                 await self._closed.wait()
                 nursery.cancel_scope.cancel()
@@ -262,9 +267,7 @@ class Libp2pNetwork:
             if self._stopping.is_set():
                 break
             self._counts.add("host_rebuilds")
-            pause_s = (
-                _PAUSE_S if trio.current_time() - began_at > _STABLE_S else min(2 * pause_s, _PAUSE_MOST_S)
-            )
+            pause_s = _PAUSE_S if trio.current_time() - began_at > _STABLE_S else min(2 * pause_s, _PAUSE_MOST_S)
             with trio.move_on_after(pause_s):
                 await self._stopping.wait()
         self._closed.set()
@@ -276,9 +279,12 @@ class Libp2pNetwork:
             async with AsyncExitStack() as stack:
                 await open_session(stack, parts, self._listen, events, self._on_failure)
                 self._listen = bound(parts, self._listen)
+                table = await self._open_table(stack, parts)
                 stack.push_async_callback(host.close, parts)
                 nursery = await stack.enter_async_context(trio.open_nursery())
-                session = Session(parts, Requester(parts.host), nursery)
+                session = Session(parts, Requester(parts.host), nursery, table)
+                if table is not None:
+                    session.spawn(discover, table, self._links.is_hungry, self._links.learn_found)
                 for protocol in self._services:
                     self._install_service(parts, protocol)
                 for topic in self._gossip.topics:
@@ -294,6 +300,14 @@ class Libp2pNetwork:
         finally:
             self._session.clear()
             await host.close(parts)
+
+    async def _open_table(self, stack: AsyncExitStack, parts: host.Parts) -> Table | None:
+        if not self._config.dht:
+            return None
+        table = Table(parts.host, self._config.network)
+        manager = await stack.enter_async_context(background_trio_service(table))
+        host.contain_tasks(manager, self._on_failure)
+        return table
 
     def _install_service(self, parts: host.Parts, protocol: str) -> None:
         service = self._services[protocol]
@@ -351,8 +365,8 @@ class Libp2pNetwork:
             return False
         return True
 
-    async def _watch(self, peer: PeerId) -> None:
-        with self._watches[peer]:
+    async def _watch(self, peer: PeerId, scope: trio.CancelScope) -> None:
+        with scope:
             await liveness.watch(
                 peer,
                 self._config.ping_watched_s,
@@ -402,6 +416,8 @@ def _listen_address(address: str) -> Multiaddr:
 
 def _cause_of(crash: Exception) -> Exception:
     """The sentence for the operator inside an exception group, if there is one."""
-    while isinstance(crash, ExceptionGroup):
-        crash = next((e for e in crash.exceptions if isinstance(e, Misconfigured)), crash.exceptions[0])
+    if isinstance(crash, ExceptionGroup):
+        group: ExceptionGroup[Exception] = crash
+        causes = [_cause_of(error) for error in group.exceptions]
+        return next((cause for cause in causes if isinstance(cause, Misconfigured)), causes[0])
     return crash

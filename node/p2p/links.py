@@ -39,9 +39,7 @@ class _Redial:
 class Links:
     """Who we are connected to, and should be."""
 
-    def __init__(
-        self, config: NetworkConfig, own: PeerId, book: address_book.AddressBook, scores: Scores
-    ) -> None:
+    def __init__(self, config: NetworkConfig, own: PeerId, book: address_book.AddressBook, scores: Scores) -> None:
         self._config = config
         self._own = own
         self.book = book
@@ -49,6 +47,7 @@ class Links:
         self._redials: dict[PeerId, _Redial] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
         self._ended: dict[PeerId, trio.Event] = {}
+        self._linked = 0
         self.changed = trio.Event()
 
     # -- Events of the host -------------------------------------------------------------------------------
@@ -60,6 +59,8 @@ class Links:
             session.spawn(host.sever, connection)
             return
         self._redials.pop(peer, None)
+        if session.table is not None:
+            session.spawn(session.table.add_peer, connection.muxed_conn.peer_id)
 
     def on_disconnected(self, session: Session, connection: INetConn) -> None:
         """Forget what depended on the connection, and look for another one."""
@@ -127,6 +128,16 @@ class Links:
                 known.setdefault(text)
         return tuple(known)[:8]
 
+    def learn_found(self, peer: PeerId, addresses: list[str]) -> None:
+        """Remember a peer that discovery found."""
+        if peer != self._own and addresses and not self.book.of(peer):
+            self.book.add(peer, addresses)
+            self.changed.set()
+
+    def is_hungry(self) -> bool:
+        """Whether links are missing."""
+        return self._linked < self._config.target_peers
+
     # -- Keeping enough links -----------------------------------------------------------------------------
 
     async def keep_connected(self, live: Callable[[], Session | None]) -> None:
@@ -144,7 +155,8 @@ class Links:
 
     async def _dial_missing(self, session: Session) -> None:
         connected = {multiaddrs.peer_of(peer) for peer in session.parts.swarm.connections}
-        missing = self._config.target_peers - len(connected)
+        self._linked = len(connected)
+        missing = self._config.target_peers - self._linked
         if missing <= 0:
             return
         now = trio.current_time()

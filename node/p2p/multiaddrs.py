@@ -1,6 +1,6 @@
 """Multiaddrs as the port takes them: text that ends in `/p2p/<peer id>`."""
 
-from libp2p.peer.id import ID
+from libp2p.peer.id import ID as ID  # pyright: ignore[reportMissingTypeStubs]  # its folder is no package
 from multiaddr import Multiaddr as Multiaddr  # type: ignore[import-untyped]  # has no stubs
 
 from capanode.protocol.faults import Refused

@@ -7,6 +7,7 @@ import trio
 
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.port import Network
+from capanode.protocol.faults import Misconfigured
 
 
 @asynccontextmanager
@@ -23,9 +24,23 @@ async def open_network(config: NetworkConfig) -> AsyncIterator[Network]:
     from capanode.node.p2p.libp2p_network import Libp2pNetwork
 
     network = Libp2pNetwork(config)
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(network.run)
         try:
+            await nursery.start(network.run)
             yield network
+        except Exception as error:  # leaves the nursery without a group around it
+            failure = _sentence_of(error)
         finally:
             network.stop()
+    if failure is not None:
+        raise failure
+
+
+def _sentence_of(error: Exception) -> Exception:
+    """The operator's sentence out of the groups of a failed start."""
+    if isinstance(error, ExceptionGroup):
+        group: ExceptionGroup[Exception] = error
+        if group.subgroup(Misconfigured) is not None and len(group.exceptions) == 1:
+            return _sentence_of(group.exceptions[0])
+    return error

@@ -158,6 +158,10 @@ class Network(Protocol):
         """Peers connected now."""
         ...
 
+    def charge(self, peer: PeerId) -> None:
+        """The peer broke a rule that only the caller knows: a few such faults in minutes end in a ban."""
+        ...
+
     def watch_peer(self, peer: PeerId) -> None:
         """Ping `peer` every 3 s (an open deal is with it) and report on `liveness`; idempotent."""
         ...

@@ -14,7 +14,6 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.stream.exceptions import StreamEOF
-from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub, ValidationCache
@@ -23,6 +22,7 @@ from libp2p.utils.varint import decode_uvarint
 
 from capanode.node.p2p.config import TOPIC_PREFIX, GossipLimits
 from capanode.node.p2p.limits import RateLimit, TokenBucket
+from capanode.node.p2p.multiaddrs import ID
 from capanode.protocol.faults import PeerFault
 
 RPC_BYTES: Final = 1024 * 1024

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from capanode.protocol.ids import PeerId
 
-BAN_POINTS = 5.0
-"""Faults in a short time that end in a ban."""
+BAN_POINTS = 4.5
+"""Faults in a short time that end in a ban: five within half a minute."""
 FORGIVE_S = 60.0
 """One point is forgiven in this time, so that rare mistakes of honest peers never add up."""
 BAN_S = 600.0

@@ -15,6 +15,7 @@ from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.tools.anyio_service import background_trio_service
 
 from capanode.node.p2p import host
+from capanode.node.p2p.discovery import Table
 from capanode.node.p2p.multiaddrs import Multiaddr
 from capanode.node.p2p.requests import Requester
 from capanode.protocol.faults import Misconfigured
@@ -29,6 +30,7 @@ class Session:
     parts: host.Parts
     requester: Requester
     nursery: trio.Nursery
+    table: Table | None = None
 
     def spawn(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a task that ends with the session and cannot end it."""
@@ -69,9 +71,7 @@ class SessionSlot:
 class ConnectionEvents(INotifee):
     """Passes on what the host says about its connections."""
 
-    def __init__(
-        self, connected: Callable[[INetConn], None], disconnected: Callable[[INetConn], None]
-    ) -> None:
+    def __init__(self, connected: Callable[[INetConn], None], disconnected: Callable[[INetConn], None]) -> None:
         self._connected = connected
         self._disconnected = disconnected
 
@@ -136,9 +136,7 @@ async def check_ports(listen: tuple[Multiaddr, ...]) -> None:
                 await probe.bind((str(ip), int(str(address.value_for_protocol("tcp")))))
             except OSError as error:
                 reason = "is taken by another program" if error.errno == errno.EADDRINUSE else str(error)
-                raise Misconfigured(
-                    f"{address} cannot be listened on: {reason}; choose another port."
-                ) from error
+                raise Misconfigured(f"{address} cannot be listened on: {reason}; choose another port.") from error
 
 
 def _names(addresses: tuple[Multiaddr, ...]) -> str:

@@ -1,0 +1,93 @@
+"""Finding nodes of the same network through a Kademlia table of their own.
+
+The protocol id carries the network's name, so every table entry is a node of this network, and finding
+peers is a lookup of a random key. Nothing is stored for others: values and provider records are refused,
+which also leaves nothing to fill our memory with.
+"""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.kad_dht import common, kad_dht, peer_routing, provider_store, value_store
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.records.validator import NamespacedValidator
+
+from capanode.node.p2p import multiaddrs
+from capanode.node.p2p.multiaddrs import ID
+from capanode.protocol.ids import PeerId
+
+_log = logging.getLogger(__name__)
+
+_HUNGRY_S: Final = 30.0
+"""Between lookups while links are missing."""
+_CONTENT_S: Final = 900.0
+_LOOKUP_S: Final = 20.0
+_STREAM_S: Final = 30.0
+_STREAMS_PER_PEER: Final = 2
+
+Learn = Callable[[PeerId, list[str]], None]
+
+
+class Table(KadDHT):
+    """A Kademlia node that answers lookups in bounded time and stores nothing."""
+
+    def __init__(self, host: IHost, network: str) -> None:
+        # The library has the protocol id as a constant of each module.
+        protocol = TProtocol(f"/capanode/{network}/kad/1.0.0")
+        for module in (common, kad_dht, peer_routing, provider_store, value_store):
+            setattr(module, "PROTOCOL_ID", protocol)  # noqa: B010 - a constant is replaced on purpose
+        nothing = NamespacedValidator({}, strict_validation=True)
+        super().__init__(host, DHTMode.SERVER, validator=nothing, validator_changed=True, strict_validation=True)
+        self._streams: Counter[ID] = Counter()
+        setattr(self.provider_store, "add_provider", _store_nothing)  # noqa: B010
+
+    async def handle_stream(self, stream: INetStream) -> None:
+        """Answer one peer, for a while: the library would let twelve idle streams block everyone."""
+        peer = stream.muxed_conn.peer_id
+        if self._streams[peer] >= _STREAMS_PER_PEER:
+            await stream.reset()
+            return
+        self._streams[peer] += 1
+        try:
+            with trio.move_on_after(_STREAM_S) as scope:
+                await super().handle_stream(stream)
+            if scope.cancelled_caught:
+                await stream.reset()
+        finally:
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
+
+    async def lookup(self) -> list[PeerInfo]:
+        """Peers near a random key, with the addresses they are known by; empty if it takes too long."""
+        found: list[ID] = []
+        with trio.move_on_after(_LOOKUP_S):
+            found = await self.peer_routing.find_closest_peers_network(secrets.token_bytes(32))
+        store = self.host.get_peerstore()
+        infos: list[PeerInfo] = []
+        for peer in dict.fromkeys(found):
+            try:
+                infos.append(PeerInfo(peer, store.addrs(peer)))
+            except Exception:
+                _log.debug("no address of a found peer is known", exc_info=True)
+        return infos
+
+
+async def discover(table: Table, is_hungry: Callable[[], bool], learn: Learn) -> None:
+    """Look for peers, often while links are missing."""
+    while True:
+        for info in await table.lookup():
+            addresses = [str(address).split("/p2p/")[0] for address in info.addrs]
+            learn(multiaddrs.peer_of(info.peer_id), [a for a in addresses if "/tcp/" in a and "/ws" not in a])
+        await trio.sleep(_HUNGRY_S if is_hungry() else _CONTENT_S)
+
+
+def _store_nothing(key: bytes, provider: PeerInfo) -> None:
+    del key, provider
