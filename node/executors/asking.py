@@ -10,7 +10,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-
 _THREADS: Final = 16
 
 
@@ -27,6 +26,4 @@ class Threads:
 
     async def follow(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call that only looks; when cancelled, its thread is left to end by itself."""
-        return await trio.to_thread.run_sync(
-            partial(call, *args, **kwargs), limiter=self._long, abandon_on_cancel=True
-        )
+        return await trio.to_thread.run_sync(partial(call, *args, **kwargs), limiter=self._long, abandon_on_cancel=True)

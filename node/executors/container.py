@@ -64,9 +64,7 @@ def examine(engine: Engine, container: str, holder: str, logs: Path) -> Findings
     logs.mkdir(mode=0o700, exist_ok=True)
     (logs / "stdout").write_bytes(stdout)
     (logs / "stderr").write_bytes(stderr)
-    return Findings(
-        state, holder_runs(engine, holder), stdout, stderr, metering.read_usage(state.cgroup_parent)
-    )
+    return Findings(state, holder_runs(engine, holder), stdout, stderr, metering.read_usage(state.cgroup_parent))
 
 
 def erase(engine: Engine, name: str, cgroup_parent: str | None, logs: Path | None) -> None:

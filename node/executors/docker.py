@@ -8,7 +8,7 @@ written down in time can be read again by `adopt`.
 import os
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +60,7 @@ class DockerSettings:
     node: str
     state: Path
     address: str | None = None
-    image_limits: ImageLimits = ImageLimits()
+    image_limits: ImageLimits = field(default_factory=ImageLimits)
     gpu_way: GpuWay = GpuWay.DEVICE_REQUEST
     reconnect_s: float = 30.0
 
@@ -108,9 +108,7 @@ class DockerExecutor:
         self._facts = facts
         self._threads = threads
         self._background = background
-        self._berths = Berths(
-            engine, threads, settings.node, facts.cgroup_driver, settings.gpu_way, settings.state
-        )
+        self._berths = Berths(engine, threads, settings.node, facts.cgroup_driver, settings.gpu_way, settings.state)
         self._follower = Follower(engine, threads, settings.reconnect_s)
         self._jobs: dict[ExecutionId, Job] = {}
         self._staging: dict[ExecutionId, trio.Lock] = {}
@@ -222,6 +220,10 @@ class DockerExecutor:
         await self._berths.slots.warm(slots, busy)
         await self._berths.disks.warm(slots)
 
+    def known(self) -> frozenset[ExecutionId]:
+        """Executions that are staged, running, or ended and not yet released."""
+        return frozenset(self._jobs)
+
     async def put_away(self) -> None:
         """Remove what no job uses, as the service does when it stops; jobs and their outputs stay."""
         await self._berths.disks.empty()
@@ -284,15 +286,13 @@ class DockerExecutor:
             raise InvariantViolated(f"execution {job.execution} is already being run")
         job.attended = True
 
-    async def _guarded(
-        self, execution: ExecutionId, whole: Callable[[], Awaitable[RunOutcome]]
-    ) -> RunOutcome:
+    async def _guarded(self, execution: ExecutionId, whole: Callable[[], Awaitable[RunOutcome]]) -> RunOutcome:
         try:
             return await whole()
         except RunEnded as ended:
             self._background.start_soon(self._release_quietly, execution)
             return outcome_without_container(execution, ended.end, str(ended))
-        except EngineDown as down:
+        except (EngineDown, EngineRefused) as down:
             self._background.start_soon(self._release_quietly, execution)
             return outcome_without_container(execution, End.ENGINE_LOST, str(down))
         except InvariantViolated:

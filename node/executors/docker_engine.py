@@ -14,12 +14,11 @@ from typing import Any, Final, cast
 import docker
 import docker.errors
 import requests.exceptions
+from docker.utils import kwargs_from_env
 
 from capanode.protocol.faults import Fault, Unavailable
 
 _CALL_S: Final = 30.0
-_TRANSFER_S: Final = 120.0
-_KILL_EVENTS_PAST_S: Final = 2
 _MAX_SENTENCE: Final = 400
 
 Json = dict[str, Any]
@@ -107,17 +106,17 @@ class Engine:
     def __init__(self, address: str | None = None) -> None:
         """`address` as DOCKER_HOST has it; None takes the environment's, then the default socket."""
         with _translated("connect"):
-            environment = docker.utils.kwargs_from_env()
-            base = {"base_url": address} if address else environment
-            self._api = docker.APIClient(**base, version="1.41", timeout=int(_CALL_S))
+            base: Json = {"base_url": address} if address else dict(kwargs_from_env())
+            # docker-py is typed in parts only; each result gets its type where it leaves this class.
+            self._api: Any = docker.APIClient(**base, version="1.41", timeout=int(_CALL_S))
 
     def close(self) -> None:
         self._api.close()
 
     def facts(self) -> EngineFacts:
         with _translated("describe itself"):
-            info = cast("Json", self._api.info())
-            version = cast("Json", self._api.version())
+            info: Json = self._api.info()
+            version: Json = self._api.version()
         components = [str(part.get("Name", "")) for part in version.get("Components") or []]
         status = [str(row) for row in info.get("DriverStatus") or []]
         return EngineFacts(
@@ -173,30 +172,37 @@ class Engine:
 
     def inspect(self, container: str) -> ContainerState:
         with _translated("inspect a container"):
-            return _container(cast("Json", self._api.inspect_container(container)))
+            return _container(self._api.inspect_container(container))
 
-    def output(self, container: str, tail_lines: int | None = None) -> tuple[bytes, bytes]:
-        """What the engine still has of standard output and standard error; bounded by the log limits."""
-        tail: int | str = "all" if tail_lines is None else tail_lines
+    def output(self, container: str) -> tuple[bytes, bytes]:
+        """What the engine still has of standard output and standard error; bounded by the log limits.
+
+        docker-py's own call inspects the container first, and once more for the other stream.
+        """
+        path = f"{self._api.base_url}/v{self._api.api_version}/containers/{container}/logs"
         with _translated("read a container's output"):
-            both = [
-                self._api.logs(container, stdout=out, stderr=not out, tail=tail) for out in (True, False)
-            ]
-        return both[0], both[1]
+            answer = self._api.get(path, params={"stdout": 1, "stderr": 1}, timeout=_CALL_S)
+            if answer.status_code >= 400:
+                sentence = f"the engine cannot give the output of {container}: {_short(answer.text)}"
+                raise _refusal(answer.status_code, sentence)
+            return _two_streams(answer.content)
 
     def labelled(self, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
         """Ids and labels of all containers, running or not, that carry these labels."""
         filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
         with _translated("list containers"):
-            rows = cast("list[Json]", self._api.containers(all=True, filters=filters))
+            rows: list[Json] = self._api.containers(all=True, filters=filters)
         return [(str(row["Id"]), dict(row.get("Labels") or {})) for row in rows]
 
     def killed_by_someone(self, container: str, since: float, until: float) -> bool:
-        """Whether a kill or stop went through the engine for this container, as its recent events tell."""
+        """Whether a kill or stop went through the engine for this container, as its recent events tell.
+
+        `until` must be past already, since the engine else keeps the list open until then.
+        """
         with _translated("list events"):
             events = self._api.events(
-                since=int(since),
-                until=int(until) + _KILL_EVENTS_PAST_S,
+                since=f"{since:.6f}",
+                until=f"{until:.6f}",
                 filters={"container": [container], "event": ["kill"]},
                 decode=True,
             )
@@ -204,22 +210,26 @@ class Engine:
 
     def image(self, reference: str) -> ImageFacts:
         with _translated("inspect an image"):
-            return _image(cast("Json", self._api.inspect_image(reference)))
+            return _image(self._api.inspect_image(reference))
 
     def pull(self, name: str, digest: str) -> Iterator[tuple[str, int, int]]:
         """Pull `name@digest`; yields (what, bytes done, bytes in all) as the engine reports them."""
         with _translated(f"pull {name}"):
             for row in self._api.pull(name, tag=digest, stream=True, decode=True):
-                event = cast("Json", row)
+                event: Json = row
                 if "error" in event:
                     raise Unavailable(f"the image {name}@{digest} cannot be pulled: {_short(event['error'])}")
                 detail = cast("Json", event.get("progressDetail") or {})
-                yield str(event.get("status", "")), int(detail.get("current") or 0), int(detail.get("total") or 0)
+                yield (
+                    str(event.get("status", "")),
+                    int(detail.get("current") or 0),
+                    int(detail.get("total") or 0),
+                )
 
     def load(self, archive: Iterable[bytes]) -> None:
         """Load an archive in the format of `docker save`."""
         with _translated("load an image"):
-            for row in self._api.load_image(cast("bytes", archive), quiet=True):
+            for row in self._api.load_image(archive, quiet=True):
                 if "error" in row:
                     raise EngineRefused(f"the engine cannot load the image: {_short(row['error'])}", 500)
 
@@ -252,13 +262,27 @@ def _translated(doing: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         status = error.status_code or 500
         sentence = f"the Docker engine refused to {doing}: {_short(error.explanation or str(error))}"
-        kind = NoSuchThing if status == 404 else EngineRefused
-        raise kind(sentence, status) from error
+        raise _refusal(status, sentence) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
         raise EngineDown(
             f"the Docker engine does not answer (asked to {doing}); start it, or check DOCKER_HOST "
             f"and that this user may use its socket: {_short(error)}"
         ) from error
+
+
+def _refusal(status: int, sentence: str) -> EngineRefused:
+    return NoSuchThing(sentence, status) if status == 404 else EngineRefused(sentence, status)
+
+
+def _two_streams(frames: bytes) -> tuple[bytes, bytes]:
+    """Split frames of (stream 1 or 2, three zero bytes, length, data). **Source**: Engine API, "Attach"."""
+    parts: dict[int, list[bytes]] = {1: [], 2: []}
+    at = 0
+    while at + 8 <= len(frames):
+        stream, length = frames[at], int.from_bytes(frames[at + 4 : at + 8], "big")
+        parts.setdefault(stream, []).append(frames[at + 8 : at + 8 + length])
+        at += 8 + length
+    return b"".join(parts[1]), b"".join(parts[2])
 
 
 def _short(what: object) -> str:

@@ -9,7 +9,7 @@ import trio
 
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import Findings, examine, holder_runs
-from capanode.node.executors.docker_engine import Engine, EngineDown, NoSuchThing, StillRunning
+from capanode.node.executors.docker_engine import Engine, EngineDown, EngineRefused, NoSuchThing, StillRunning
 from capanode.node.executors.ending import KILLED_EXIT, STOPPED_EXIT, Evidence, judge
 from capanode.node.executors.jobs import Job, RunEnded, outcome_of
 from capanode.node.executors.nvidia import missing_devices
@@ -87,7 +87,7 @@ class Follower:
     async def _examined(self, job: Job, logs: Path) -> Findings:
         try:
             return await self._threads.ask(examine, self._engine, job.container, job.slot.holder, logs)
-        except NoSuchThing:
+        except EngineRefused:  # it is gone, or about to be
             raise RunEnded(End.KILLED, "someone on this machine removed the job's container") from None
 
     async def _evidence(self, job: Job, found: Findings) -> Evidence:
@@ -111,7 +111,7 @@ class Follower:
         )
 
     async def _by_someone(self, job: Job, found: Findings) -> bool:
-        since, until = found.state.started_at or 0.0, found.state.finished_at or time.time()
+        since, until = found.state.started_at or 0.0, time.time()
         return await self._threads.ask(self._engine.killed_by_someone, found.state.id, since, until)
 
     async def _verify_gpus(self, job: Job, gpus: Mapping[str, Gpu]) -> None:

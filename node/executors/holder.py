@@ -19,9 +19,7 @@ _HEADERS: Final = 64 + 56
 
 # for (;;) pause();  and  for (;;) ppoll(NULL, 0, NULL, NULL);
 _X86_64: Final = bytes.fromhex("b822000000 0f05 ebf7".replace(" ", ""))
-_AARCH64: Final = struct.pack(
-    "<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA
-)
+_AARCH64: Final = struct.pack("<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA)
 _PROGRAMS: Final = {"amd64": (62, _X86_64), "arm64": (183, _AARCH64)}
 
 
@@ -44,8 +42,6 @@ def _waiting_program() -> bytes:
     machine, code = _PROGRAMS[architecture]
     size = _HEADERS + len(code)
     identity = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header = identity + struct.pack(
-        "<HHIQQQIHHHHHH", 2, machine, 1, _LOAD_AT + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0
-    )
+    header = identity + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _LOAD_AT + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _LOAD_AT, _LOAD_AT, size, size, 0x10000)
     return header + segment + code

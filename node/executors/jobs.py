@@ -18,7 +18,8 @@ class Job:
     """From the creation of its container until it is released.
 
     `began_at` (Unix seconds) is set once the program was started, `ended` when it was found to have
-    ended before this process, `attended` while this process waits for its end, `stopped` when this process ends it early.
+    ended before this process, `attended` while this process waits for its end, `stopped` when this
+    process ends it early.
     """
 
     execution: ExecutionId
@@ -63,6 +64,4 @@ def outcome_of(job: Job, found: Findings, judged: Judgement, logs: Path) -> RunO
 
 def outcome_without_container(execution: ExecutionId, end: End, detail: str) -> RunOutcome:
     """The outcome of a run that left nothing behind."""
-    return RunOutcome(
-        execution, end, None, detail, b"", b"", None, None, Usage(0.0, None, None), None, None
-    )
+    return RunOutcome(execution, end, None, detail, b"", b"", None, None, Usage(0.0, None, None), None, None)

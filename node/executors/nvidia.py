@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import pynvml
+import pynvml  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
 from capanode.node.executors.port import Gpu
 from capanode.protocol.faults import Unavailable
 
-_NO_GPUS: Final = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+_nvml: Any = pynvml  # the module has no types; the numbers and texts get theirs in _gpu
+
+_NO_GPUS: Final = (_nvml.NVML_ERROR_LIBRARY_NOT_FOUND, _nvml.NVML_ERROR_DRIVER_NOT_LOADED)
 
 
 def nvidia_gpus() -> tuple[Gpu, ...]:
@@ -18,17 +20,17 @@ def nvidia_gpus() -> tuple[Gpu, ...]:
     Raises Unavailable when the driver is there but fails. Blocking; takes up to a second on a cold driver.
     """
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
+        _nvml.nvmlInit()
+    except _nvml.NVMLError as error:
         if error.value in _NO_GPUS:
             return ()
         raise Unavailable(f"the NVIDIA driver does not answer ({error}); run nvidia-smi to see why") from error
     try:
-        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError as error:
+        return tuple(_gpu(index) for index in range(_nvml.nvmlDeviceGetCount()))
+    except _nvml.NVMLError as error:
         raise Unavailable(f"the NVIDIA driver cannot list its GPUs ({error}); run nvidia-smi to see why") from error
     finally:
-        pynvml.nvmlShutdown()
+        _nvml.nvmlShutdown()
 
 
 def missing_devices(pid: int, minors: Iterable[int], *, proc: Path = Path("/proc")) -> list[str] | None:
@@ -45,13 +47,13 @@ def missing_devices(pid: int, minors: Iterable[int], *, proc: Path = Path("/proc
 
 
 def _gpu(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    handle = _nvml.nvmlDeviceGetHandleByIndex(index)
+    major, minor = _nvml.nvmlDeviceGetCudaComputeCapability(handle)
     return Gpu(
-        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        uuid=str(_nvml.nvmlDeviceGetUUID(handle)),
         vendor="nvidia",
-        model=str(pynvml.nvmlDeviceGetName(handle)),
-        vram_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        model=str(_nvml.nvmlDeviceGetName(handle)),
+        vram_bytes=int(_nvml.nvmlDeviceGetMemoryInfo(handle).total),
         compute_capability=(int(major), int(minor)),
-        minor=int(pynvml.nvmlDeviceGetMinorNumber(handle)),
+        minor=int(_nvml.nvmlDeviceGetMinorNumber(handle)),
     )

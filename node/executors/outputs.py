@@ -117,9 +117,11 @@ def _tool(tool: str, *arguments: str) -> None:
     if path is None:
         raise Misconfigured(f"the command {tool} is missing; install e2fsprogs and util-linux")
     try:
-        subprocess.run([path, *arguments], check=True, capture_output=True, timeout=_TOOL_S)  # noqa: S603
+        subprocess.run([path, *arguments], check=True, capture_output=True, timeout=_TOOL_S)
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.decode(errors="replace").split())[-300:]
-        raise Unavailable(f"no output file system could be made ({tool}: {said}); free disk space or loop devices") from error
+        raise Unavailable(
+            f"no output file system could be made ({tool}: {said}); free disk space or loop devices"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{tool} did not finish within {_TOOL_S} s; check the disk") from error

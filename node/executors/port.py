@@ -225,7 +225,10 @@ def _mistakes(request: RunRequest) -> list[str]:
         (all(_ENV_NAME.fullmatch(k) for k, _ in request.env), "a variable's name is not a C identifier"),
         (_distinct([k for k, _ in request.env]), "a variable is set twice"),
         (len(request.inputs) <= _MAX_INPUTS, f"a job takes at most {_MAX_INPUTS} inputs"),
-        (all(_INPUT_NAME.fullmatch(n) for n, _ in request.inputs), "an input's name is not a plain file name"),
+        (
+            all(_INPUT_NAME.fullmatch(n) for n, _ in request.inputs),
+            "an input's name is not a plain file name",
+        ),
         (_distinct([n for n, _ in request.inputs]), "two inputs share a name"),
         (all(p.is_absolute() for _, p in request.inputs), "an input's host path is not absolute"),
         (all(_GPU_UUID.fullmatch(u) for u in request.gpu_uuids), "a GPU is not named by its UUID"),

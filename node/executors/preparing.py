@@ -13,10 +13,10 @@ from capanode.node.images.reference import ArchivedImage, ImageId, ImageRef, Ima
 Progress = Callable[[ImageProgress], None]
 
 _MAX_VOLUMES: Final = 16
-_OURS: Final = ("/in", "/out", "/tmp", "/dev", "/proc", "/sys")  # noqa: S108 - paths inside a container
+_OURS: Final = ("/in", "/out", "/tmp", "/dev", "/proc", "/sys")
 # A vendor's hook runs as root on the host with the image's environment (CVE-2025-23266).
 _LOADER_NAMES: Final = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "MALLOC_")
-_HOST_FOLDERS: Final = ("/proc", "/dev", "/sys", "/tmp", "/run", "/var", "/home", "/root")  # noqa: S108
+_HOST_FOLDERS: Final = ("/proc", "/dev", "/sys", "/tmp", "/run", "/var", "/home", "/root")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,13 @@ _OPEN_FILES: Final = 8192
 _LOG_FILE_KIB: Final = 256
 _LOG_FILES: Final = 2
 
+_GPU_CAPABILITIES: Final = [["gpu", "compute", "utility"]]
+
 MAX_LOG_BYTES: Final = _LOG_FILE_KIB * _LOG_FILES * 1024
 """What the engine keeps of a job's output on disk, at most; the last part of it survives a flood."""
 
 # HOME: uid 65534 has none, and many programs insist on a writable one.
-_BASE_ENV: Final = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - a path inside the container
+_BASE_ENV: Final = {"HOME": "/tmp", "LANG": "C.UTF-8"}
 
 
 @unique
@@ -66,8 +68,9 @@ def container_body(
 ) -> dict[str, Any]:
     """Describe the job's container in the engine's own terms (POST /containers/create).
 
-    `image_name` is what the engine knows the prepared image by. `volumes` are the paths that the image declares as volumes; each becomes a small tmpfs, since
-    the engine would else give the job unlimited disk there.
+    `image_name` is what the engine knows the prepared image by. `volumes` are the paths that the
+    image declares as volumes; each becomes a small tmpfs, since the engine would else give the job
+    unlimited disk there.
     """
     return {
         "Image": image_name,
@@ -157,7 +160,7 @@ def _limits(request: RunRequest) -> dict[str, Any]:
         "NanoCpus": request.cpu_millis * 1_000_000,
         "PidsLimit": request.pids,
         "ShmSize": shared_bytes,
-        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp_bytes},mode=1777"},  # noqa: S108
+        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp_bytes},mode=1777"},
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
@@ -189,7 +192,13 @@ def _device_requests(uuids: tuple[str, ...], way: GpuWay) -> list[dict[str, Any]
         return []
     match way:
         case GpuWay.DEVICE_REQUEST:
-            return [{"Driver": "nvidia", "DeviceIDs": list(uuids), "Capabilities": [["gpu", "compute", "utility"]]}]
+            return [
+                {
+                    "Driver": "nvidia",
+                    "DeviceIDs": list(uuids),
+                    "Capabilities": [["gpu", "compute", "utility"]],
+                }
+            ]
         case GpuWay.CDI:
             return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in uuids]}]
 
@@ -200,5 +209,5 @@ def seccomp_profile() -> str:
 
 
 _SECCOMP: Final = orjson.dumps(
-    orjson.loads(resources.files(__package__).joinpath("seccomp.json").read_bytes())
+    orjson.loads(resources.files("capanode.node.executors").joinpath("seccomp.json").read_bytes())
 ).decode()

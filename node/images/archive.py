@@ -93,9 +93,7 @@ def write_archive(root_tar: Path, config: Mapping[str, Any], target: Path) -> Im
     return ImageId("sha256:" + hashlib.sha256(blob).hexdigest())
 
 
-def check_archive(
-    path: Path, expected: ImageId | None, limits: ImageLimits | None = None
-) -> CheckedArchive:
+def check_archive(path: Path, expected: ImageId | None, limits: ImageLimits | None = None) -> CheckedArchive:
     """Recompute every digest of an archive and bound what it unpacks to; raises ImageRejected.
 
     Reads each layer once, never unpacks it to disk. `expected` None accepts whatever id it has.
@@ -123,15 +121,16 @@ def loadable(checked: CheckedArchive, tag: str) -> Iterator[bytes]:
 def _check(path: Path, expected: ImageId | None, limits: ImageLimits) -> CheckedArchive:
     with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as outer:
         entries = _outer_entries(outer)
-        manifest = orjson.loads(_small_file(outer, entries, "manifest.json"))
-        if not isinstance(manifest, list) or len(cast("list[Any]", manifest)) != 1:
+        manifest: list[Json] = orjson.loads(_small_file(outer, entries, "manifest.json"))
+        if len(manifest) != 1:
             raise ImageRejected("the image archive must hold exactly one image; save a single one")
-        config = _small_file(outer, entries, str(manifest[0]["Config"]))
+        only = manifest[0]
+        config = _small_file(outer, entries, str(only["Config"]))
         found = ImageId("sha256:" + hashlib.sha256(config).hexdigest())
         if expected is not None and found != expected:
             raise ImageRejected(f"the archive holds the image {found}, not {expected} as the job says")
         diff_ids = _diff_ids(config)
-        names = [str(name) for name in manifest[0]["Layers"]]
+        names = [str(name) for name in only["Layers"]]
         if len(names) != len(diff_ids):
             raise ImageRejected("the image archive lists other layers than its config; save it again")
         layers: list[Layer] = []
@@ -289,9 +288,7 @@ class _Hashed:
         return "sha256:" + self._sha256.hexdigest()
 
 
-def _docker_archive(
-    config: bytes, layers: list[tuple[IO[bytes], int]], tag: str | None = None
-) -> Iterator[bytes]:
+def _docker_archive(config: bytes, layers: list[tuple[IO[bytes], int]], tag: str | None = None) -> Iterator[bytes]:
     config_name = hashlib.sha256(config).hexdigest() + ".json"
     names = [f"{index:03d}/layer.tar" for index in range(len(layers))]
     manifest = orjson.dumps([{"Config": config_name, "RepoTags": [tag] if tag else None, "Layers": names}])

@@ -52,8 +52,7 @@ def registry_image(text: str) -> RegistryImage:
     pinned = _PINNED.fullmatch(text) if len(text) <= _MAX_NAME_CHARS + 72 else None
     if pinned is None:
         raise ImageRejected(
-            f"{text[:120]!r} does not pin an image; write name@sha256:<digest> "
-            "(`capanode run` turns a tag into that)"
+            f"{text[:120]!r} does not pin an image; write name@sha256:<digest> (`capanode run` turns a tag into that)"
         )
     return RegistryImage(pinned["name"], pinned["digest"])
 
