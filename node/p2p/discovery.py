@@ -25,12 +25,14 @@ from capanode.protocol.ids import PeerId
 
 _log = logging.getLogger(__name__)
 
+_SOON_S: Final = 1.0
 _HUNGRY_S: Final = 30.0
-"""Between lookups while links are missing."""
+"""Between lookups while links are missing, in the end."""
 _CONTENT_S: Final = 900.0
 _LOOKUP_S: Final = 20.0
 _STREAM_S: Final = 30.0
 _STREAMS_PER_PEER: Final = 2
+_IDENTIFY_S: Final = 10
 
 Learn = Callable[[PeerId, list[str]], None]
 
@@ -65,6 +67,13 @@ class Table(KadDHT):
             if not self._streams[peer]:
                 del self._streams[peer]
 
+    async def join(self, peer: ID) -> None:
+        """Take a connected peer into the table, once it has said by which addresses it is known."""
+        for _ in range(_IDENTIFY_S):
+            await trio.sleep(1)
+            if await self.add_peer(peer):
+                return
+
     async def lookup(self) -> list[PeerInfo]:
         """Peers near a random key, with the addresses they are known by; empty if it takes too long."""
         found: list[ID] = []
@@ -81,12 +90,14 @@ class Table(KadDHT):
 
 
 async def discover(table: Table, is_hungry: Callable[[], bool], learn: Learn) -> None:
-    """Look for peers, often while links are missing."""
+    """Look for peers, often at first and while links are missing."""
+    pause_s = _SOON_S
     while True:
         for info in await table.lookup():
             addresses = [str(address).split("/p2p/")[0] for address in info.addrs]
             learn(multiaddrs.peer_of(info.peer_id), [a for a in addresses if "/tcp/" in a and "/ws" not in a])
-        await trio.sleep(_HUNGRY_S if is_hungry() else _CONTENT_S)
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _HUNGRY_S) if is_hungry() else _CONTENT_S
 
 
 def _store_nothing(key: bytes, provider: PeerInfo) -> None:

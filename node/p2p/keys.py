@@ -36,7 +36,13 @@ class PeerKey:
 
 
 def key_from_secret(secret: bytes) -> PeerKey:
-    """The peer key of a 32-byte scalar."""
+    """The peer key of a 32-byte scalar.
+
+    Raises:
+        ValueError: not such a scalar.
+    """
+    if len(secret) != 32:
+        raise ValueError("a secp256k1 key has 32 bytes")
     public = coincurve.PrivateKey(secret).public_key.format(compressed=True)
     return PeerKey(secret, public, peer_id_of(public))
 

@@ -60,7 +60,7 @@ class Links:
             return
         self._redials.pop(peer, None)
         if session.table is not None:
-            session.spawn(session.table.add_peer, connection.muxed_conn.peer_id)
+            session.spawn(session.table.join, connection.muxed_conn.peer_id)
 
     def on_disconnected(self, session: Session, connection: INetConn) -> None:
         """Forget what depended on the connection, and look for another one."""

@@ -42,9 +42,8 @@ async def test_gossip_reaches_the_other_side_and_not_the_sender(pair: Pair) -> N
         assert isinstance(message, Message)
         assert (message.topic, message.source, message.forwarder) == (TOPIC, a.peer_id, a.peer_id)
         await gossip_reaches(b, at_a)
-        with pytest.raises(trio.WouldBlock):
-            while True:
-                assert at_a.receive_nowait().source == b.peer_id
+        while at_a.statistics().current_buffer_used:
+            assert at_a.receive_nowait().source == b.peer_id
 
 
 async def test_rejecting_bans_the_forwarder_and_ignoring_does_not(pair: Pair) -> None:
@@ -183,14 +182,6 @@ async def test_names_are_taken_once(pair: Pair) -> None:
             a.subscribe(TOPIC, accept)
         with pytest.raises(InvariantViolated):
             a.serve(ECHO, echo, limit_bytes=1)
-
-
-async def test_a_full_channel_drops_and_counts(pair: Pair) -> None:
-    async with pair() as (a, b):
-        b.subscribe(TOPIC, accept)
-        a.subscribe(TOPIC, accept)
-        await meet(a, b)
-        assert b.statistics().messages_dropped == 0
 
 
 async def test_watching_is_idempotent(pair: Pair) -> None:
