@@ -16,7 +16,7 @@ from typing import Final
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol import commands, encoding, events, provider, requester
 from capanode.protocol.events import ChainEvent, ProviderEvent, RequesterEvent
-from capanode.protocol.ids import DealId
+from capanode.protocol.ids import DealId, Digest
 
 SCHEMA: Final = Schema(
     "journal",
@@ -36,7 +36,7 @@ SCHEMA: Final = Schema(
             key TEXT PRIMARY KEY, deal TEXT NOT NULL REFERENCES deal (key), data BLOB NOT NULL
         );
         CREATE INDEX outbox_by_deal ON outbox (deal);
-        CREATE TABLE inbox (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
+        CREATE TABLE inbox (seq INTEGER PRIMARY KEY, block BLOB NOT NULL, data BLOB NOT NULL);
         """,
     ),
 )
@@ -251,9 +251,14 @@ class Journal:
         await self._database.write(write)
 
 
-def receive_in(connection: sqlite3.Connection, event: ChainEvent) -> None:
+def receive_in(connection: sqlite3.Connection, event: ChainEvent, block: Digest) -> None:
     """Put a confirmed event into the inbox, within the transaction of its block."""
-    connection.execute("INSERT INTO inbox (data) VALUES (?)", (encoding.encode(event),))
+    connection.execute("INSERT INTO inbox (block, data) VALUES (?,?)", (block, encoding.encode(event)))
+
+
+def retract_in(connection: sqlite3.Connection, block: Digest) -> None:
+    """Take the events of a replaced block out of the inbox, as far as no deal has seen them."""
+    connection.execute("DELETE FROM inbox WHERE block = ?", (block,))
 
 
 def _write_change(connection: sqlite3.Connection, change: Change) -> None:

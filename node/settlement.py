@@ -8,12 +8,13 @@ from typing import Final
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.sender import Mined, Replaced, Reverted, Sender, WouldRevert
+from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
 from capanode.protocol.awards import announced_terms
 from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
+from capanode.protocol.ids import Address, DealId, Digest, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, Terms
 
 MODES_ANNOUNCED: Final = (Mode.AWARD, Mode.FIRST)
@@ -37,7 +38,8 @@ class Settlement:
     async def cancel(self, job: requester.Withdrawing) -> None:
         """Take an announced demand back."""
         announcement, deal_id = job.order.announcement, job.order.demand.deal_id
-        assert announcement is not None and deal_id is not None
+        assert announcement is not None
+        assert deal_id is not None
         data = bindings.encode_deal_market_cancel(deal_id, abi_terms(announcement))
         await self._eventually(deal_id, "cancel", data)
 
@@ -158,14 +160,15 @@ def demand_core(demand: Demand) -> bindings.DemandCore:
 
 def commitment_of(result: ExecutionFinished, terms: Terms) -> bindings.Commitment:
     """The commitment to a single-step execution, at the full price."""
+    made = commitment_of_single_step(result.result_root, result.stdout_root, result.status, terms.price_wei)
     return bindings.Commitment(
-        result_root=result.result_root,
-        delivery_root=result.result_root,
-        stdout_root=result.stdout_root,
-        leaves_cid=ZERO_DIGEST,
-        step_count=1,
-        status=result.status,
-        amount=terms.price_wei,
+        result_root=made.result_root,
+        delivery_root=made.delivery_root,
+        stdout_root=made.stdout_root,
+        leaves_cid=made.leaves_cid,
+        step_count=made.step_count,
+        status=made.status,
+        amount=made.amount_wei,
     )
 
 
@@ -176,12 +179,17 @@ def claim_of(terms: Terms, committed: DealCommitted) -> bindings.Claim:
         terms=abi_terms(terms),
         locked_by=committed.locked_by,
         amount=committed.amount_wei,
-        commitment_digest=commitment_digest(
-            committed.trace_root,
-            committed.result_root,
-            committed.delivery_root,
-            committed.leaves_cid,
-            committed.step_count,
-            committed.status,
-        ),
+        commitment_digest=digest_of(committed),
+    )
+
+
+def digest_of(committed: DealCommitted) -> Digest:
+    """What the deal's slot keeps of a commitment."""
+    return commitment_digest(
+        committed.trace_root,
+        committed.result_root,
+        committed.delivery_root,
+        committed.leaves_cid,
+        committed.step_count,
+        committed.status,
     )

@@ -26,7 +26,13 @@ MAX_REPLY_BYTES: Final = 4 * 1_048_576
 """Largest reply: a result's tree with what is sent along."""
 
 MAX_INLINE_BYTES: Final = 1_048_576
-"""Result files are sent along with the tree up to this size in all, and fetched as blobs above it."""
+"""Result files are part of the manifest up to this size in all, and blobs of their own above it."""
+
+MAX_INLINE_MANIFEST_BYTES: Final = 3 * 1_048_576
+"""Manifests up to this size travel in the reply itself."""
+
+MAX_MANIFEST_BYTES: Final = 256 * 1_048_576
+"""Largest manifest: a tree with the most files that are allowed, all with long names."""
 
 
 def topic(chain_id: int, directory: Address, name: str) -> str:
@@ -112,15 +118,24 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultReply:
-    """The canonical tree of the outputs, the signed receipt, the end of the log, and every file in one of two ways."""
+class ResultManifest:
+    """What was produced: the canonical tree, the end of the log, and every file's and link's bytes in one of two ways."""
 
-    RECORD: ClassVar[tuple[str, int]] = ("result-reply", 1)
+    RECORD: ClassVar[tuple[str, int]] = ("result-manifest", 1)
     tree: bytes
-    receipt: bytes
     log_tail: bytes
     sent: tuple[SentFile, ...]
     stored: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReply:
+    """The manifest, in full up to `MAX_INLINE_MANIFEST_BYTES` and as a blob above it, and the signed receipt."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("result-reply", 1)
+    manifest_cid: Cid
+    manifest: bytes | None
+    receipt: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,3 +38,15 @@ def fraud_bond_up_wei(
         raise ValueError("the audit rate is zero, so no fraud bond would deter: state a rate or choose class none")
     deterrent = -(-5 * price_wei * (PPM - audit_rate_ppm) // (4 * audit_rate_ppm))
     return Wei(max(deterrent, 3 * (3 * arbiter_fee_wei + gas_allowance_wei)))
+
+
+ARBITER_FEE_WEI: Final = Wei(10**16)
+"""F: what one arbiter gets for judging one step, 0.01 token."""
+
+GAS_ALLOWANCE_WEI: Final = Wei(2 * 10**16)
+"""What a dispute's gas may cost its winner, in tokens: 0.02 token."""
+
+
+def fraud_bond_wei(price_wei: Wei, audit_rate_ppm: Ppm, verification: VerificationClass) -> Wei:
+    """Bf at this network's fee and gas allowance."""
+    return fraud_bond_up_wei(price_wei, audit_rate_ppm, ARBITER_FEE_WEI, GAS_ALLOWANCE_WEI, verification)

@@ -22,7 +22,7 @@ from capanode.protocol.ids import (
     UnixTime,
     Wei,
 )
-from capanode.protocol.records import Bid, Demand, Terms
+from capanode.protocol.records import Bid, Demand, Spec, Terms
 
 _TERMS_FIELDS: Final = (
     "address requester,address provider,bytes32 demandDigest,uint96 price,uint96 verification,"
@@ -107,6 +107,11 @@ def receipt_digest(at: Domain, provider: Address, record: Digest) -> Digest:
 def peer_binding_digest(registry: Domain, owner: Address) -> Digest:
     """What a peer key signs to say which wallet it works for."""
     return _typed(registry, _PEER_BINDING + _address(owner))
+
+
+def spec_digest(spec: Spec) -> SpecDigest:
+    """The name of a spec: sha256 of its canonical encoding."""
+    return SpecDigest(encoding.digest(spec))
 
 
 def demand_digest(spec: SpecDigest, input_root: Digest, first_step: int, step_limit: int) -> DemandDigest:

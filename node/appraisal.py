@@ -1,0 +1,88 @@
+"""What this provider has and asks at this moment: the facts that the pure scheduler decides on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from capanode.node.agent import Agent
+from capanode.node.chain.market import Market as MarketContract
+from capanode.protocol import provider
+from capanode.protocol.ids import Address, DealId, UnixTime, Wei
+from capanode.protocol.records import Demand, Spec
+from capanode.scheduler import capacity as capacities
+from capanode.scheduler import rules as operator
+from capanode.scheduler.capacity import Capacity, Placed
+from capanode.scheduler.feasibility import Host, Market, Offer, appraise
+from capanode.scheduler.pricing import Gas, Rates
+from capanode.scheduler.refusal import Refusal
+from capanode.scheduler.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Terrain:
+    """What does not change while the node runs."""
+
+    provider: Address
+    signer: Address
+    hardware_class: str
+    whole: Capacity
+    rules: Rules
+    rates: Rates
+    market: Market
+    gas_units: int
+    utc_offset_s: int
+
+
+class Appraisal:
+    """Answers "can we, may we, for how much" from the journal's open deals and the chain's view of our stake."""
+
+    def __init__(self, terrain: Terrain, agent: Agent, contract: MarketContract, gas_price: Callable[[], Wei]) -> None:
+        self._terrain = terrain
+        self._agent = agent
+        self._contract = contract
+        self._gas_price = gas_price
+
+    async def of_demand(self, demand: Demand, now: UnixTime) -> Offer | tuple[Refusal, ...]:
+        """The offer for a demand, or every reason against one."""
+        terrain = self._terrain
+        standing = await self._contract.standing(terrain.provider, terrain.signer)
+        host = Host(
+            hardware_class=terrain.hardware_class,
+            capacity=self.capacity(),
+            unlocked_stake_wei=standing.unlocked_wei,
+            exposure_wei=self._exposure(),
+            utc_offset_s=terrain.utc_offset_s,
+        )
+        gas = Gas(terrain.gas_units, self._gas_price())
+        return appraise(demand, host, terrain.rules, terrain.market, terrain.rates, gas, now)
+
+    def of_spec(self, spec: Spec) -> tuple[Refusal, ...]:
+        """What the operator has against a job now that its content is known."""
+        return operator.against_image(self._terrain.rules, spec.image)
+
+    def capacity(self) -> Capacity:
+        """The machine, less what open deals hold."""
+        whole = self._terrain.whole
+        for stored in self._agent.open_deals():
+            if isinstance(stored.state, provider.Deal) and provider.holds_capacity(stored.state):
+                whole = _with(whole, stored.state.work)
+        return whole
+
+    def has_room_for(self, deal_id: DealId, spec: Spec) -> bool:
+        """Whether the deal still fits beside the open ones."""
+        return isinstance(capacities.reserve(self.capacity(), deal_id, spec.resources), Placed)
+
+    def _exposure(self) -> Wei:
+        unpaid = (
+            stored.state.work.terms.price_wei
+            for stored in self._agent.open_deals()
+            if isinstance(stored.state, provider.Deal) and not isinstance(stored.state, provider.Retaining)
+        )
+        return Wei(sum(unpaid))
+
+
+def _with(whole: Capacity, work: provider.Work) -> Capacity:
+    placed = capacities.reserve(whole, work.deal_id, work.spec.resources)
+    if isinstance(placed, Placed):
+        return placed.capacity
+    # The operator has made the offer smaller than what is already running: nothing is left.
+    return replace(whole, slots=len(whole.held))

@@ -1,0 +1,314 @@
+"""Results on their way from provider to requester, and the acceptance on its way back.
+
+The provider serves from its journal and its blobs. The requester believes nothing: the tree must hash to the root that
+is on chain, every file to its entry, and the receipt must check out, before anything appears in the result folder.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import trio
+
+from capanode.node.agent import Agent
+from capanode.node.execution import Execution
+from capanode.node.journal import Side
+from capanode.node.keys.recover import is_signed_by, recover
+from capanode.node.keys.signer import Signer
+from capanode.node.p2p.blobs import fetch_blob
+from capanode.node.p2p.port import Network
+from capanode.node.provider_peers import ProviderPeers
+from capanode.node.settlement import digest_of
+from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.tree_walk import materialise
+from capanode.proofs import receipt as receipts
+from capanode.proofs import tree
+from capanode.proofs.commitment import commitment_of_single_step
+from capanode.proofs.receipt import HostUsage, Receipt, SignedReceipt
+from capanode.proofs.tree import Entry
+from capanode.protocol import encoding, provider, requester
+from capanode.protocol.events import AcceptReceived, DealCommitted, ExecutionFinished, ResultFetched
+from capanode.protocol.faults import PeerFault, Refused, Unavailable
+from capanode.protocol.ids import Address, Cid, PeerId, UnixTime
+from capanode.protocol.messages import (
+    ACCEPT_PROTOCOL,
+    LOG_PROTOCOL,
+    MAX_INLINE_MANIFEST_BYTES,
+    MAX_MANIFEST_BYTES,
+    MAX_REPLY_BYTES,
+    MAX_REQUEST_BYTES,
+    RESULT_PROTOCOL,
+    AcceptReply,
+    AcceptRequest,
+    LogReply,
+    LogRequest,
+    ResultManifest,
+    ResultReply,
+    ResultRequest,
+)
+from capanode.protocol.typed_data import Domain, accept_digest
+
+MAX_LOG_BYTES: Final = 1_048_576
+"""Most of a log that is sent at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which network a receipt speaks of."""
+
+    chain_id: int
+    market: Address
+    domain: Domain
+
+
+class ResultDesk:
+    """The provider's counter: hands out results and logs to the deals' requesters, takes acceptances."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        network: Network,
+        execution: Execution,
+        blobs: BlobStore,
+        signer: Signer,
+        place: Place,
+        hardware_class: str,
+    ) -> None:
+        self._agent = agent
+        self._network = network
+        self._execution = execution
+        self._blobs = blobs
+        self._signer = signer
+        self._place = place
+        self._hardware_class = hardware_class
+
+    def serve(self) -> None:
+        """Answer requesters from now on."""
+        self._network.serve(RESULT_PROTOCOL, self._answer_result, limit_bytes=MAX_REQUEST_BYTES)
+        self._network.serve(ACCEPT_PROTOCOL, self._answer_accept, limit_bytes=MAX_REQUEST_BYTES)
+        self._network.serve(LOG_PROTOCOL, self._answer_log, limit_bytes=MAX_REQUEST_BYTES)
+
+    def may_fetch(self, peer: PeerId, cid: Cid) -> bool:
+        """Whether a blob belongs to a kept result of this peer."""
+        for stored in self._agent.open_deals():
+            state = stored.state
+            if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
+                continue
+            if state.work.requester_peer != peer:
+                continue
+            if cid == state.result.manifest:
+                return True
+            manifest = self._execution.manifest(state.result)
+            if manifest is not None and any(file.cid == cid for file in manifest.stored):
+                return True
+        return False
+
+    async def _answer_result(self, peer: PeerId, data: bytes) -> bytes:
+        wanted = encoding.decode(ResultRequest, data)
+        state = self._deal_of(wanted.deal_id, peer)
+        if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
+            raise Unavailable("the result is not committed yet")
+        manifest_path = self._blobs.path(state.result.manifest)
+        manifest = await trio.to_thread.run_sync(manifest_path.read_bytes)
+        reply = ResultReply(
+            manifest_cid=state.result.manifest,
+            manifest=manifest if len(manifest) <= MAX_INLINE_MANIFEST_BYTES else None,
+            receipt=encoding.encode(self._receipt(state.work, state.result, state.commitment)),
+        )
+        return encoding.encode(reply)
+
+    async def _answer_accept(self, peer: PeerId, data: bytes) -> bytes:
+        sent = encoding.decode(AcceptRequest, data)
+        state = self._deal_of(sent.deal_id, peer)
+        if not isinstance(state, provider.Committed):
+            settled = isinstance(state, provider.Claiming | provider.Retaining)
+            return encoding.encode(AcceptReply(settled, "" if settled else "the result is not committed yet"))
+        requester_wallet = state.work.terms.requester
+        digest = accept_digest(self._place.domain, sent.deal_id)
+        if len(sent.signature) == 65 and not is_signed_by(requester_wallet, digest, sent.signature):
+            raise PeerFault("the acceptance is not signed by the deal's requester")
+        stored = self._agent.by_deal_id(Side.PROVIDER, sent.deal_id)
+        if stored is not None and not state.accept:
+            await self._agent.tell(stored.key, AcceptReceived(sent.signature))
+        return encoding.encode(AcceptReply(True, ""))
+
+    async def _answer_log(self, peer: PeerId, data: bytes) -> bytes:
+        wanted = encoding.decode(LogRequest, data)
+        state = self._deal_of(wanted.deal_id, peer)
+        limit = max(0, min(wanted.tail_bytes, MAX_LOG_BYTES))
+        if isinstance(state, provider.Executing):
+            return encoding.encode(LogReply(await self._execution.logs(state.work, state.attempt, limit)))
+        if isinstance(state, provider.Committing | provider.Committed | provider.Claiming | provider.Retaining):
+            manifest = self._execution.manifest(state.result)
+            return encoding.encode(LogReply(manifest.log_tail[-limit:] if manifest and limit else b""))
+        return encoding.encode(LogReply(b""))
+
+    def _deal_of(self, deal_id: bytes, peer: PeerId) -> provider.Deal:
+        for stored in self._agent.open_deals():
+            state = stored.state
+            if isinstance(state, provider.Deal) and (state.work.deal_id, state.work.requester_peer) == (deal_id, peer):
+                return state
+        # One answer for what is not here and for what is somebody else's.
+        raise Refused("there is no such deal of yours here")
+
+    def _receipt(self, work: provider.Work, result: ExecutionFinished, committed: DealCommitted) -> SignedReceipt:
+        record = Receipt(
+            chain_id=self._place.chain_id,
+            market=self._place.market,
+            deal_id=work.deal_id,
+            terms=work.terms,
+            price_cap_wei=work.demand.price_cap_wei,
+            provider=work.terms.provider,
+            signer=self._signer.address,
+            spec=work.demand.spec,
+            image=work.spec.image,
+            input_root=work.demand.input_root,
+            first_step=work.demand.first_step,
+            step_limit=work.demand.step_limit,
+            commitment=commitment_of_single_step(
+                result.result_root, result.stdout_root, result.status, committed.amount_wei
+            ),
+            trace_root=committed.trace_root,
+            commitment_digest=digest_of(committed),
+            commit_tx=committed.tx,
+            manifest=result.manifest,
+            hardware_class=self._hardware_class,
+            outcome=result.outcome,
+            started_at_ms=result.started_at_ms,
+            finished_at_ms=result.finished_at_ms,
+            host_reported=HostUsage(result.cpu_ns, result.peak_memory_bytes),
+        )
+        return SignedReceipt(record, self._signer.sign_digest(receipts.digest_to_sign(record)))
+
+
+class Collector:
+    """The requester's side: fetches results, checks them, and hands over acceptances."""
+
+    def __init__(
+        self,
+        network: Network,
+        peers: ProviderPeers,
+        blobs: BlobStore,
+        wallet: Signer,
+        place: Place,
+        results: Path,
+        max_result_bytes: int,
+        request_s: float,
+    ) -> None:
+        self._network = network
+        self._peers = peers
+        self._blobs = blobs
+        self._wallet = wallet
+        self._place = place
+        self._results = results
+        self._max_result_bytes = max_result_bytes
+        self._request_s = request_s
+
+    async def fetch(self, key: str, job: requester.Committed | requester.Paid) -> ResultFetched:
+        """Get, check and store the result. Idempotent: a folder that is there was checked before.
+
+        Raises:
+            Unavailable: the provider cannot be reached, or has not seen its own commitment yet.
+            PeerFault: what it sent is not what it committed to.
+        """
+        folder = self._results / key
+        peer = job.deal.peer or await self._peers.peer_of(job.deal.terms.provider)
+        reply = encoding.decode(ResultReply, await self._ask(peer, RESULT_PROTOCOL, ResultRequest(job.deal.deal_id)))
+        manifest = await self._manifest(reply, peer, job)
+        entries = tree.decode(manifest.tree)
+        if tree.tree_root(entries) != job.commitment.result_root:
+            raise PeerFault("the provider served another result than it committed to")
+        self._check_receipt(reply.receipt, entries, job)
+        await self._store(folder, entries, manifest, peer, job)
+        return ResultFetched(str(folder / "outputs"), reply.receipt)
+
+    async def hand_accept(self, job: requester.Delivered) -> None:
+        """Sign the acceptance and give it to the provider, who has every reason to use it.
+
+        Raises:
+            Unavailable: the provider does not answer now, or not yet.
+        """
+        signature = self._wallet.sign_digest(accept_digest(self._place.domain, job.deal.deal_id))
+        peer = job.deal.peer or await self._peers.peer_of(job.deal.terms.provider)
+        answer = await self._ask(peer, ACCEPT_PROTOCOL, AcceptRequest(job.deal.deal_id, signature))
+        reply = encoding.decode(AcceptReply, answer)
+        if not reply.accepted:
+            raise Unavailable(f"The provider does not take the acceptance yet: {reply.reason[:200]}")
+
+    async def logs(self, deal: requester.Deal, tail_bytes: int) -> bytes:
+        """The end of what the program has printed."""
+        peer = deal.peer or await self._peers.peer_of(deal.terms.provider)
+        answer = await self._ask(peer, LOG_PROTOCOL, LogRequest(deal.deal_id, tail_bytes))
+        return encoding.decode(LogReply, answer).data
+
+    async def _ask(self, peer: PeerId, protocol: str, request: encoding.Record) -> bytes:
+        return await self._network.request(
+            peer, protocol, encoding.encode(request), limit_bytes=MAX_REPLY_BYTES, timeout_s=self._request_s
+        )
+
+    async def _manifest(
+        self, reply: ResultReply, peer: PeerId, job: requester.Committed | requester.Paid
+    ) -> ResultManifest:
+        if reply.manifest is not None:
+            return encoding.decode(ResultManifest, reply.manifest)
+        await self._have(reply.manifest_cid, MAX_MANIFEST_BYTES, peer, job)
+        path = self._blobs.path(reply.manifest_cid)
+        return encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
+
+    def _check_receipt(
+        self, data: bytes, entries: tuple[Entry, ...], job: requester.Committed | requester.Paid
+    ) -> None:
+        signed = receipts.decode(data)
+        if signed.receipt.deal_id != job.deal.deal_id or signed.receipt.provider != job.deal.terms.provider:
+            raise PeerFault("the receipt is of another deal")
+        failed = [
+            check.sentence
+            for check in receipts.verify(signed, recover, outputs=entries, spec=job.order.spec)
+            if not check.ok
+        ]
+        if failed:
+            raise PeerFault(f"the receipt does not check out: {failed[0]}")
+
+    async def _store(
+        self,
+        folder: Path,
+        entries: tuple[Entry, ...],
+        manifest: ResultManifest,
+        peer: PeerId,
+        job: requester.Committed | requester.Paid,
+    ) -> None:
+        outputs = folder / "outputs"
+        if await trio.Path(outputs).exists():
+            return
+        if tree.content_bytes(entries) > self._max_result_bytes:
+            raise PeerFault(f"the result is larger than this node downloads ({self._max_result_bytes} bytes)")
+        sizes = {entry.path: entry.size for entry in entries}
+        for file in manifest.stored:
+            if file.path in sizes:
+                await self._have(file.cid, sizes[file.path], peer, job)
+        await trio.Path(folder).mkdir(parents=True, exist_ok=True)
+        await materialise(entries, _Opener(manifest, self._blobs), outputs)
+        await trio.Path(folder / "log.txt").write_bytes(manifest.log_tail)
+
+    async def _have(self, cid: Cid, max_bytes: int, peer: PeerId, job: requester.Committed | requester.Paid) -> None:
+        until = UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
+        reason = f"result:{job.deal.deal_id.hex()}"
+        await fetch_blob(self._network, (peer,), cid, self._blobs, max_bytes=max_bytes, reason=reason, until=until)
+
+
+class _Opener:
+    """Opens the bytes of an entry, from the manifest or from the blobs."""
+
+    def __init__(self, manifest: ResultManifest, blobs: BlobStore) -> None:
+        self._sent: Mapping[str, bytes] = {file.path: file.content for file in manifest.sent}
+        self._stored: Mapping[str, Cid] = {file.path: file.cid for file in manifest.stored}
+        self._blobs = blobs
+
+    def __call__(self, entry: Entry) -> BinaryIO:
+        if entry.path in self._sent:
+            return io.BytesIO(self._sent[entry.path])
+        if entry.path in self._stored:
+            return self._blobs.open(self._stored[entry.path])
+        raise PeerFault(f"the result's manifest does not hold {entry.path!r}")

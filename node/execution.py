@@ -1,0 +1,205 @@
+"""Carrying a job out: the container, what it left, and how that is kept for the requester.
+
+Everything the program wrote is read back without following links, hashed into the canonical tree, and put into the blob
+store before the commitment is made: a committed result can be served by a process that knows nothing but the journal.
+"""
+
+import hashlib
+import os
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.node.executors.hardware import determinism_env
+from capanode.node.executors.port import End, ExecutionId, Executor, RunOutcome, RunRequest
+from capanode.node.images.reference import ImageId
+from capanode.node.preparation import Preparation
+from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.tree_walk import Tree, Unfit, walk
+from capanode.proofs import tree
+from capanode.proofs.tree import Entry, EntryType
+from capanode.protocol import encoding, provider
+from capanode.protocol.events import ExecutionFailed, ExecutionFinished
+from capanode.protocol.ids import ZERO_DIGEST, Cid, Digest, UnixTime
+from capanode.protocol.messages import MAX_INLINE_BYTES, ResultManifest, SentFile, StoredFile
+from capanode.protocol.records import Spec, VerificationClass
+from capanode.scheduler.capacity import Gpu, matching
+
+PIDS: Final = 1024
+"""Processes and threads of one job; no term of a deal, the same everywhere."""
+
+UNFIT_STATUS: Final = 125
+OOM_STATUS: Final = 137
+TIMEOUT_STATUS: Final = 124
+
+LOG_TAIL_BYTES: Final = 65_536
+SPARE_RETENTION_S: Final = 3600
+"""Kept beyond the last moment that a requester may ask, against clocks that disagree."""
+
+log = structlog.get_logger()
+
+
+class Execution:
+    """Runs the executions of one node, one call a deal."""
+
+    def __init__(self, executor: Executor, preparation: Preparation, blobs: BlobStore, gpus: tuple[Gpu, ...]) -> None:
+        self._executor = executor
+        self._preparation = preparation
+        self._blobs = blobs
+        self._gpus = gpus
+        self._gpus_in_use: dict[ExecutionId, tuple[str, ...]] = {}
+
+    async def stage(self, work: provider.Work) -> None:
+        """Do ahead what costs nothing to undo, while the assignment is on its way."""
+        image = await self._preparation.image(work)
+        await self._executor.stage(self._request(work, execution_of(work, 1), image))
+
+    async def run(self, deal: provider.Executing) -> ExecutionFinished | ExecutionFailed:
+        """Run the program to its end, or take up the container that an earlier process of this node left."""
+        work, execution = deal.work, execution_of(deal.work, deal.attempt)
+        try:
+            outcome = await self._executor.adopt(execution)
+            if outcome is None:
+                image = await self._preparation.image(work)
+                request = self._request(work, execution, image)
+                outcome = await self._executor.run(request, started=lambda _: None)
+        finally:
+            self._gpus_in_use.pop(execution, None)
+        if not outcome.payable:
+            await self._executor.release(execution)
+            return ExecutionFailed(f"{outcome.end.value}: {outcome.detail}"[:500])
+        return await self._finish(work, outcome)
+
+    async def logs(self, work: provider.Work, attempt: int, tail_bytes: int) -> bytes:
+        """What the program has printed so far."""
+        return await self._executor.logs(execution_of(work, attempt), tail_bytes)
+
+    async def drop(self, deal: provider.Retaining) -> None:
+        """Forget a result whose time is over."""
+        await self.release(deal.work)
+        manifest = self.manifest(deal.result)
+        if manifest is not None:
+            for file in manifest.stored:
+                self._blobs.unpin(file.cid, reason=_reason(deal.work))
+        self._blobs.unpin(deal.result.manifest, reason=_reason(deal.work))
+
+    def manifest(self, result: ExecutionFinished) -> ResultManifest | None:
+        """The kept manifest; None once it was dropped."""
+        if not self._blobs.has(result.manifest):
+            return None
+        return encoding.decode(ResultManifest, self._blobs.path(result.manifest).read_bytes())
+
+    def _request(self, work: provider.Work, execution: ExecutionId, image: ImageId) -> RunRequest:
+        spec = work.spec
+        need = spec.resources
+        gpus: tuple[str, ...] = ()
+        if need.gpu is not None:
+            taken = {uuid for held in self._gpus_in_use.values() for uuid in held}
+            free = matching((gpu for gpu in self._gpus if gpu.uuid not in taken), need.gpu)
+            gpus = self._gpus_in_use.setdefault(execution, tuple(gpu.uuid for gpu in free[: need.gpu.count]))
+        return RunRequest(
+            execution_id=execution,
+            image=image,
+            argv=spec.argv,
+            env=job_env(spec),
+            cpu_millis=need.cpu_millis,
+            memory_bytes=need.memory_bytes,
+            disk_bytes=need.disk_bytes,
+            pids=PIDS,
+            timeout_s=need.timeout_s,
+            inputs=tuple((item.name, self._preparation.input_path(item)) for item in spec.inputs),
+            gpu_uuids=gpus,
+        )
+
+    async def _finish(self, work: provider.Work, outcome: RunOutcome) -> ExecutionFinished:
+        found = await _outputs(outcome)
+        status, end = _status(outcome), outcome.end.value
+        if isinstance(found, Unfit):
+            log.info("outputs-unfit", deal=work.deal_id.hex(), problems=found.problems[:3])
+            found, status, end = Tree((), tree.tree_root(())), UNFIT_STATUS, "outputs are no tree"
+        manifest = await trio.to_thread.run_sync(self._keep, work, found.entries, outcome)
+        return ExecutionFinished(
+            status=status,
+            outcome=end,
+            result_root=found.root,
+            stdout_root=_stdout_root(work.spec, outcome),
+            manifest=manifest,
+            started_at_ms=_milliseconds(outcome.started_at),
+            finished_at_ms=_milliseconds(outcome.finished_at),
+            cpu_ns=outcome.usage.cpu_ns or 0,
+            peak_memory_bytes=outcome.usage.peak_memory_bytes or 0,
+        )
+
+    def _keep(self, work: provider.Work, entries: tuple[Entry, ...], outcome: RunOutcome) -> Cid:
+        until = _kept_until(work)
+        inline = sum(entry.size for entry in entries) <= MAX_INLINE_BYTES
+        sent: list[SentFile] = []
+        stored: list[StoredFile] = []
+        for entry in entries:
+            if entry.type is EntryType.DIR or outcome.outputs is None:
+                continue
+            path = outcome.outputs / entry.path
+            if entry.type is EntryType.LINK:
+                sent.append(SentFile(entry.path, os.readlink(os.fsencode(path))))
+            elif inline:
+                sent.append(SentFile(entry.path, path.read_bytes()))
+            else:
+                stored.append(StoredFile(entry.path, self._blobs.put_file(path, reason=_reason(work), until=until)))
+        log_tail = (outcome.stdout_tail + outcome.stderr_tail)[-LOG_TAIL_BYTES:]
+        manifest = ResultManifest(tree.encode(entries), log_tail, tuple(sent), tuple(stored))
+        return self._blobs.put_bytes(encoding.encode(manifest), reason=_reason(work), until=until)
+
+    async def release(self, work: provider.Work) -> None:
+        """Give the machine back what the executions of a deal hold; the kept result is not touched. Idempotent."""
+        for attempt in range(1, provider.MAX_ATTEMPTS + 1):
+            await self._executor.release(execution_of(work, attempt))
+
+
+def execution_of(work: provider.Work, attempt: int) -> ExecutionId:
+    """The name of one attempt: the deal id, then the attempt as two hex digits."""
+    return ExecutionId(f"{work.deal_id.hex()}{attempt:02x}")
+
+
+def job_env(spec: Spec) -> tuple[tuple[str, str], ...]:
+    """The environment of the program: the spec's, under the pins that make `exact` results repeatable."""
+    env = dict(spec.env)
+    if spec.verification is VerificationClass.EXACT:
+        env.update(determinism_env())
+    return tuple(sorted(env.items()))
+
+
+async def _outputs(outcome: RunOutcome) -> Tree | Unfit:
+    if outcome.outputs is None:
+        return Tree((), tree.tree_root(()))
+    return await walk(outcome.outputs)
+
+
+def _status(outcome: RunOutcome) -> int:
+    match outcome.end:
+        case End.OOM:
+            return OOM_STATUS
+        case End.TIMEOUT:
+            return TIMEOUT_STATUS
+        case _:
+            return (outcome.exit_code or 0) & 0xFF
+
+
+def _stdout_root(spec: Spec, outcome: RunOutcome) -> Digest:
+    """sha256 of the end of standard output, where the spec declares it deterministic."""
+    if not spec.deterministic_stdout:
+        return ZERO_DIGEST
+    return Digest(hashlib.sha256(outcome.stdout_tail[-LOG_TAIL_BYTES:]).digest())
+
+
+def _kept_until(work: provider.Work) -> UnixTime:
+    terms = work.terms
+    return UnixTime(terms.commit_by + terms.window_s + work.demand.retention_s + SPARE_RETENTION_S)
+
+
+def _reason(work: provider.Work) -> str:
+    return f"result:{work.deal_id.hex()}"
+
+
+def _milliseconds(at: float | None) -> int:
+    return int(at * 1000) if at is not None else 0

@@ -1,0 +1,146 @@
+"""Which part of the node carries out which command. The only place that knows them all."""
+
+from dataclasses import dataclass
+
+import trio
+
+from capanode.node.auction import Auction
+from capanode.node.chain.head import HeadWatch
+from capanode.node.delivery import Collector
+from capanode.node.execution import Execution
+from capanode.node.journal import Event, Side, Stored
+from capanode.node.preparation import Preparation
+from capanode.node.settlement import Settlement
+from capanode.node.submission import Submission
+from capanode.protocol import provider, requester
+from capanode.protocol.commands import (
+    CollectBids,
+    Command,
+    DropResult,
+    FetchResult,
+    PostDemand,
+    Prepare,
+    RenewDemand,
+    RunContainer,
+    SendAccept,
+    SendAward,
+    SubmitAbandon,
+    SubmitAccept,
+    SubmitAnnounce,
+    SubmitAssign,
+    SubmitCancel,
+    SubmitClaim,
+    SubmitCommit,
+    SubmitExpire,
+    WakeAt,
+)
+from capanode.protocol.events import DeadlinePassed, ResultDropped
+from capanode.protocol.faults import InvariantViolated
+
+
+@dataclass(frozen=True, slots=True)
+class RequesterParts:
+    """What a requester node has."""
+
+    submission: Submission
+    auction: Auction
+    collector: Collector
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderParts:
+    """What a provider node has."""
+
+    preparation: Preparation
+    execution: Execution
+
+
+class NodePerformer:
+    """Hands each command to the part whose business it is. Parts of a role that the node lacks are None."""
+
+    def __init__(
+        self,
+        settlement: Settlement,
+        head: HeadWatch,
+        *,
+        requester_side: RequesterParts | None,
+        provider_side: ProviderParts | None,
+    ) -> None:
+        self._settlement = settlement
+        self._head = head
+        self._requester = requester_side
+        self._provider = provider_side
+
+    async def perform(self, stored: Stored, command: Command) -> Event | None:
+        """As `capanode.node.agent.Performer`."""
+        if isinstance(command, WakeAt):
+            # By followed blocks: whatever the other side did in time has been applied before.
+            await self._head.wait_until(command.at)
+            return DeadlinePassed(command.at)
+        match stored.side:
+            case Side.REQUESTER if self._requester is not None and isinstance(stored.state, requester.Job):
+                return await self._for_requester(self._requester, stored.key, stored.state, command)
+            case Side.PROVIDER if self._provider is not None and isinstance(stored.state, provider.Deal):
+                return await self._for_provider(self._provider, stored.state, command)
+            case _:
+                raise InvariantViolated(f"this node has deals as {stored.side} but is none any more")
+
+    async def _for_requester(
+        self, parts: RequesterParts, key: str, job: requester.Job, command: Command
+    ) -> Event | None:
+        match command, job:
+            case SubmitAnnounce(), requester.Announcing():
+                return await self._settlement.announce(job, parts.submission.locator())
+            case RenewDemand(), requester.Renewing():
+                return parts.submission.renew(job.order)
+            case CollectBids(), requester.Bidding():
+                return await parts.auction.collect(job)
+            case PostDemand(), requester.Posted():
+                return await parts.auction.post(job)
+            case SendAward(), requester.Awarding():
+                return await parts.auction.hand_over(job)
+            case SubmitCancel(), requester.Withdrawing():
+                return await self._settlement.cancel(job)
+            case SubmitExpire(), requester.Expiring():
+                return await self._settlement.expire(job)
+            case FetchResult(), requester.Committed() | requester.Paid():
+                return await parts.collector.fetch(key, job)
+            case SendAccept(), requester.Delivered():
+                return await parts.collector.hand_accept(job)
+            case _:
+                raise InvariantViolated(f"{type(command).__name__} does not belong to {type(job).__name__}")
+
+    async def _for_provider(self, parts: ProviderParts, deal: provider.Deal, command: Command) -> Event | None:
+        match command, deal:
+            case Prepare(), provider.Preparing():
+                return await parts.preparation.prepare(deal)
+            case SubmitAssign(), provider.Assigning():
+                return await self._assign(parts, deal)
+            case RunContainer(), provider.Executing():
+                return await parts.execution.run(deal)
+            case SubmitCommit(), provider.Committing():
+                return await self._commit(parts, deal)
+            case SubmitAbandon(), provider.Abandoning():
+                await parts.execution.release(deal.work)
+                return await self._settlement.abandon(deal)
+            case SubmitClaim(), provider.Claiming():
+                return await self._settlement.claim(deal)
+            case SubmitAccept(), provider.Committed():
+                return await self._settlement.accept(deal)
+            case DropResult(), provider.Retaining():
+                await parts.execution.drop(deal)
+                return ResultDropped()
+            case _:
+                raise InvariantViolated(f"{type(command).__name__} does not belong to {type(deal).__name__}")
+
+    async def _assign(self, parts: ProviderParts, deal: provider.Assigning) -> Event | None:
+        # The container is made ready while the chain decides; it starts only once the deal is bound.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(parts.execution.stage, deal.work)
+            return await self._settlement.assign(deal)
+
+    async def _commit(self, parts: ProviderParts, deal: provider.Committing) -> Event | None:
+        # The result is kept apart already, so the machine is freed while the commitment is mined.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(parts.execution.release, deal.work)
+            return await self._settlement.commit(deal)

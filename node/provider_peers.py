@@ -1,0 +1,60 @@
+"""Which peers answer for which provider, as the registry's events say; a projection in the node's database."""
+
+import sqlite3
+from typing import Final
+
+from capanode.contracts_abi.bindings import NodeRegistered, NodeRemoved
+from capanode.node.keys.peer_key import peer_id_of
+from capanode.node.storage.database import Database, Schema
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import Address, PeerId
+
+SCHEMA: Final = Schema(
+    "provider_peers",
+    (
+        """
+        CREATE TABLE provider_peer (
+            owner BLOB NOT NULL, peer_address BLOB NOT NULL, peer_id TEXT NOT NULL, PRIMARY KEY (owner, peer_address)
+        );
+        """,
+    ),
+)
+
+
+class ProviderPeers:
+    """Answers where a provider can be asked, when no bid has told it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def peer_of(self, provider: Address) -> PeerId:
+        """The peer that the provider registered last.
+
+        Raises:
+            Unavailable: it has registered none.
+        """
+
+        def read(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(
+                "SELECT peer_id FROM provider_peer WHERE owner = ? ORDER BY rowid DESC", (provider,)
+            ).fetchone()
+            return str(row[0]) if row else None
+
+        found = await self._database.read(read)
+        if found is None:
+            raise Unavailable(f"No peer is registered for the provider 0x{provider.hex()}: waiting for one.")
+        return PeerId(found)
+
+
+def learn_in(connection: sqlite3.Connection, event: NodeRegistered | NodeRemoved) -> None:
+    """Take in a registry event, within the transaction of its block."""
+    match event:
+        case NodeRegistered():
+            connection.execute(
+                "INSERT OR REPLACE INTO provider_peer (owner, peer_address, peer_id) VALUES (?,?,?)",
+                (event.owner, event.peer, peer_id_of(event.peer_key)),
+            )
+        case NodeRemoved():
+            connection.execute(
+                "DELETE FROM provider_peer WHERE owner = ? AND peer_address = ?", (event.owner, event.peer)
+            )
