@@ -68,7 +68,7 @@ class AnvilOptions:
 
 def development_key(index: int) -> bytes:
     """The private key of the development chain's account `index`."""
-    from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+    from capanode.node.keys.accounts import key_from_seed, seed_from_mnemonic
 
     return bytes(key_from_seed(seed_from_mnemonic(MNEMONIC, ""), f"m/44'/60'/0'/0/{index}"))
 

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from capanode.node.chain.fees import FEE_CALLS, FeePolicy, read_fees
+from capanode.node.chain.revert import explain
 from capanode.node.chain.rpc import Call, Rpc, RpcError
 from capanode.node.chain.transactions import (
     Account,
@@ -38,6 +39,8 @@ GAS_MARGIN: Final = (5, 4)
 
 MAX_KEY_CHARS: Final = 200
 NO_VALUE: Final = Wei(0)
+FIRST_NAP_S: Final = 0.005
+"""An automining chain makes the block some milliseconds after it took the transaction."""
 
 _log = structlog.stdlib.get_logger()
 
@@ -120,6 +123,7 @@ class Sender:
         self._explain = explain
         self._changed = trio.Event()
         self._news = trio.Event()
+        self._nap_s = options.poll_s
 
     async def submit(
         self,
@@ -229,11 +233,13 @@ class Sender:
 
     def look(self) -> None:
         """Have `run_sender` look at the unfinished transactions soon, as after a new block."""
+        self._nap_s = FIRST_NAP_S
         self._news.set()
 
     async def wait_news(self) -> None:
-        """Wait for `look` or for the polling interval."""
-        with trio.move_on_after(self.options.poll_s):
+        """Wait for `look`, or for a while that grows from moments after the last `look` to the polling interval."""
+        nap_s, self._nap_s = self._nap_s, min(2 * self._nap_s, self.options.poll_s)
+        with trio.move_on_after(nap_s):
             await self._news.wait()
         self._news = trio.Event()
 
@@ -301,7 +307,7 @@ async def open_sender(
     signer: Signer,
     *,
     options: SenderOptions = SenderOptions(),
-    explain: ExplainRevert = lambda data: None,
+    explain: ExplainRevert = explain,
 ) -> AsyncGenerator[Sender]:
     """A sender whose nonce agrees with the chain. Run `run_sender` beside it.
 

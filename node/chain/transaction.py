@@ -50,6 +50,11 @@ def transaction_hash(raw: bytes) -> TxHash:
     return TxHash(keccak(raw))
 
 
+def created_address(sender: Address, nonce: int) -> Address:
+    """Where the contract is that a transaction without `to` creates: keccak256(rlp([sender, nonce]))[12:]."""
+    return Address(keccak(_list(_text(sender) + _int(nonce)))[12:])
+
+
 def _fields(transaction: Transaction) -> bytes:
     return b"".join(
         (

@@ -1,0 +1,119 @@
+"""Puts a network's contracts on a bare chain and names them in its directory.
+
+Every transaction has a key, so a deployment that was interrupted goes on where it was when it is started again
+with the same data folder.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from capanode.contracts_abi import artifacts, bindings
+from capanode.node.chain.directory import DEAL_MARKET, PROVIDER_REGISTRY, Directory
+from capanode.node.chain.sender import Mined, Sender
+from capanode.node.chain.token import Token
+from capanode.node.chain.transaction import created_address
+from capanode.node.network_profile import NetworkProfile
+from capanode.protocol.faults import Refused
+from capanode.protocol.ids import ZERO_ADDRESS, Address, Wei
+
+DEVNET_CLOCKS: Final = bindings.Clocks(
+    grace=0, window_floor=5, free_thaw=60, earmark_thaw=60, stake_thaw=120, expire_reward=10**15
+)
+"""Short enough to watch. Source: PROTOCOL, windows; DESIGN §6."""
+
+PUBLIC_CLOCKS: Final = bindings.Clocks(
+    grace=600, window_floor=600, free_thaw=600, earmark_thaw=3600, stake_thaw=86_400, expire_reward=10**16
+)
+"""A public test network. Source: PROTOCOL §2 to §4, §7."""
+
+PUBLIC_DIRECTORY_DELAY_S: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPlan:
+    """What to deploy."""
+
+    name: str
+    rpc_urls: tuple[str, ...]
+    ws_urls: tuple[str, ...] = ()
+    token: Address | None = None
+    """The payment token; without one a test token is deployed that anybody may mint."""
+
+    clocks: bindings.Clocks = DEVNET_CLOCKS
+    directory_delay_s: int = 0
+    """Seconds between publishing a version and its activity, for all versions, the first ones included."""
+
+    is_devnet: bool = True
+    confirmations: int = 0
+    bid_window_ms: int = 100
+
+
+async def deploy(sender: Sender, plan: DeployPlan, report: Callable[[str], None] = lambda _: None) -> NetworkProfile:
+    """Deploy and publish; needs `run_sender` beside it. The sender's wallet owns the directory.
+
+    Raises:
+        Refused: the wallet cannot pay, or the chain refuses the contracts.
+        Unavailable: no endpoint answers; call again with the same database to go on.
+    """
+    owner = sender.account.address
+    token = plan.token
+    if token is None:
+        report("deploying the test token")
+        token, _ = await _create(sender, plan, "TestToken", b"")
+    report("deploying the directory")
+    directory, first_block = await _create(
+        sender, plan, "Directory", bindings.encode_directory_constructor(owner, plan.directory_delay_s)
+    )
+    report("deploying the market")
+    market, _ = await _create(
+        sender, plan, DEAL_MARKET, bindings.encode_deal_market_constructor(token, ZERO_ADDRESS, plan.clocks)
+    )
+    report("deploying the registry")
+    registry, _ = await _create(sender, plan, PROVIDER_REGISTRY, bindings.encode_provider_registry_constructor(market))
+    report("publishing the contracts in the directory")
+    named = Directory(sender.rpc, directory)
+    for name, target in ((DEAL_MARKET, market), (PROVIDER_REGISTRY, registry)):
+        call = named.publish(name, target)
+        await sender.submit(f"deploy/{plan.name}/publish-{name}", call.to, call.data)
+        await _mined(sender, f"deploy/{plan.name}/publish-{name}")
+    details = await Token(sender.rpc, token).details()
+    return NetworkProfile(
+        name=plan.name,
+        chain_id=sender.rpc.chain_id,
+        rpc_urls=plan.rpc_urls,
+        ws_urls=plan.ws_urls,
+        directory=directory,
+        first_block=first_block,
+        confirmations=plan.confirmations,
+        is_devnet=plan.is_devnet,
+        bid_window_ms=plan.bid_window_ms,
+        token_symbol=details.symbol,
+        token_decimals=details.decimals,
+        window_floor_s=plan.clocks.window_floor,
+        grace_s=plan.clocks.grace,
+    )
+
+
+async def mint(sender: Sender, key: str, token: Address, to: Address, amount_wei: Wei) -> None:
+    """Make test tokens for somebody on a devnet, and wait until they are there."""
+    call = Token(sender.rpc, token).mint(to, amount_wei)
+    await sender.submit(key, call.to, call.data)
+    await _mined(sender, key)
+
+
+async def _create(sender: Sender, plan: DeployPlan, name: str, arguments: bytes) -> tuple[Address, int]:
+    """Deploy one contract; its address and block."""
+    key = f"deploy/{plan.name}/{name}"
+    await sender.submit(key, None, artifacts.load(name).bytecode + arguments)
+    block_number = await _mined(sender, key)
+    entry = await sender.entry(key)
+    assert entry is not None
+    return created_address(sender.account.address, entry.nonce), block_number
+
+
+async def _mined(sender: Sender, key: str) -> int:
+    outcome = await sender.outcome(key)
+    if not isinstance(outcome, Mined):
+        raise Refused(f"The deployment's transaction {key} failed ({outcome}): see why, then deploy again.")
+    return outcome.inclusion.block_number
