@@ -99,9 +99,7 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError:
         raise ConfigRejected(path, [f"{path} is not UTF-8 text: save it as that."]) from None
     except OSError as error:
-        raise ConfigRejected(
-            path, [f"{path} cannot be read ({error.strerror}): correct its permissions."]
-        ) from error
+        raise ConfigRejected(path, [f"{path} cannot be read ({error.strerror}): correct its permissions."]) from error
 
 
 def _lines(text: str) -> Iterator[tuple[Place, int]]:

@@ -161,9 +161,7 @@ def held(folder: DataFolder) -> Generator[None]:
     try:
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Misconfigured(
-            f"{folder.lock} cannot be written ({error.strerror}): correct its permissions."
-        ) from error
+        raise Misconfigured(f"{folder.lock} cannot be written ({error.strerror}): correct its permissions.") from error
     try:
         _lock(descriptor, folder)
         os.ftruncate(descriptor, 0)

@@ -1,0 +1,113 @@
+"""`capanode network …`: which market this node is on, and how to make one."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capanode.node.cli.options import AsJson, Data, PasswordFile
+from capanode.node.cli.output import emit, note, say
+from capanode.node.data_folder import data_folder, prepare
+from capanode.protocol.faults import Misconfigured
+
+app = typer.Typer(help="Join a network, or make one.", no_args_is_help=True)
+
+
+@app.command()
+def use(
+    profile: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A profile's file, or the name of one here.")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a network profile this node's network; nodes take it up when they start."""
+    name = adopted(profile, data)
+    if as_json:
+        emit({"network": name})
+    else:
+        say(f"this node's network is now {name}")
+
+
+@app.command()
+def show(data: Data = None, as_json: AsJson = False) -> None:
+    """Print the network profile of this node."""
+    from capanode.node.network_profile import as_plain, read_profile
+
+    path = data_folder(data).networks / "default.toml"
+    if not path.exists():
+        raise Misconfigured("this node is on no network yet: choose one with `capanode network use FILE`.")
+    profile = read_profile(path)
+    if as_json:
+        emit(dict(as_plain(profile)))
+        return
+    note(str(path.resolve()))
+    typer.echo(path.read_text("utf-8"), nl=False)
+
+
+@app.command()
+def deploy(
+    rpc: Annotated[str, typer.Option("--rpc", metavar="URL", help="An endpoint of the chain.")],
+    name: Annotated[str, typer.Option(help="What to call the network.")],
+    token: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The payment token; without it a test token is deployed.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A raw private key (0600) that pays; else the wallet does.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the profile there as well.")] = None,
+    public: Annotated[bool, typer.Option(help="Clocks of a public network instead of a devnet's.")] = False,
+    data: Data = None,
+    password_file: PasswordFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy the contracts on a bare chain and write the profile that others join with."""
+    from capanode.node.cli.deploying import deployed
+
+    folder = data_folder(data)
+    path = folder.networks / f"{named(name)}.toml"
+    text = deployed(folder, rpc, name, token, key_file, password_file, public, note)
+    prepare(folder)
+    for target in (path, *([to] if to else ())):
+        target.write_text(text, "utf-8")
+    chosen(name, data)
+    if as_json:
+        emit({"network": name, "profile": str(to or path)})
+    else:
+        say(f"the network {name} is deployed; its profile is {to or path}")
+        note("give that file to others: `capanode network use FILE` is all they need, and a funded key")
+
+
+def adopted(profile: str, data: Path | None) -> str:
+    """Copy a profile into the data folder, checked, and choose it; its name."""
+    from capanode.node.network_profile import read_profile
+
+    folder = data_folder(data)
+    prepare(folder)
+    path = Path(profile).expanduser()
+    if "/" not in profile and not profile.endswith(".toml"):
+        path = folder.networks / f"{named(profile)}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.networks.glob("*.toml") if p.stem != "default"))
+        raise Misconfigured(f"there is no network profile {path}: name a file, or one of: {known or 'none yet'}.")
+    name = read_profile(path).name
+    target = folder.networks / f"{name}.toml"
+    if target.resolve() != path.resolve():
+        target.write_text(path.read_text("utf-8"), "utf-8")
+    chosen(name, data)
+    return name
+
+
+def chosen(name: str, data: Path | None) -> None:
+    """Make a profile of the data folder the default one."""
+    link = data_folder(data).networks / "default.toml"
+    fresh = link.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(f"{name}.toml")
+    fresh.replace(link)
+
+
+def named(name: str) -> str:
+    """A network's name, fit for a file."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) or name == "default":
+        raise typer.BadParameter(f"{name!r} is no name for a network; use letters, digits, '-' and '_'")
+    return name

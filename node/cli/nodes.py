@@ -1,0 +1,174 @@
+"""`capanode init, doctor, start, drain, stop, status` and `capanode node …`: the node itself."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from capanode.node.cli.options import AsJson, Data, PasswordFile
+from capanode.node.cli.output import emit, note, pairs, say
+from capanode.node.cli.session import reached, running
+from capanode.node.data_folder import data_folder
+from capanode.node.units import duration, size, tokens
+
+node_app = typer.Typer(help="The machines that work under one stake.", no_args_is_help=True)
+
+Provider = Annotated[bool, typer.Option("--provider", help="Take jobs and earn.")]
+Requester = Annotated[bool, typer.Option("--requester", help="Submit jobs.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands that stand at the top level."""
+    for command in (init, doctor, start, drain, stop, status):
+        app.command()(command)
+
+
+def init(
+    provider: Provider = False,
+    requester: Requester = False,
+    network: Annotated[str | None, typer.Option(metavar="FILE", help="A network profile to join.")] = None,
+    data: Data = None,
+    password_file: PasswordFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set a data folder up: config, wallet, network."""
+    from capanode.node.cli.networks import adopted
+    from capanode.node.cli.starting import config_text
+    from capanode.node.cli.wallets import made
+    from capanode.node.data_folder import prepare
+
+    folder = data_folder(data)
+    prepare(folder)
+    if not folder.config.exists():
+        folder.config.write_text(config_text(provider, requester or not provider, password_file), "utf-8")
+    address = None
+    if not folder.wallet.exists():
+        address, _ = made(data, password_file, weak=False)
+    name = adopted(network, data) if network is not None else None
+    if as_json:
+        emit({"data": str(folder.root), "config": str(folder.config), "address": address, "network": name})
+        return
+    say(f"this node lives in {folder.root}; change {folder.config} to your needs")
+    if address:
+        say(f"its wallet is {address}; keep a copy of {folder.wallet} and of the password")
+    note("next: `capanode doctor` says what is still missing, then `capanode start`")
+
+
+def doctor(data: Data = None, as_json: AsJson = False) -> None:
+    """Look at everything that a node needs, and say what to do about what is missing."""
+    from capanode.node.cli.checkup import checkup
+
+    raise typer.Exit(checkup(data_folder(data), as_json))
+
+
+def start(
+    provider: Provider = False,
+    requester: Requester = False,
+    network: Annotated[str | None, typer.Option(metavar="FILE|NAME", help="Not the chosen one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="For peers; 0 is any.")] = None,
+    until_idle: Annotated[float | None, typer.Option(metavar="S", min=0.1, help="End when idle for so long.")] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from there.")] = False,
+    data: Data = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Run the node until it is told to stop; Ctrl-C does."""
+    from capanode.node.cli.starting import overridden, started
+
+    roles = [name for name, wanted in (("provider", provider), ("requester", requester)) if wanted]
+    config = overridden(
+        data_folder(data),
+        roles=roles or None,
+        network=network,
+        until_idle_s=until_idle,
+        port=port,
+        password_file=password_file,
+    )
+    secret = sys.stdin.readline().rstrip("\n") if password_stdin else None
+    started(config, secret)
+
+
+def drain(data: Data = None, as_json: AsJson = False) -> None:
+    """Take no new work; what is open goes on."""
+    answer = running(data).drain()
+    if as_json:
+        emit(answer)
+        return
+    say(f"draining: {answer.get('open_deals', 0)} deals are open")
+    if until := answer.get("challengeable_until"):
+        from capanode.node.cli.wallets import when
+
+        note(f"results may be challenged and fetched until {when(until)}; keep the node up until then")
+
+
+def stop(data: Data = None, as_json: AsJson = False) -> None:
+    """End the running node; its open deals go on when it starts again."""
+    running(data).stop()
+    emit({"stopped": True}) if as_json else say("the node ends")
+
+
+def status(data: Data = None, as_json: AsJson = False) -> None:
+    """Show the running node: peers, chain, money, work."""
+    client = running(data)
+    answer = client.status()
+    deals = client.deals()
+    if as_json:
+        emit({**answer, "open_deals": deals})
+        return
+    _show(answer)
+    for deal in deals:
+        say(f"  deal {deal.deal_id[:10]}  {deal.phase:<14} {tokens(deal.price_wei)} tokens  {deal.reason}")
+
+
+@node_app.command("key")
+def node_key(
+    owner: Annotated[str, typer.Option(metavar="ADDRESS", help="The wallet that this machine will work for.")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print this machine's card: its peer and hot key, signed for a wallet that lives elsewhere."""
+    from capanode.node.cli.cards import card_of
+
+    card = card_of(data_folder(data), owner)
+    emit(card) if as_json else say(card["card"])
+
+
+@node_app.command("add")
+def node_add(
+    card: Annotated[str, typer.Argument(help="What `capanode node key` printed on the other machine.")],
+    ceiling: Annotated[str, typer.Option(metavar="TOKENS", help="The most that it may have locked in bonds.")] = "1000",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let another machine work under this wallet's stake."""
+    from capanode.node.cli.cards import read_card
+    from capanode.node.cli.wallets import parsed
+
+    fields = read_card(card)
+    answer = reached(data).wallet_call("hot-key", **fields, ceiling_wei=parsed(ceiling))
+    emit(answer) if as_json else say(f"added in transaction {answer['tx_hash']}")
+
+
+def _show(answer: dict[str, Any]) -> None:
+    chain, wallet, capacity = answer.get("chain") or {}, answer.get("wallet") or {}, answer.get("capacity") or {}
+    pairs({
+        "node": answer.get("peer_id"),
+        "version": answer.get("version"),
+        "roles": ", ".join(answer.get("roles", ())),
+        "network": answer.get("network"),
+        "addresses": "  ".join(answer.get("addresses", ())),
+        "peers": answer.get("peers"),
+        "chain": f"{chain.get('chain_id')}, block {chain.get('head')}" if chain else "",
+        "wallet": wallet.get("address"),
+        "free": f"{tokens(wallet['free_wei'])} tokens" if "free_wei" in wallet else "",
+        "staked": f"{tokens(wallet['stake_wei'])} tokens" if wallet.get("stake_wei") else "",
+        "offers": _capacity(capacity) if capacity else "",
+        "up": duration(answer["up_s"]) if "up_s" in answer else "",
+        "jobs": answer.get("jobs"),
+        "deals": answer.get("deals"),
+    })  # fmt: skip
+
+
+def _capacity(capacity: dict[str, Any]) -> str:
+    cores, memory, disk = (capacity.get(k, 0) for k in ("cpu_millis", "memory_bytes", "disk_bytes"))
+    gpus = len(capacity.get("gpus", ()) or ())
+    return f"{cores / 1000:g} cores, {size(memory)} memory, {size(disk)} disk, {gpus} GPUs"

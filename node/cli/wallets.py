@@ -1,0 +1,178 @@
+"""`capanode wallet …`: the key, and the money in escrow, earmarks and stake."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from capanode.node.cli.options import AsJson, Data, PasswordFile, Yes
+from capanode.node.cli.output import emit, note, pairs, say
+from capanode.node.cli.session import reached
+from capanode.node.units import tokens, wei_from_tokens
+from capanode.protocol.faults import Misconfigured
+from capanode.protocol.ids import Wei
+
+app = typer.Typer(help="Keys and money.", no_args_is_help=True)
+
+AmountText = Annotated[str, typer.Argument(metavar="TOKENS", help="An amount such as 1.5.")]
+MaybeAmount = Annotated[
+    str | None, typer.Argument(metavar="[TOKENS]", help="An amount such as 1.5; none ends what was begun earlier.")
+]
+ProviderAddress = Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's wallet, 0x….")]
+
+
+@app.command()
+def create(
+    data: Data = None,
+    password_file: PasswordFile = None,
+    weak: Annotated[
+        bool, typer.Option("--devnet", help="Open it in milliseconds: for keys that hold nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the wallet of this data folder, unless there is one."""
+    address, path = made(data, password_file, weak)
+    if as_json:
+        emit({"address": address, "keystore": str(path)})
+    else:
+        say(address)
+        note(f"the key is in {path}; keep a copy of it and of the password, nobody can restore them")
+
+
+@app.command()
+def show(data: Data = None, as_json: AsJson = False) -> None:
+    """Print the wallet's address; needs no password and no node."""
+    from capanode.node.data_folder import data_folder
+    from capanode.node.keys.wallet import wallet_address
+
+    folder = data_folder(data)
+    address = address_text(wallet_address(folder.wallet))
+    if as_json:
+        emit({"address": address, "keystore": str(folder.wallet)})
+    else:
+        say(address)
+
+
+@app.command()
+def balance(data: Data = None, as_json: AsJson = False) -> None:
+    """Show what the wallet has, and where."""
+    wallet = reached(data).wallet()
+    if as_json:
+        emit(wallet)
+        return
+    amounts = {
+        "in the wallet": wallet.get("token_wei"),
+        "in escrow, free": wallet.get("free_wei"),
+        "staked": wallet.get("stake_wei"),
+        "locked in deals": wallet.get("locked_wei"),
+    }
+    pairs({
+        "address": wallet["address"],
+        **{name: f"{tokens(wei)} tokens" for name, wei in amounts.items() if wei is not None},
+        **{f"for {e['provider']}": f"{tokens(e['amount_wei'])} tokens" for e in wallet.get("earmarks", ())},
+        "for gas": f"{tokens(wallet['native_wei'])} coins",
+    })  # fmt: skip
+    for thaw in wallet.get("thaws", ()):
+        note(f"{thaw['what']}: {tokens(thaw['amount_wei'])} tokens can be taken after {when(thaw['ready_at'])}")
+
+
+@app.command()
+def deposit(amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+    """Put tokens of the wallet into escrow, to buy with or to stake."""
+    _sent(data, as_json, "deposit", amount_wei=parsed(amount))
+
+
+@app.command()
+def withdraw(
+    amount: MaybeAmount = None,
+    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where to; else the wallet itself.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin to take tokens out of escrow; without an amount, take out what has thawed."""
+    _sent(data, as_json, "withdraw", amount_wei=None if amount is None else parsed(amount), to=to and address(to))
+
+
+@app.command()
+def earmark(provider: ProviderAddress, amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+    """Set tokens aside for one provider, who then needs one transaction a job."""
+    _sent(data, as_json, "earmark", provider=address(provider), amount_wei=parsed(amount))
+
+
+@app.command()
+def unearmark(
+    provider: ProviderAddress, amount: MaybeAmount = None, data: Data = None, as_json: AsJson = False
+) -> None:
+    """Begin to take an earmark back; without an amount, take back what has thawed."""
+    wei = None if amount is None else parsed(amount)
+    _sent(data, as_json, "unearmark", provider=address(provider), amount_wei=wei)
+
+
+@app.command()
+def stake(amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+    """Move free tokens into the stake that a provider's bonds are locked from."""
+    _sent(data, as_json, "stake", amount_wei=parsed(amount))
+
+
+@app.command()
+def unstake(amount: MaybeAmount = None, yes: Yes = False, data: Data = None, as_json: AsJson = False) -> None:
+    """Begin to take stake back; without an amount, take back what has thawed."""
+    if amount is not None and not yes and not as_json:
+        typer.confirm("A node without stake gets no jobs. Go on?", abort=True)
+    _sent(data, as_json, "unstake", amount_wei=None if amount is None else parsed(amount))
+
+
+def parsed(amount: str) -> Wei:
+    """Base units of an amount on the command line."""
+    try:
+        return wei_from_tokens(amount)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def address(text: str) -> str:
+    """An address on the command line, checked."""
+    digits = text.lower().removeprefix("0x")
+    if len(digits) != 40 or not set(digits) <= set("0123456789abcdef"):
+        raise typer.BadParameter(f"{text!r} is no address; write 0x and 40 hex digits")
+    return f"0x{digits}"
+
+
+def address_text(raw: bytes) -> str:
+    """An address for reading."""
+    return f"0x{raw.hex()}"
+
+
+def when(unix_s: float) -> str:
+    """A time for reading, in the user's own zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(unix_s).astimezone().isoformat(" ", "seconds")
+
+
+def made(data: Path | None, password_file: Path | None, weak: bool) -> tuple[str, Path]:
+    """Make the wallet; its address and file."""
+    import trio
+
+    from capanode.node.cli.passwords import new_password
+    from capanode.node.data_folder import data_folder, prepare
+    from capanode.node.keys.wallet import ScryptCost, create_wallet
+
+    folder = data_folder(data)
+    if folder.wallet.exists():
+        raise Misconfigured(f"there is a wallet in {folder.wallet} already: choose another --data for a new one.")
+    prepare(folder)
+    password = new_password(password_file)
+    cost = ScryptCost.DEVNET if weak else ScryptCost.STANDARD
+    signer = trio.run(create_wallet, folder.wallet, password, cost)
+    return address_text(signer.address), folder.wallet
+
+
+def _sent(data: Path | None, as_json: bool, verb: str, **arguments: Any) -> None:
+    answer = reached(data).wallet_call(verb, **arguments)
+    if as_json:
+        emit(answer)
+        return
+    say(f"{verb} done in transaction {answer['tx_hash']}")
+    if "ready_at" in answer:
+        note(f"it thaws until {when(answer['ready_at'])}; then run the same command without an amount")

@@ -1,0 +1,32 @@
+"""The node's log: one event name and its fields a line, on standard error."""
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+
+from capanode.node.config import LogSettings
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def open_log(settings: LogSettings) -> None:
+    """Send structlog, and what libraries say from warnings up, to standard error; once, at the start."""
+    is_console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    level = _LEVELS[settings.level]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
