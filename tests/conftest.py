@@ -3,9 +3,14 @@
 import os
 import random
 import secrets
+import sys
 
 import hypothesis
+import py_ecc  # noqa: F401
 import pytest
+
+# What the tests take from eth-account imports it; see capanode.node.keys.accounts.
+sys.setrecursionlimit(1000)
 
 SEED = int(os.environ.get("CAPANODE_SEED") or secrets.randbits(32))
 

@@ -114,13 +114,13 @@ def _password_in(path: Path) -> str:
 
 
 def _encrypt(key: bytes, password: str, cost: ScryptCost) -> bytes:
-    from eth_account import Account
+    from capanode.node.keys.accounts import Account
 
     return json.dumps(Account.encrypt(key, password, kdf="scrypt", iterations=int(cost))).encode()
 
 
 def _decrypt(path: Path, content: bytes, password: str) -> bytes:
-    from eth_account import Account
+    from capanode.node.keys.accounts import Account
 
     keystore = _parse(path, content)
     try:
