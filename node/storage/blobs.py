@@ -160,10 +160,11 @@ class BlobStore:
             descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise Unavailable(f"{source} cannot be read ({error.strerror}); check it.") from error
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(descriptor)
+            raise Refused(f"{source} is not a regular file; only files can be stored.")
         with os.fdopen(descriptor, "rb") as file:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise Refused(f"{source} is not a regular file; only files can be stored.")
             return self._put(lambda: file.read(CHUNK_BYTES), about.st_size, Pin(reason, until))
 
     @contextlib.contextmanager
@@ -380,11 +381,16 @@ def _scan(folder: Path) -> dict[Cid, int]:
     for group in os.scandir(folder):
         for entry in os.scandir(group.path) if group.is_dir(follow_symlinks=False) else ():
             cid = Cid(entry.name)
-            if entry.name.endswith(_LEAVES) or not entry.is_file(follow_symlinks=False):
-                continue
-            if is_single_chunk(cid) or os.path.exists(entry.path + _LEAVES):
+            if entry.is_file(follow_symlinks=False) and _is_whole(cid, entry.path):
                 found[cid] = entry.stat(follow_symlinks=False).st_size
     return found
+
+
+def _is_whole(cid: Cid, path: str) -> bool:
+    try:
+        return is_single_chunk(cid) or os.path.exists(path + _LEAVES)
+    except Refused:
+        return False  # a list of digests, or not ours
 
 
 def _load_pins(path: Path) -> dict[Cid, dict[str, int]]:
