@@ -9,12 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
+from capanode.node.accept_rules import parse_rules
 from capanode.node.data_folder import DataFolder
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
-from capanode.protocol.ids import UINT96_MAX, Address, Ppm, Wei
-from capanode.protocol.records import MAX_TIMEOUT_S, VerificationClass
+from capanode.protocol.faults import Misconfigured
+from capanode.protocol.ids import Address, Ppm, Wei
 
 
 class Role(StrEnum):
@@ -40,17 +41,12 @@ def _addresses(value: Any) -> frozenset[Address]:
     return frozenset(found)
 
 
-def _hours(value: Any) -> frozenset[int]:
-    if isinstance(value, list) and all(isinstance(hour, int) for hour in cast(list[object], value)):
-        hours = frozenset(cast(list[int], value))
-    elif isinstance(value, str) and (span := re.fullmatch(r"(\d{1,2})-(\d{1,2})", value.strip())):
-        first, end = int(span[1]), int(span[2])
-        hours = frozenset(range(first, end) if first < end else (*range(first, 24), *range(end)))
-    else:
-        raise ValueError(f"{str(value)[:40]!r} is no span of hours; write 22-6 or [22, 23, 0]")
-    if not hours <= frozenset(range(24)):
-        raise ValueError("an hour of the day is from 0 to 23")
-    return hours
+def _rules(text: str) -> str:
+    try:
+        parse_rules(text)
+    except Misconfigured as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return text
 
 
 Amount = Annotated[Wei, PlainValidator(wei_from_tokens)]
@@ -58,7 +54,6 @@ Size = Annotated[int, BeforeValidator(bytes_from_size), Field(ge=0, lt=2**50)]
 Duration = Annotated[float, BeforeValidator(seconds_from_duration), Field(gt=0, le=30 * 86_400)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Addresses = Annotated[frozenset[Address], PlainValidator(_addresses)]
-Hours = Annotated[frozenset[int], PlainValidator(_hours)]
 Rate = Annotated[Ppm, Field(ge=0, le=1_000_000)]
 
 
@@ -123,34 +118,11 @@ class PricingSettings(_Section):
     """Surcharge of a node that is full; between empty and full it grows in proportion to the share in use."""
 
 
-class AcceptSettings(_Section):
-    """From whom, what, how large, when, and for how much this node takes work; every rule must hold.
-
-    An empty allow list allows everybody, a deny list always wins. Images are named by a prefix of their reference
-    (`ghcr.io/acme/`) or by their digest (`sha256:…`).
-    """
-
-    requesters_allowed: Addresses = frozenset()
-    requesters_denied: Addresses = frozenset()
-    images_allowed: Texts = ()
-    images_denied: Texts = ()
-    classes: Annotated[frozenset[VerificationClass], BeforeValidator(_split)] = frozenset(VerificationClass)
-    hours: Hours = frozenset(range(24))
-    """Of this machine's clock, in which work may start: `22-6` or `[22, 23, 0]`."""
-    max_timeout: Duration = float(MAX_TIMEOUT_S)
-    max_retention: Duration = 30 * 86_400.0
-    max_image: Size = 20 * 2**30
-    max_input: Size = 10 * 2**30
-    min_price_wei: Amount = Field(default=Wei(0), alias="min_price_tokens")
-    max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
-    """Jobs that demand a higher bond are declined."""
-    max_exposure_wei: Amount = Field(default=Wei(UINT96_MAX), alias="max_exposure_tokens")
-    """Bound on the prices of all deals that are not paid yet, together."""
-
-
 class ProviderSettings(_Section):
     """What this node offers, to whom, and for how much."""
 
+    accept: Annotated[str, AfterValidator(_rules)] = ""
+    """Rules, one a line; empty accepts every job that fits. Source: docs/cli.md, "Accept rules"."""
     slots: Annotated[int, Field(ge=1, le=1024)] = 2
     """Jobs at the same time."""
     cpu: Annotated[float, Field(gt=0, le=4096)] | None = None
@@ -158,14 +130,16 @@ class ProviderSettings(_Section):
     reserved_cpu: Annotated[float, Field(ge=0, le=4096)] = 0.0
     memory: Size | None = None
     """Memory offered; empty means four fifths of the machine's."""
-    reserved_memory: Size = 0
     disk: Size | None = None
     """Disk offered; empty means half of what is free under the data folder."""
     gpus: Texts = ("all",)
     """UUIDs of the GPUs offered, `all`, or `none`."""
     runtime: str = ""
     """The engine's runtime for jobs, such as `runsc`; empty means its default."""
-    accept: AcceptSettings = AcceptSettings()
+    max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
+    """Jobs that demand a higher bond are declined."""
+    max_input: Size = 10 * 2**30
+    max_image: Size = 20 * 2**30
     pricing: PricingSettings = PricingSettings()
 
 
