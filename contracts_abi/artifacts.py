@@ -6,6 +6,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+_PACKAGE: Final = "capanode.contracts_abi"
 CONTRACTS: Final = ("DealMarket", "Directory", "ProviderRegistry", "TestToken")
 
 
@@ -32,7 +33,7 @@ class Artifact:
 @cache
 def load(name: str) -> Artifact:
     """The artifact called `name`, one of `CONTRACTS`."""
-    raw = json.loads(resources.files(__package__).joinpath(f"{name}.json").read_bytes())
+    raw = json.loads(resources.files(_PACKAGE).joinpath(f"{name}.json").read_bytes())
     return Artifact(
         name=name,
         abi=tuple(raw["abi"]),
@@ -45,5 +46,5 @@ def load(name: str) -> Artifact:
 @cache
 def manifest() -> dict[str, Any]:
     """Compiler version, settings, source hashes, and the hash of each contract's deployed code before immutables."""
-    document: dict[str, Any] = json.loads(resources.files(__package__).joinpath("manifest.json").read_bytes())
+    document: dict[str, Any] = json.loads(resources.files(_PACKAGE).joinpath("manifest.json").read_bytes())
     return document

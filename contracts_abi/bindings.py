@@ -2195,6 +2195,7 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("bytes32",),
         "The demand is not the one that the terms name.",
     ),
+    bytes.fromhex("920d428e"): ("DirtyTerms", (), (), "A field has bits outside its type."),
     bytes.fromhex("d6bda275"): ("FailedCall", (), (), "The contract reverted with FailedCall."),
     bytes.fromhex("f7fb4fb1"): (
         "InexactDeposit",

@@ -10,10 +10,10 @@ import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/Signa
 import {Escrow} from "./Escrow.sol";
 import {Stakes} from "./Stakes.sol";
 import {IDealMarket} from "./interfaces/IDealMarket.sol";
-import {DealHash} from "./libraries/DealHash.sol";
 import {Trace} from "./libraries/Trace.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 import {Claim, Clocks, Commitment, DemandCore, Mode, Phase, Terms} from "./types/Deal.sol";
+import {DealSheet, DealSheetLib} from "./types/DealSheet.sol";
 import {DealSlot, DealSlotLib} from "./types/DealSlot.sol";
 
 /// @title DealMarket
@@ -45,7 +45,11 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /* STORAGE */
 
-    mapping(bytes32 dealId => DealSlot) private _slots;
+    struct Slot {
+        DealSlot slot;
+    }
+
+    mapping(bytes32 dealId => Slot) private _slots;
 
     /// @param court_ Zero: this version has no way to challenge.
     constructor(IERC20 token_, address court_, Clocks memory clocks)
@@ -64,30 +68,31 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     function announce(Terms calldata terms, bytes calldata locator) external returns (bytes32 dealId) {
-        if (msg.sender != terms.requester) revert NotRequester(msg.sender, terms.requester);
-        if (terms.mode != uint8(Mode.AWARD) && terms.mode != uint8(Mode.FIRST)) revert WrongMode(terms.mode);
-        if (terms.provider != address(0)) revert BadProvider(terms.provider);
+        DealSheet t = DealSheetLib.openNew(terms);
+        if (msg.sender != t.requester()) revert NotRequester(msg.sender, t.requester());
+        if (!_isAnnounced(t)) revert WrongMode(t.mode());
+        if (t.provider() != address(0)) revert BadProvider(t.provider());
         if (locator.length > MAX_LOCATOR) revert LocatorTooLong(locator.length);
-        _requireTimes(terms);
+        _requireTimes(t);
 
-        dealId = _hashTypedDataV4(TypedData.announcement(terms));
-        _requireNew(dealId);
-        _debit(terms.requester, _locked(terms));
-        _slots[dealId] = DealSlotLib.pack(Phase.ANNOUNCED, terms.assignBy, DealHash.announced(terms));
-        emit DealAnnounced(dealId, terms.requester, terms, locator);
+        dealId = _hashTypedDataV4(t.typed(TypedData.ANNOUNCEMENT));
+        Slot storage stored = _new(dealId);
+        _debit(t.requester(), _locked(t));
+        stored.slot = DealSlotLib.pack(Phase.ANNOUNCED, t.assignBy(), t.announced());
+        emit DealAnnounced(dealId, t.requester(), terms, locator);
     }
 
     /// @inheritdoc IDealMarket
     function assign(Terms calldata award, bytes calldata signature) external returns (bytes32 dealId) {
-        if (award.mode != uint8(Mode.LOCK)) revert WrongMode(award.mode);
-        if (award.provider == address(0)) revert BadProvider(award.provider);
-        _requireTimes(award);
+        DealSheet t = DealSheetLib.openNew(award);
+        _requireAward(t, Mode.LOCK);
+        _requireTimes(t);
 
-        dealId = _hashTypedDataV4(TypedData.award(award));
-        _requireNew(dealId);
-        _requireSigned(award.requester, dealId, signature);
-        _debit(award.requester, _locked(award));
-        _assign(dealId, award);
+        dealId = _hashTypedDataV4(t.typed(TypedData.AWARD));
+        Slot storage stored = _new(dealId);
+        _requireSigned(t.requester(), dealId, signature);
+        _debit(t.requester(), _locked(t));
+        _assign(dealId, stored, t);
     }
 
     /// @inheritdoc IDealMarket
@@ -98,23 +103,26 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         address provider,
         bytes calldata signature
     ) external {
-        DealSlot s = _load(dealId, Phase.ANNOUNCED, DealHash.announced(announced));
+        DealSheet t = DealSheetLib.open(announced);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, t.announced());
         _requireInTime(s.deadline());
         if (provider == address(0)) revert BadProvider(provider);
 
-        Terms memory terms = announced;
-        terms.provider = provider;
-        if (announced.mode == uint8(Mode.FIRST)) {
-            if (price != announced.price) revert BadPrice(price, announced.price);
+        uint96 cap = t.price();
+        t.setProvider(provider);
+        t.setPrice(price);
+        if (t.mode() == uint8(Mode.FIRST)) {
+            if (price != cap) revert BadPrice(price, cap);
         } else {
-            if (price > announced.price) revert BadPrice(price, announced.price);
-            terms.price = price;
-            terms.salt = uint256(dealId);
-            _requireSigned(terms.requester, _hashTypedDataV4(TypedData.award(terms)), signature);
-            terms.salt = announced.salt;
-            _credit(terms.requester, announced.price - price);
+            if (price > cap) revert BadPrice(price, cap);
+            uint256 salt = t.salt();
+            t.setSalt(uint256(dealId));
+            _requireSigned(t.requester(), _hashTypedDataV4(t.typed(TypedData.AWARD)), signature);
+            t.setSalt(salt);
+            _credit(t.requester(), cap - price);
         }
-        _assign(dealId, terms);
+        _assign(dealId, stored, t);
     }
 
     /// @inheritdoc IDealMarket
@@ -125,17 +133,17 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         Commitment calldata commitment,
         bytes32[] calldata trace
     ) external returns (bytes32 dealId) {
-        if (award.mode != uint8(Mode.DIRECT)) revert WrongMode(award.mode);
-        if (award.provider == address(0)) revert BadProvider(award.provider);
-        _requireInTime(uint256(award.commitBy) + grace);
-        _requireWindow(award.window);
+        DealSheet t = DealSheetLib.openNew(award);
+        _requireAward(t, Mode.DIRECT);
+        _requireInTime(uint256(t.commitBy()) + grace);
+        _requireWindow(t.window());
 
-        dealId = _hashTypedDataV4(TypedData.award(award));
-        _requireNew(dealId);
-        _requireSigned(award.requester, dealId, signature);
-        _debitEarmark(award.requester, award.provider, _locked(award));
-        address lockedBy = _lockBonds(award.provider, award.fraudBond);
-        _commit(dealId, award, lockedBy, demand, commitment, trace);
+        dealId = _hashTypedDataV4(t.typed(TypedData.AWARD));
+        Slot storage stored = _new(dealId);
+        _requireSigned(t.requester(), dealId, signature);
+        _debitEarmark(t.requester(), t.provider(), _locked(t));
+        address lockedBy = _lockBonds(t.provider(), t.fraudBond());
+        _commit(dealId, stored, t, lockedBy, demand, commitment, trace);
     }
 
     /// @inheritdoc IDealMarket
@@ -147,10 +155,12 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         Commitment calldata commitment,
         bytes32[] calldata trace
     ) external {
-        _requireActingFor(terms.provider);
-        DealSlot s = _load(dealId, Phase.ASSIGNED, DealHash.assigned(terms, lockedBy));
+        DealSheet t = DealSheetLib.open(terms);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
+        _requireActingFor(t.provider());
         _requireInTime(s.deadline());
-        _commit(dealId, terms, lockedBy, demand, commitment, trace);
+        _commit(dealId, stored, t, lockedBy, demand, commitment, trace);
     }
 
     /* TO THE MONEY */
@@ -169,45 +179,52 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     function accept(Claim calldata committed, bytes calldata signature) external {
-        DealSlot s = _load(committed.dealId, Phase.COMMITTED, DealHash.committed(committed));
-        _requireConsent(
-            committed.terms.requester, _hashTypedDataV4(TypedData.accept(committed.dealId)), signature
-        );
-        _slots[committed.dealId] = s.endByParty(Phase.FINALIZED);
-        _pay(committed);
+        bytes32 dealId = committed.dealId;
+        DealSheet t = DealSheetLib.open(committed);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.COMMITTED, t.committed());
+        _requireConsent(t.requester(), _hashTypedDataV4(TypedData.accept(dealId)), signature);
+        stored.slot = s.endByParty(Phase.FINALIZED);
+        _pay(dealId, t, committed.lockedBy, committed.amount);
     }
 
     /* BACK OUT */
 
     /// @inheritdoc IDealMarket
     function cancel(bytes32 dealId, Terms calldata announced) external {
-        DealSlot s = _load(dealId, Phase.ANNOUNCED, DealHash.announced(announced));
-        if (msg.sender != announced.requester && block.timestamp <= s.deadline()) {
-            revert NotRequester(msg.sender, announced.requester);
+        DealSheet t = DealSheetLib.open(announced);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, t.announced());
+        if (msg.sender != t.requester() && block.timestamp <= s.deadline()) {
+            revert NotRequester(msg.sender, t.requester());
         }
-        uint256 returned = _locked(announced);
-        _slots[dealId] = s.endByParty(Phase.CANCELLED);
-        _credit(announced.requester, returned);
-        emit DealCancelled(dealId, announced.requester, address(0), 0, uint96(returned));
+        uint256 returned = _locked(t);
+        stored.slot = s.endByParty(Phase.CANCELLED);
+        _credit(t.requester(), returned);
+        emit DealCancelled(dealId, t.requester(), address(0), 0, uint96(returned));
     }
 
     /// @inheritdoc IDealMarket
     function abandon(bytes32 dealId, Terms calldata terms, address lockedBy) external {
-        _requireActingFor(terms.provider);
-        DealSlot s = _load(dealId, Phase.ASSIGNED, DealHash.assigned(terms, lockedBy));
+        DealSheet t = DealSheetLib.open(terms);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
+        _requireActingFor(t.provider());
         _requireInTime(s.deadline());
-        _slots[dealId] = s.endByParty(Phase.REFUNDED);
-        _refund(dealId, terms, lockedBy, terms.price / ABANDON_SHARE, 0, ABANDONED);
+        stored.slot = s.endByParty(Phase.REFUNDED);
+        _refund(dealId, t, lockedBy, t.price() / ABANDON_SHARE, 0, ABANDONED);
     }
 
     /// @inheritdoc IDealMarket
     function expire(bytes32 dealId, Terms calldata terms, address lockedBy) external {
-        DealSlot s = _load(dealId, Phase.ASSIGNED, DealHash.assigned(terms, lockedBy));
+        DealSheet t = DealSheetLib.open(terms);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
         if (block.timestamp <= s.deadline()) revert TooEarly(s.deadline());
-        _slots[dealId] = s.endByClock(Phase.REFUNDED);
-        uint256 slashed = _deadlineBond(terms);
+        stored.slot = s.endByClock(Phase.REFUNDED);
+        uint256 slashed = _deadlineBond(t);
         uint256 reward = slashed < expireReward ? slashed : expireReward;
-        _refund(dealId, terms, lockedBy, slashed, reward, EXPIRED);
+        _refund(dealId, t, lockedBy, slashed, reward, EXPIRED);
     }
 
     /// @inheritdoc IDealMarket
@@ -220,20 +237,22 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         bytes calldata requesterSignature,
         bytes calldata providerSignature
     ) external {
-        DealSlot s = _load(dealId, Phase.ASSIGNED, DealHash.assigned(terms, lockedBy));
+        DealSheet t = DealSheetLib.open(terms);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
         _requireInTime(s.deadline());
         _requireInTime(validUntil);
-        if (amount > terms.price) revert AmountAbovePrice(amount, terms.price);
+        if (amount > t.price()) revert AmountAbovePrice(amount, t.price());
 
         bytes32 digest = _hashTypedDataV4(TypedData.cancelMutual(dealId, amount, validUntil));
-        _requireConsent(terms.requester, digest, requesterSignature);
-        if (!_actsFor(msg.sender, terms.provider)) _requireSigned(terms.provider, digest, providerSignature);
+        _requireConsent(t.requester(), digest, requesterSignature);
+        if (!_actsFor(msg.sender, t.provider())) _requireSigned(t.provider(), digest, providerSignature);
 
-        uint256 returned = _locked(terms) - amount;
-        _slots[dealId] = s.endByParty(Phase.CANCELLED);
-        _credit(terms.requester, returned);
-        _settle(terms.provider, lockedBy, _bonds(terms), 0, amount);
-        emit DealCancelled(dealId, terms.requester, terms.provider, amount, uint96(returned));
+        uint256 returned = _locked(t) - amount;
+        stored.slot = s.endByParty(Phase.CANCELLED);
+        _credit(t.requester(), returned);
+        _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
+        emit DealCancelled(dealId, t.requester(), t.provider(), amount, uint96(returned));
     }
 
     /// @inheritdoc IDealMarket
@@ -249,46 +268,46 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         view
         returns (Phase phase, uint8 open, uint40 deadline, uint200 hash)
     {
-        DealSlot s = _slots[dealId];
+        DealSlot s = _slots[dealId].slot;
         return (s.phase(), s.open(), s.deadline(), s.hash());
     }
 
     /// @inheritdoc IDealMarket
     function dealIdOf(Terms calldata terms) external view returns (bytes32) {
-        bool announced = terms.mode == uint8(Mode.AWARD) || terms.mode == uint8(Mode.FIRST);
-        return _hashTypedDataV4(announced ? TypedData.announcement(terms) : TypedData.award(terms));
+        DealSheet t = DealSheetLib.openNew(terms);
+        bool announced = _isAnnounced(t);
+        return _hashTypedDataV4(t.typed(announced ? TypedData.ANNOUNCEMENT : TypedData.AWARD));
     }
 
     /* TRANSITIONS */
 
-    function _assign(bytes32 dealId, Terms memory terms) private {
-        address lockedBy = _lockBonds(terms.provider, _deadlineBond(terms.price) + terms.fraudBond);
-        _slots[dealId] = DealSlotLib.pack(
-            Phase.ASSIGNED, uint256(terms.commitBy) + grace, DealHash.assigned(terms, lockedBy)
-        );
-        emit DealAssigned(dealId, terms.requester, terms.provider, terms.price, lockedBy);
+    /// @dev The sheet holds the agreed provider and price.
+    function _assign(bytes32 dealId, Slot storage stored, DealSheet t) private {
+        address lockedBy = _lockBonds(t.provider(), _bonds(t));
+        stored.slot = DealSlotLib.pack(Phase.ASSIGNED, uint256(t.commitBy()) + grace, t.assigned(lockedBy));
+        emit DealAssigned(dealId, t.requester(), t.provider(), t.price(), lockedBy);
     }
 
     function _commit(
         bytes32 dealId,
-        Terms calldata terms,
+        Slot storage stored,
+        DealSheet t,
         address lockedBy,
         DemandCore calldata demand,
         Commitment calldata c,
         bytes32[] calldata trace
     ) private {
-        if (DealHash.demand(demand) != terms.demandDigest) revert DemandMismatch(terms.demandDigest);
-        if (c.amount > terms.price) revert AmountAbovePrice(c.amount, terms.price);
+        if (keccak256(abi.encode(demand)) != t.demandDigest()) revert DemandMismatch(t.demandDigest());
+        if (c.amount > t.price()) revert AmountAbovePrice(c.amount, t.price());
 
         bytes32 traceRoot = Trace.rootOf(dealId, demand, c, trace);
-        uint40 windowEndsAt = uint40(block.timestamp + terms.window);
-        uint200 hash =
-            DealHash.committed(terms, lockedBy, c.amount, Trace.commitmentDigest(traceRoot, c));
-        _slots[dealId] = DealSlotLib.pack(Phase.COMMITTED, windowEndsAt, hash);
+        uint40 windowEndsAt = uint40(block.timestamp + t.window());
+        uint200 hash = t.committed(lockedBy, c.amount, Trace.commitmentDigest(traceRoot, c));
+        stored.slot = DealSlotLib.pack(Phase.COMMITTED, windowEndsAt, hash);
         emit DealCommitted(
             dealId,
-            terms.requester,
-            terms.provider,
+            t.requester(),
+            t.provider(),
             traceRoot,
             c.resultRoot,
             c.deliveryRoot,
@@ -302,62 +321,74 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     }
 
     function _claim(uint256 index, Claim calldata c) private {
-        DealSlot s = _slots[c.dealId];
-        if (
-            s.phase() != Phase.COMMITTED || block.timestamp <= s.deadline() || s.hash() != DealHash.committed(c)
-        ) revert NotClaimable(index, c.dealId, s.phase(), s.deadline());
-        _slots[c.dealId] = s.endByClock(Phase.FINALIZED);
-        _pay(c);
+        bytes32 dealId = c.dealId;
+        DealSheet t = DealSheetLib.open(c);
+        Slot storage stored = _slots[dealId];
+        DealSlot s = stored.slot;
+        if (!s.isAt(Phase.COMMITTED, t.committed()) || block.timestamp <= s.deadline()) {
+            revert NotClaimable(index, dealId, s.phase(), s.deadline());
+        }
+        stored.slot = s.endByClock(Phase.FINALIZED);
+        _pay(dealId, t, c.lockedBy, c.amount);
     }
 
-    function _pay(Claim calldata c) private {
-        uint256 returned = _locked(c.terms) - c.amount;
-        _credit(c.terms.requester, returned);
-        _settle(c.terms.provider, c.lockedBy, _bonds(c.terms), 0, c.amount);
-        emit DealFinalized(c.dealId, c.terms.requester, c.terms.provider, c.amount, uint96(returned));
+    function _pay(bytes32 dealId, DealSheet t, address lockedBy, uint96 amount) private {
+        uint256 returned = _locked(t) - amount;
+        _credit(t.requester(), returned);
+        _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
+        emit DealFinalized(dealId, t.requester(), t.provider(), amount, uint96(returned));
     }
 
     function _refund(
         bytes32 dealId,
-        Terms calldata terms,
+        DealSheet t,
         address lockedBy,
         uint256 slashed,
         uint256 reward,
         uint8 reason
     ) private {
-        uint256 returned = _locked(terms);
-        _credit(terms.requester, returned);
-        _settle(terms.provider, lockedBy, _bonds(terms), slashed, 0);
+        uint256 returned = _locked(t);
+        _credit(t.requester(), returned);
+        _settle(t.provider(), lockedBy, _bonds(t), slashed, 0);
         _credit(msg.sender, reward);
         _burn(slashed - reward);
-        emit DealRefunded(
-            dealId, terms.requester, terms.provider, uint96(returned), uint96(slashed - reward), reason
-        );
+        emit DealRefunded(dealId, t.requester(), t.provider(), uint96(returned), uint96(slashed - reward), reason);
     }
 
     /* CHECKS */
 
-    function _load(bytes32 dealId, Phase expected, uint200 hash) private view returns (DealSlot s) {
-        s = _slots[dealId];
-        if (s.phase() != expected) revert WrongPhase(dealId, s.phase());
-        if (s.hash() != hash) revert TermsMismatch(dealId);
+    function _expect(bytes32 dealId, Slot storage stored, Phase phase, uint200 hash)
+        private
+        view
+        returns (DealSlot s)
+    {
+        s = stored.slot;
+        if (!s.isAt(phase, hash)) {
+            if (s.phase() != phase) revert WrongPhase(dealId, s.phase());
+            revert TermsMismatch(dealId);
+        }
     }
 
-    function _requireNew(bytes32 dealId) private view {
-        DealSlot s = _slots[dealId];
-        if (DealSlot.unwrap(s) != 0) revert WrongPhase(dealId, s.phase());
+    function _new(bytes32 dealId) private view returns (Slot storage stored) {
+        stored = _slots[dealId];
+        if (DealSlot.unwrap(stored.slot) != 0) revert WrongPhase(dealId, stored.slot.phase());
+    }
+
+    function _requireAward(DealSheet t, Mode mode) private pure {
+        if (t.mode() != uint8(mode)) revert WrongMode(t.mode());
+        if (t.provider() == address(0)) revert BadProvider(t.provider());
     }
 
     function _requireInTime(uint256 deadline) private view {
         if (block.timestamp > deadline) revert TooLate(deadline);
     }
 
-    function _requireTimes(Terms calldata terms) private view {
-        _requireInTime(terms.assignBy);
-        if (terms.assignBy > terms.commitBy || terms.commitBy > block.timestamp + MAX_TERM) {
-            revert BadTimes(terms.assignBy, terms.commitBy);
+    function _requireTimes(DealSheet t) private view {
+        _requireInTime(t.assignBy());
+        if (t.assignBy() > t.commitBy() || t.commitBy() > block.timestamp + MAX_TERM) {
+            revert BadTimes(t.assignBy(), t.commitBy());
         }
-        _requireWindow(terms.window);
+        _requireWindow(t.window());
     }
 
     function _requireWindow(uint32 window) private view {
@@ -379,21 +410,21 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /* AMOUNTS */
 
+    function _isAnnounced(DealSheet t) private pure returns (bool) {
+        return t.mode() == uint8(Mode.AWARD) || t.mode() == uint8(Mode.FIRST);
+    }
+
     /// @dev What the requester has locked in a deal.
-    function _locked(Terms calldata terms) private pure returns (uint256) {
-        return uint256(terms.price) + terms.verification;
+    function _locked(DealSheet t) private pure returns (uint256) {
+        return uint256(t.price()) + t.verification();
     }
 
     /// @dev What the provider has locked in a deal: a DIRECT deal starts with its commitment and cannot be late.
-    function _bonds(Terms calldata terms) private pure returns (uint256) {
-        return terms.mode == uint8(Mode.DIRECT) ? terms.fraudBond : _deadlineBond(terms) + terms.fraudBond;
+    function _bonds(DealSheet t) private pure returns (uint256) {
+        return t.mode() == uint8(Mode.DIRECT) ? t.fraudBond() : _deadlineBond(t) + t.fraudBond();
     }
 
-    function _deadlineBond(Terms calldata terms) private pure returns (uint256) {
-        return _deadlineBond(terms.price);
-    }
-
-    function _deadlineBond(uint96 price) private pure returns (uint256) {
-        return price / DEADLINE_BOND_SHARE;
+    function _deadlineBond(DealSheet t) private pure returns (uint256) {
+        return t.price() / DEADLINE_BOND_SHARE;
     }
 }

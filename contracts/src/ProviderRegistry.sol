@@ -6,9 +6,9 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {IDealMarket} from "./interfaces/IDealMarket.sol";
 import {IProviderRegistry, Reputation} from "./interfaces/IProviderRegistry.sol";
-import {DealHash} from "./libraries/DealHash.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 import {Claim, Phase} from "./types/Deal.sol";
+import {DealSheet, DealSheetLib} from "./types/DealSheet.sol";
 
 /// @title ProviderRegistry
 /// @notice Nodes and reputation, off the path of deals: nothing here can stop one.
@@ -73,8 +73,8 @@ contract ProviderRegistry is IProviderRegistry, EIP712 {
         (Phase phase,, uint40 deadline, uint200 hash) = market.slot(deal.dealId);
         if (provider == address(0) || phase < Phase.FINALIZED) revert NotEnded(deal.dealId);
         bool paid = phase == Phase.FINALIZED;
-        uint200 expected =
-            paid ? DealHash.committed(deal) : DealHash.assigned(deal.terms, deal.lockedBy);
+        DealSheet sheet = DealSheetLib.open(deal);
+        uint200 expected = paid ? sheet.committed() : sheet.assigned(deal.lockedBy);
         if (hash != expected) revert DealMismatch(deal.dealId);
 
         recorded[deal.dealId] = true;

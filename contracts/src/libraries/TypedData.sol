@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Terms} from "../types/Deal.sol";
-
-/// @notice EIP-712 struct hashes of what parties sign; each contract adds its own domain.
+/// @notice EIP-712 types and struct hashes of what parties sign; each contract adds its own domain.
 library TypedData {
     bytes32 internal constant AWARD = keccak256(
         "Award(address requester,address provider,bytes32 demandDigest,uint96 price,uint96 verification,uint96 fraudBond,uint40 assignBy,uint40 commitBy,uint32 window,uint8 mode,uint256 salt)"
@@ -15,14 +13,6 @@ library TypedData {
     bytes32 internal constant CANCEL_MUTUAL =
         keccak256("CancelMutual(bytes32 dealId,uint96 amount,uint40 validUntil)");
     bytes32 internal constant PEER_BINDING = keccak256("PeerBinding(address owner)");
-
-    function award(Terms memory terms) internal pure returns (bytes32) {
-        return keccak256(abi.encode(AWARD, terms));
-    }
-
-    function announcement(Terms calldata terms) internal pure returns (bytes32) {
-        return keccak256(abi.encode(ANNOUNCEMENT, terms));
-    }
 
     function accept(bytes32 dealId) internal pure returns (bytes32) {
         return keccak256(abi.encode(ACCEPT, dealId));

@@ -13,6 +13,7 @@ library DealSlotLib {
     uint256 private constant OPEN_AT = 240;
     uint256 private constant DEADLINE_AT = 200;
     uint256 private constant PHASE = 0xff << PHASE_AT;
+    uint256 private constant HASH = type(uint200).max;
     uint256 private constant DEADLINE = uint256(type(uint40).max) << DEADLINE_AT;
 
     function pack(Phase phase_, uint256 deadline_, uint200 hash_) internal pure returns (DealSlot) {
@@ -33,6 +34,11 @@ library DealSlotLib {
 
     function hash(DealSlot self) internal pure returns (uint200) {
         return uint200(DealSlot.unwrap(self));
+    }
+
+    /// @notice Whether the deal is in this phase and bound to this hash.
+    function isAt(DealSlot self, Phase phase_, uint200 hash_) internal pure returns (bool) {
+        return DealSlot.unwrap(self) & (PHASE | HASH) == (uint256(phase_) << PHASE_AT) | hash_;
     }
 
     /// @notice The end of a deal by a clock: the deadline that had passed stays readable.
