@@ -53,7 +53,7 @@ class Entry:
     content: Digest
 
     def __post_init__(self) -> None:
-        _require(_is_path(self.path), "the path is not relative, normal and within its length")
+        _require(is_path(self.path), "the path is not relative, normal and within its length")
         _require(self.mode in _MODES[self.type], "the mode is not one that its type may have")
         _require(len(self.content) == 32, "the content's digest is not 32 bytes")
         _require(0 <= self.size < 2**50, "the size is out of range")
@@ -168,6 +168,20 @@ def input_root(inputs: Iterable[Input]) -> Digest:
     return tree_root(input_tree(inputs))
 
 
+def is_path(path: str) -> bool:
+    """Whether an entry may have this path: relative, without `.` and `..`, within the lengths of Linux."""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        return False
+    names = encoded.split(b"/")
+    return (
+        len(encoded) <= MAX_PATH_BYTES
+        and b"\0" not in encoded
+        and all(len(name) <= MAX_NAME_BYTES and name not in (b"", b".", b"..") for name in names)
+    )
+
+
 def _entry(value: object, index: int) -> Entry:
     match value:
         case [str(path), str(kind), int(mode), int(size), bytes(content)]:
@@ -180,19 +194,6 @@ def _entry(value: object, index: int) -> Entry:
                 raise BadTree(f"the entry {index} is malformed: {error}") from error
         case _:
             raise BadTree(f"the entry {index} is not [path, type, mode, size, content]")
-
-
-def _is_path(path: str) -> bool:
-    try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        return False
-    names = encoded.split(b"/")
-    return (
-        len(encoded) <= MAX_PATH_BYTES
-        and b"\0" not in encoded
-        and all(len(name) <= MAX_NAME_BYTES and name not in (b"", b".", b"..") for name in names)
-    )
 
 
 def _shown(entry: Entry) -> str:
