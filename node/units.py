@@ -1,7 +1,7 @@
 """Amounts, sizes and durations as people write and read them; integers inside."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from typing import Final
 
 from capanode.protocol.ids import Wei
@@ -28,11 +28,12 @@ def wei_from_tokens(text: str | int | Decimal) -> Wei:
     except InvalidOperation:
         raise ValueError(f"{str(text)[:40]!r} is no amount; write tokens as 1.5") from None
     if not tokens.is_finite() or tokens < 0 or tokens >= 10**18:
-        raise ValueError(
-            f"{str(text)[:40]!r} is out of range; write an amount of tokens that is not negative"
-        )
-    wei = tokens.scaleb(18)
-    if wei != wei.to_integral_value():
+        raise ValueError(f"{str(text)[:40]!r} is out of range; write an amount of tokens that is not negative")
+    # The default context keeps 28 digits, one fewer than the largest amount has.
+    with localcontext(prec=60):
+        wei = tokens.scaleb(18)
+        is_exact = wei == wei.to_integral_value() and wei.scaleb(-18) == tokens
+    if not is_exact:
         raise ValueError(f"{str(text)[:40]!r} is finer than one base unit (18 decimals)")
     return Wei(int(wei))
 
