@@ -152,12 +152,23 @@ def prepare(folder: DataFolder) -> None:
 
 @contextmanager
 def held(folder: DataFolder) -> Generator[None]:
-    """Have the data folder to oneself for the length of the block; the kernel lets go when the process dies.
+    """Have the data folder, made ready, to oneself for the length of the block.
 
     Raises:
         Misconfigured: another node runs on it, or it cannot be written.
     """
     prepare(folder)
+    with locked(folder):
+        yield
+
+
+@contextmanager
+def locked(folder: DataFolder) -> Generator[None]:
+    """Hold the lock of a folder that exists; the kernel lets go of it when the process dies.
+
+    Raises:
+        Misconfigured: another process holds it, or it cannot be written.
+    """
     try:
         descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
