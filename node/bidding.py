@@ -28,7 +28,7 @@ from capanode.protocol import encoding, provider
 from capanode.protocol.awards import deal_id, signed_digest
 from capanode.protocol.events import WorkTaken
 from capanode.protocol.faults import Fault, PeerFault, Refused
-from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
+from capanode.protocol.ids import Address, DealId, Digest, PeerId, UnixTime, Wei
 from capanode.protocol.messages import (
     AWARD_PROTOCOL,
     BID_PROTOCOL,

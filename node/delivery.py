@@ -222,6 +222,7 @@ class Collector:
             raise PeerFault("the provider served another result than it committed to")
         self._check_receipt(reply.receipt, entries, job)
         await self._store(folder, entries, manifest, peer, job)
+        await trio.Path(folder / "receipt.cbor").write_bytes(reply.receipt)
         return ResultFetched(str(folder / "outputs"), reply.receipt)
 
     async def hand_accept(self, job: requester.Delivered) -> None:

@@ -1,1 +1,278 @@
-"""From a user's job file to a demand: inputs taken in, image pinned, spec, terms, and who may fetch what."""
+"""From a user's job file to a demand: inputs taken in, image pinned, spec and terms made."""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from capanode.node.api.port import JobOrder, Json
+from capanode.node.auction import AuctionTimes, handover_s
+from capanode.node.chain_clock import ChainClock
+from capanode.node.images.archive import ImageLimits, check_archive
+from capanode.node.jobfile.job_file import CidInput, InputSource, JobFile, LocalInput, UrlInput
+from capanode.node.jobfile.parse import parse
+from capanode.node.locator import locator_of
+from capanode.node.p2p.port import Network
+from capanode.node.storage.blobs import BlobStore
+from capanode.proofs.tree import input_root
+from capanode.protocol.events import DemandRenewed, JobSubmitted
+from capanode.protocol.faults import Refused
+from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, Ppm, UnixTime, Wei
+from capanode.protocol.money import ARBITER_FEE_WEI, deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
+from capanode.protocol.records import (
+    ArchiveImage,
+    Demand,
+    Image,
+    Input,
+    Mode,
+    RegistryImage,
+    Spec,
+    Terms,
+    VerificationClass,
+)
+from capanode.protocol.requester import Order
+from capanode.protocol.typed_data import Domain, announcement_deal_id, demand_digest, spec_digest
+from capanode.scheduler.windows import least_window_s, transfer_s
+
+DEMAND_LIFE_S: Final = 600
+"""How long a demand is spread before the attempt is given up."""
+
+KEEP_INPUTS_S: Final = 7 * 86_400
+"""Inputs stay in the requester's store for so long after they were taken in."""
+
+ATTEMPTS: Final = 3
+"""Providers that are tried in turn before a job has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuyingTerms:
+    """What a requester's node adds to every job: who buys, at which clocks and rates."""
+
+    requester: Address
+    domain: Domain
+    window_floor_s: int
+    transfer_bytes_per_s: int
+    slack_s: int
+    audit_rate_ppm: Ppm
+    target_price_wei: Wei
+    max_price_wei: Wei | None
+    times: AuctionTimes
+
+
+class Submission:
+    """Takes jobs in for one requester."""
+
+    def __init__(self, terms: BuyingTerms, network: Network, blobs: BlobStore, clock: ChainClock) -> None:
+        self._terms = terms
+        self._network = network
+        self._blobs = blobs
+        self._clock = clock
+
+    def locator(self) -> bytes:
+        """Where bidders find this node, for an announcement's event."""
+        return locator_of(self._network.peer_id, self._network.addresses())
+
+    async def take_in(self, order: JobOrder) -> AsyncIterator[Json | JobSubmitted]:
+        """Progress while inputs and image are taken in, last the job.
+
+        Raises:
+            Misconfigured: the job file is wrong.
+            Refused: an input or the image cannot be had or pinned, or the job costs more than may be spent.
+        """
+        job = parse(order.text, path=order.name or "the job file")
+        self._check_price(job)
+        folder = Path(order.folder)
+        inputs: list[Input] = []
+        for name, source in job.inputs:
+            yield {"progress": {"doing": f"taking in {name}", "done_bytes": 0, "total_bytes": 0}}
+            inputs.append(await self._input(name, source, folder))
+        yield {"progress": {"doing": "checking the image", "done_bytes": 0, "total_bytes": 0}}
+        image = await self._image(order.image or job.image, folder)
+        spec = Spec(
+            image=image,
+            argv=job.argv,
+            env=tuple(sorted(job.env)),
+            inputs=tuple(sorted(inputs, key=lambda item: item.name)),
+            resources=job.resources,
+            verification=job.verification,
+            deterministic_stdout=job.deterministic_stdout,
+        )
+        demand, announcement = self._demand(job, spec, _mode(order))
+        yield JobSubmitted(
+            name=order.name or job.name or "job",
+            spec=spec,
+            demand=demand,
+            announcement=announcement,
+            target_price_wei=self._terms.target_price_wei,
+            attempts=ATTEMPTS,
+            auto_accept=order.accept == "auto",
+        )
+
+    def quote(self, job: JobSubmitted) -> Json:
+        """What the job may cost its requester at most, and what a provider has to risk for it."""
+        demand = job.demand
+        return {
+            "price_cap_wei": demand.price_cap_wei,
+            "verification_wei": demand.verification_wei,
+            "deadline_bond_wei": deadline_bond_wei(demand.price_cap_wei),
+            "fraud_bond_wei": fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),
+            "mode": demand.mode.name,
+            "window_s": demand.window_s,
+            "commit_within_s": demand.commit_within_s,
+        }
+
+    def renew(self, order: Order) -> DemandRenewed:
+        """The same demand under a new salt and new deadlines."""
+        shifted = replace(
+            order.demand,
+            expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
+            salt=Digest(secrets.token_bytes(32)),
+            addresses=self._network.addresses()[:8],
+        )
+        demand, announcement = self._announced(shifted)
+        return DemandRenewed(demand, announcement)
+
+    def _check_price(self, job: JobFile) -> None:
+        limit = self._terms.max_price_wei
+        if limit is not None and job.price_cap_wei > limit:
+            raise Refused(
+                f"the price cap of {job.price_cap_wei} is above this node's limit of {limit} base units: "
+                "lower price_cap in the job file, or raise max_price_tokens in the config"
+            )
+
+    async def _input(self, name: str, source: InputSource, folder: Path) -> Input:
+        match source:
+            case LocalInput():
+                path = folder / source.path
+                return await trio.to_thread.run_sync(self._local, name, path)
+            case CidInput():
+                if not self._blobs.has(source.cid):
+                    raise Refused(
+                        f"the input {name} names {source.cid}, which is not in this node's store: give a path"
+                    )
+                path = self._blobs.path(source.cid)
+                digest, size = await trio.to_thread.run_sync(_sha256, path)
+                return Input(name, digest, size, source.cid, None)
+            case UrlInput():
+                if source.size_bytes is None:
+                    raise Refused(f"the input {name} does not state its size: add size_bytes beside its url")
+                return Input(name, source.sha256, source.size_bytes, None, source.url)
+
+    def _local(self, name: str, path: Path) -> Input:
+        if not path.is_file():
+            raise Refused(f"the input {name} is not there: {path} is no file")
+        digest, size = _sha256(path)
+        cid = self._blobs.put_file(path, reason="input", until=self._until())
+        return Input(name, digest, size, cid, None)
+
+    async def _image(self, text: str, folder: Path) -> Image:
+        if "@sha256:" in text:
+            try:
+                return Image(RegistryImage(text), None)
+            except ValueError as error:
+                raise Refused(f"{error}: {text[:120]}") from error
+        path = folder / text
+        if not await trio.Path(path).is_file():
+            raise Refused(
+                f"the image {text[:120]!r} is not pinned: give name@sha256:…, or the path of an archive made by "
+                "`docker save`; `capanode run` and `capanode job submit` pin a tag where an engine is at hand"
+            )
+        return await trio.to_thread.run_sync(self._archive, path)
+
+    def _archive(self, path: Path) -> Image:
+        checked = check_archive(path, None, ImageLimits())
+        cid = self._blobs.put_file(path, reason="image", until=self._until())
+        image_id = Digest(bytes.fromhex(checked.image_id.removeprefix("sha256:")))
+        return Image(None, ArchiveImage(cid, image_id, path.stat().st_size))
+
+    def _until(self) -> UnixTime:
+        return UnixTime(self._clock.now() + KEEP_INPUTS_S)
+
+    def _demand(self, job: JobFile, spec: Spec, mode: Mode) -> tuple[Demand, Terms | None]:
+        terms = self._terms
+        moved = sum(item.size_bytes for item in spec.inputs)
+        image_bytes = spec.image.archive.size_bytes if spec.image.archive is not None else 0
+        handover = transfer_s(moved + image_bytes, terms.transfer_bytes_per_s)
+        least = least_window_s(
+            terms.window_floor_s,
+            spec.resources.timeout_s,
+            moved + image_bytes,
+            terms.transfer_bytes_per_s,
+            spec.verification,
+        )
+        if job.window_s is not None and job.window_s < least:
+            raise Refused(f"the window of {job.window_s} s is too short to challenge in: state {least} s or more")
+        audited = spec.verification is not VerificationClass.NONE
+        demand = Demand(
+            requester=terms.requester,
+            peer=self._network.peer_id,
+            addresses=self._network.addresses()[:8],
+            spec=spec_digest(spec),
+            input_root=input_root(spec.inputs),
+            first_step=0,
+            step_limit=1,
+            verification=spec.verification,
+            hardware_class=job.hardware_class,
+            resources=spec.resources,
+            image_bytes=image_bytes,
+            input_bytes=moved,
+            price_cap_wei=job.price_cap_wei,
+            verification_wei=verification_deposit_wei(ARBITER_FEE_WEI, spec.verification),
+            audit_rate_ppm=(job.audit_rate_ppm or terms.audit_rate_ppm) if audited else Ppm(0),
+            window_s=job.window_s or least,
+            commit_within_s=job.deadline_s or spec.resources.timeout_s + handover + terms.slack_s,
+            retention_s=job.retention_s,
+            mode=mode,
+            # An announced demand gets its own id just below, from the terms that are made of it.
+            deal_id=None if mode is Mode.LOCK else DealId(ZERO_DIGEST),
+            expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
+            salt=Digest(secrets.token_bytes(32)),
+        )
+        return self._announced(demand)
+
+    def _announced(self, demand: Demand) -> tuple[Demand, Terms | None]:
+        """The demand with the deal id of its announcement, where it goes on chain."""
+        if demand.mode not in (Mode.AWARD, Mode.FIRST):
+            return demand, None
+        terms = self._terms
+        open_s = int(terms.times.bid_window_s) + terms.times.assign_within_s + handover_s(demand)
+        assign_by = UnixTime(self._clock.now() + open_s)
+        announcement = Terms(
+            requester=demand.requester,
+            provider=ZERO_ADDRESS,
+            demand_digest=demand_digest(demand.spec, demand.input_root, demand.first_step, demand.step_limit),
+            price_wei=demand.price_cap_wei,
+            verification_wei=demand.verification_wei,
+            fraud_bond_wei=fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),
+            assign_by=assign_by,
+            commit_by=UnixTime(assign_by + demand.commit_within_s),
+            window_s=demand.window_s,
+            mode=demand.mode,
+            salt=demand.salt,
+        )
+        deal_id = announcement_deal_id(terms.domain, announcement)
+        return replace(demand, deal_id=deal_id, expires_at=assign_by), announcement
+
+
+def _mode(order: JobOrder) -> Mode:
+    match order.announce, order.policy:
+        case "gossip", _:
+            return Mode.LOCK
+        case "chain", "first":
+            return Mode.FIRST
+        case "chain", "award":
+            return Mode.AWARD
+        case _:
+            raise Refused(
+                f"a job is announced by gossip or on chain, not {order.announce[:20]!r}/{order.policy[:20]!r}"
+            )
+
+
+def _sha256(path: Path) -> tuple[Digest, int]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        return Digest(digest), file.tell()

@@ -1,0 +1,365 @@
+"""The node's answers to its own user: `capanode.node.api.port.NodeApi` over the journal and the parts."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+import trio
+
+import capanode
+from capanode.node.agent import Agent
+from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
+from capanode.node.bidding import Bidding
+from capanode.node.chain.head import HeadWatch
+from capanode.node.delivery import Collector
+from capanode.node.journal import Journal, Side, Stored
+from capanode.node.p2p.port import Network
+from capanode.node.purse import Purse
+from capanode.node.story import entry_of
+from capanode.node.submission import Submission
+from capanode.protocol import provider, requester
+from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, JobSubmitted
+from capanode.protocol.faults import Refused
+from capanode.protocol.records import Mode
+from capanode.scheduler.capacity import Capacity
+
+MAX_LISTED: Final = 1000
+"""Newest jobs and deals that a list shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while the node runs."""
+
+    network: str
+    chain_id: int
+    roles: tuple[str, ...]
+    results: Path
+    max_open_jobs: int
+
+
+class Answers:
+    """Implements `NodeApi`. Parts of a role that the node lacks are None."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        agent: Agent,
+        journal: Journal,
+        network: Network,
+        head: HeadWatch,
+        purse: Purse,
+        *,
+        submission: Submission | None,
+        collector: Collector | None,
+        bidding: Bidding | None,
+        capacity: Callable[[], Capacity] | None,
+    ) -> None:
+        self._facts = facts
+        self._agent = agent
+        self._journal = journal
+        self._network = network
+        self._head = head
+        self._purse = purse
+        self._submission = submission
+        self._collector = collector
+        self._bidding = bidding
+        self._capacity = capacity
+        self.stop_requested = trio.Event()
+        self.callers = 0
+
+    async def status(self) -> Json:
+        """As `NodeApi.status`."""
+        head = self._head.head
+        open_deals = self._agent.open_deals()
+        return {
+            "node_id": self._network.peer_id,
+            "version": capanode.__version__,
+            "roles": list(self._facts.roles),
+            "network": self._facts.network,
+            "peer_id": self._network.peer_id,
+            "addresses": list(self._network.addresses()),
+            "peers": len(self._network.peers()),
+            "chain": {
+                "chain_id": self._facts.chain_id,
+                "head": head.block.number if head else None,
+                "head_at": head.block.time if head else None,
+            },
+            "wallet": await self._purse.show(),
+            "capacity": _capacity_json(self._capacity()) if self._capacity else None,
+            "jobs": sum(stored.side is Side.REQUESTER for stored in open_deals),
+            "deals": sum(stored.side is Side.PROVIDER for stored in open_deals),
+            "is_draining": self._bidding.is_draining if self._bidding else False,
+        }
+
+    async def submit(self, order: JobOrder) -> AsyncIterator[Json]:
+        """As `NodeApi.submit`."""
+        submission = self._buying()
+        if sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals()) >= self._facts.max_open_jobs:
+            raise Refused(f"{self._facts.max_open_jobs} jobs are open: wait until some have ended")
+        async for item in submission.take_in(order):
+            if isinstance(item, JobSubmitted):
+                await self._require_funds(item)
+                key = secrets.token_hex(8)
+                await self._agent.submit_job(key, item)
+                yield {"job": await self.job(key)}
+            else:
+                yield item
+
+    async def quote(self, order: JobOrder) -> Json:
+        """As `NodeApi.quote`."""
+        async for item in self._buying().take_in(order):
+            if isinstance(item, JobSubmitted):
+                return self._buying().quote(item)
+        raise Refused("the job file describes no job")
+
+    async def jobs(self) -> tuple[JobView, ...]:
+        """As `NodeApi.jobs`."""
+        return tuple([await self._view(stored) for stored in await self._journal.deals(Side.REQUESTER, MAX_LISTED)])
+
+    async def job(self, job_id: str) -> JobView:
+        """As `NodeApi.job`."""
+        return await self._view(await self._find(job_id))
+
+    async def watch(self, job_id: str) -> AsyncIterator[Json]:
+        """As `NodeApi.watch`."""
+        self.callers += 1
+        try:
+            async with self._agent.watching() as changes:
+                stored = await self._find(job_id)
+                yield {"job": await self._view(stored)}
+                while not stored.ended:
+                    changed = await changes.receive()
+                    if changed.key == stored.key:
+                        stored = changed
+                        yield {"job": await self._view(stored)}
+        finally:
+            self.callers -= 1
+
+    async def logs(self, job_id: str, tail_bytes: int) -> bytes:
+        """As `NodeApi.logs`."""
+        stored = await self._find(job_id)
+        kept = self._facts.results / stored.key / "log.txt"
+        if await trio.Path(kept).exists():
+            return (await trio.Path(kept).read_bytes())[-tail_bytes:] if tail_bytes > 0 else b""
+        match stored.state:
+            case requester.Running() | requester.Expiring() | requester.Committed() | requester.Paid() if (
+                self._collector
+            ):
+                return await self._collector.logs(stored.state.deal, tail_bytes)
+            case _:
+                raise Refused("the job does not run yet, so there is no log")
+
+    async def accept(self, job_id: str) -> JobView:
+        """As `NodeApi.accept`."""
+        stored = await self._find(job_id)
+        if not isinstance(stored.state, requester.Delivered):
+            raise Refused(f"there is nothing to accept: the job is {_phase(stored)}")
+        await self._agent.tell(stored.key, AcceptRequested())
+        return await self.job(stored.key)
+
+    async def cancel(self, job_id: str) -> JobView:
+        """As `NodeApi.cancel`."""
+        stored = await self._find(job_id)
+        assert isinstance(stored.state, requester.Job)
+        if why := requester.why_not_cancel(stored.state):
+            raise Refused(f"the job cannot be cancelled: {why}")
+        await self._agent.tell(stored.key, CancelRequested())
+        return await self.job(stored.key)
+
+    async def deals(self) -> tuple[DealView, ...]:
+        """As `NodeApi.deals`."""
+        return tuple(map(_deal_view, await self._journal.deals(Side.PROVIDER, MAX_LISTED)))
+
+    async def wallet(self) -> Json:
+        """As `NodeApi.wallet`."""
+        return await self._purse.show()
+
+    async def wallet_call(self, verb: str, arguments: Json) -> Json:
+        """As `NodeApi.wallet_call`."""
+        return await self._purse.call(verb, arguments)
+
+    async def drain(self) -> Json:
+        """As `NodeApi.drain`."""
+        if self._bidding is not None:
+            self._bidding.is_draining = True
+        states = [stored.state for stored in self._agent.open_deals() if stored.side is Side.PROVIDER]
+        windows = [state.commitment.window_ends_at for state in states if isinstance(state, provider.Committed)]
+        return {
+            "open_deals": sum(not isinstance(state, provider.Retaining) for state in states),
+            "retained_results": sum(isinstance(state, provider.Retaining) for state in states),
+            "challengeable_until": max(windows, default=None),
+        }
+
+    async def stop(self) -> None:
+        """As `NodeApi.stop`."""
+        self.stop_requested.set()
+
+    def _buying(self) -> Submission:
+        if self._submission is None:
+            raise Refused("this node is a provider only: add the role requester to its config")
+        return self._submission
+
+    async def _require_funds(self, job: JobSubmitted) -> None:
+        """Refuse now what the chain would refuse later."""
+        needed = job.demand.price_cap_wei + job.demand.verification_wei
+        wallet = await self._purse.show()
+        if wallet["free_wei"] < needed:
+            raise Refused(
+                f"the job may cost {needed} base units and the escrow holds {wallet['free_wei']} free: "
+                "deposit more with `capanode wallet deposit`, or lower price_cap"
+            )
+
+    async def _find(self, job_id: str) -> Stored:
+        found = [
+            stored
+            for stored in await self._journal.deals(Side.REQUESTER, MAX_LISTED)
+            if (len(job_id) >= 4 and stored.key.startswith(job_id)) or _name(stored) == job_id
+        ]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise Refused(f"there is no job {job_id[:80]!r}: `capanode job list` shows them")
+        raise Refused(f"{job_id[:80]!r} fits {len(found)} jobs: give more of the id")
+
+    async def _view(self, stored: Stored) -> JobView:
+        assert isinstance(stored.state, requester.Job)
+        history = await self._journal.history(stored.key)
+        timeline = tuple(TimelineEntry(happened.at, *entry_of(happened)) for happened in history)
+        return _job_view(stored, stored.state, timeline)
+
+
+def _job_view(stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...]) -> JobView:
+    deal = _deal(job)
+    committed = _commitment(job)
+    paid, returned = _money(job)
+    folder = job.folder if isinstance(job, requester.Delivered | requester.Settled) else ""
+    return JobView(
+        job_id=stored.key,
+        name=job.order.name,
+        state=_state(job),
+        phase=_phase(stored),
+        reason=_reason(job),
+        deal_id=f"0x{deal.deal_id.hex()}" if deal else None,
+        provider=f"0x{deal.terms.provider.hex()}" if deal else None,
+        mode=(deal.terms.mode if deal else job.order.demand.mode).name,
+        price_wei=deal.terms.price_wei if deal else job.order.demand.price_cap_wei,
+        verification_wei=job.order.demand.verification_wei,
+        paid_wei=paid,
+        returned_wei=returned,
+        exit_code=committed.status if committed else None,
+        window_ends_at=committed.window_ends_at if committed else None,
+        result_dir=folder or None,
+        receipt=str(Path(folder).with_name("receipt.cbor")) if folder else None,
+        created_at=stored.created_at,
+        timeline=timeline,
+    )
+
+
+def _state(job: requester.Job) -> str:
+    match job:
+        case (
+            requester.Announcing()
+            | requester.Bidding()
+            | requester.Posted()
+            | requester.Renewing()
+            | requester.Awarding()
+            | requester.Withdrawing()
+        ):
+            return "queued"
+        case requester.Running() | requester.Expiring() | requester.Committed():
+            return "running"
+        case requester.Delivered():
+            return "result_ready"
+        case requester.Paid() | requester.Settled():
+            return "paid"
+        case requester.Failed():
+            return "refunded" if job.returned_wei else "failed"
+        case requester.Cancelled():
+            return "cancelled"
+        case _:
+            assert_never(job)
+
+
+def _reason(job: requester.Job) -> str:
+    match job:
+        case requester.Failed() | requester.Renewing() | requester.Withdrawing():
+            return job.reason
+        case requester.Awarding():
+            return job.declined
+        case _:
+            return ""
+
+
+def _deal(job: requester.Job) -> requester.Deal | None:
+    match job:
+        case (
+            requester.Awarding()
+            | requester.Running()
+            | requester.Expiring()
+            | requester.Committed()
+            | requester.Delivered()
+            | requester.Paid()
+            | requester.Settled()
+        ):
+            return job.deal
+        case _:
+            return None
+
+
+def _commitment(job: requester.Job) -> DealCommitted | None:
+    match job:
+        case requester.Committed() | requester.Delivered() | requester.Paid() | requester.Settled():
+            return job.commitment
+        case _:
+            return None
+
+
+def _money(job: requester.Job) -> tuple[int, int]:
+    match job:
+        case requester.Paid() | requester.Settled():
+            return job.paid_wei, job.returned_wei
+        case requester.Failed():
+            return 0, job.returned_wei
+        case _:
+            return 0, 0
+
+
+def _phase(stored: Stored) -> str:
+    return type(stored.state).__name__
+
+
+def _name(stored: Stored) -> str:
+    return stored.state.order.name if isinstance(stored.state, requester.Job) else ""
+
+
+def _deal_view(stored: Stored) -> DealView:
+    state = stored.state
+    assert isinstance(state, provider.Deal)
+    committed = state.commitment if isinstance(state, provider.Committed | provider.Claiming) else None
+    return DealView(
+        deal_id=f"0x{state.work.deal_id.hex()}",
+        phase=_phase(stored),
+        requester=f"0x{state.work.terms.requester.hex()}",
+        price_wei=state.work.terms.price_wei,
+        mode=Mode(state.work.terms.mode).name,
+        since=stored.updated_at,
+        reason=state.reason if isinstance(state, provider.Lost | provider.Abandoning) else "",
+        window_ends_at=committed.window_ends_at if committed else None,
+    )
+
+
+def _capacity_json(capacity: Capacity) -> Json:
+    return {
+        "slots": capacity.slots,
+        "slots_left": capacity.slots_left,
+        "cpu_millis": capacity.cpu_millis,
+        "cpu_millis_left": capacity.cpu_millis_left,
+        "memory_bytes": capacity.memory_bytes,
+        "memory_bytes_left": capacity.memory_bytes_left,
+        "disk_bytes": capacity.disk_bytes,
+        "disk_bytes_left": capacity.disk_bytes_left,
+        "gpus": len(capacity.gpus),
+    }

@@ -1,0 +1,486 @@
+"""The one place where a node is put together. The nesting of the blocks is the order of shutdown.
+
+Outermost what everything rests on (database, chain), then deals, then intake: a stop closes the intake first, lets
+the deals write what they have to, and lets go of the chain last.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.contracts_abi import bindings
+from capanode.node import journal, provider_peers
+from capanode.node.accept_rules import parse_rules
+from capanode.node.agent import Agent
+from capanode.node.answers import Answers, Facts
+from capanode.node.api.server import serve_api
+from capanode.node.appraisal import Appraisal, Terrain
+from capanode.node.auction import Auction, AuctionTimes
+from capanode.node.bidding import Bidding, Identity
+from capanode.node.blob_access import BlobAccess
+from capanode.node.chain import blocks, transactions
+from capanode.node.chain.contracts import Contracts, log_filter, resolve
+from capanode.node.chain.follower import FollowerOptions, run_follower
+from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.market import Market
+from capanode.node.chain.registry import Registry
+from capanode.node.chain.repair import run_sender
+from capanode.node.chain.revert import explain
+from capanode.node.chain.rpc import Rpc, open_rpc
+from capanode.node.chain.sender import Sender, open_sender
+from capanode.node.chain_clock import ChainClock
+from capanode.node.chain_events import ChainIntake
+from capanode.node.config import NodeConfig
+from capanode.node.delivery import Collector, Place, ResultDesk
+from capanode.node.demand_filter import DemandFilter
+from capanode.node.execution import Execution, execution_of
+from capanode.node.executors.docker import DockerSettings, run_docker_executor
+from capanode.node.executors.hardware import hardware_class
+from capanode.node.executors.port import ExecutionId, Executor
+from capanode.node.gas_price import GasPrice, run_gas_price
+from capanode.node.journal import Journal
+from capanode.node.keys.key_file import read_private_file
+from capanode.node.keys.peer_key import open_peer_key
+from capanode.node.keys.signer import LocalSigner, Signer
+from capanode.node.keys.wallet import find_password, unlock_wallet, wallet_address
+from capanode.node.network_profile import NetworkProfile, read_profile
+from capanode.node.offered import offered_capacity
+from capanode.node.p2p.blobs import serve_blobs
+from capanode.node.p2p.config import NetworkConfig
+from capanode.node.p2p.network import open_network
+from capanode.node.p2p.port import Message, Network
+from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
+from capanode.node.preparation import Preparation, PreparationLimits
+from capanode.node.provider_peers import ProviderPeers
+from capanode.node.purse import Purse
+from capanode.node.registration import ensure_registered
+from capanode.node.settlement import Settlement
+from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.database import Database, open_database
+from capanode.node.submission import BuyingTerms, Submission
+from capanode.protocol import provider
+from capanode.protocol.ids import Address, PeerId, Wei
+from capanode.protocol.messages import topic
+from capanode.protocol.money import ARBITER_FEE_WEI
+from capanode.protocol.typed_data import Domain, domain
+from capanode.scheduler.feasibility import Market as MarketTerms
+from capanode.scheduler.pricing import Rates
+from capanode.scheduler.rules import Rules
+
+SCHEMAS: Final = (journal.SCHEMA, transactions.TRANSACTIONS_SCHEMA, blocks.FOLLOWER_SCHEMA, provider_peers.SCHEMA)
+"""Every table of the node's file."""
+
+LINE_BYTES_PER_S: Final = 4 * 2**20
+"""Transfer rate that times are reckoned with: a modest home line."""
+
+DEAL_GAS: Final = 120_000
+"""Gas of a provider's three transactions of a LOCK deal, for its price. Source: docs/performance.md."""
+
+DEVNET_LINE_BYTES_PER_S: Final = 256 * 2**20
+"""The same on one machine."""
+
+ASSIGN_S: Final = 120
+DEVNET_ASSIGN_S: Final = 30
+"""How long an award may be assigned, besides the transfer of image and inputs. Seconds."""
+
+SLACK_S: Final = 300
+DEVNET_SLACK_S: Final = 30
+"""Time to commit beyond timeout and transfer. Seconds."""
+
+MAX_ANNOUNCED: Final = 256
+"""Announcements that may wait for a bid; more are dropped."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Whom the node acts for, and with what."""
+
+    wallet: Address
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every part of the node stands on."""
+
+    config: NodeConfig
+    profile: NetworkProfile
+    contracts: Contracts
+    keys: Keys
+    database: Database
+    rpc: Rpc
+    sender: Sender
+    head: HeadWatch
+    clock: ChainClock
+    network: Network
+    blobs: BlobStore
+    agent: Agent
+
+    @property
+    def domain(self) -> Domain:
+        """What deal signatures are bound to."""
+        return domain(self.profile.chain_id, self.contracts.market)
+
+    @property
+    def place(self) -> Place:
+        """What receipts speak of."""
+        return Place(self.profile.chain_id, self.contracts.market, self.domain)
+
+    @property
+    def market(self) -> Market:
+        """The market's views."""
+        return Market(self.rpc, self.contracts.market)
+
+    def topic(self, name: str) -> str:
+        """A gossip topic of this network."""
+        return topic(self.profile.chain_id, self.contracts.directory, name)
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    password: Callable[[], str] | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one node until it is told to stop or cancelled; started once it can be asked.
+
+    Raises:
+        Misconfigured: something that the operator has to change.
+        Unavailable: chain or engine do not answer at the start.
+    """
+    profile = read_profile(config.profile_path)
+    keys = await _open_keys(config, password)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(config.folder.database, SCHEMAS))
+        rpc_urls = config.chain.rpc_urls + profile.rpc_urls
+        rpc = await stack.enter_async_context(open_rpc(rpc_urls, profile.chain_id))
+        contracts = await resolve(rpc, profile)
+        sender = await stack.enter_async_context(open_sender(rpc, database, keys.signer, explain=explain))
+        network = await stack.enter_async_context(open_network(_network_config(config, profile)))
+        ground = Ground(
+            config=config,
+            profile=profile,
+            contracts=contracts,
+            keys=keys,
+            database=database,
+            rpc=rpc,
+            sender=sender,
+            head=HeadWatch(),
+            clock=ChainClock(),
+            network=network,
+            blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
+            agent=Agent(Journal(database), keys.signer.address, contracts.clocks.grace_s),
+        )
+        await _run(ground, task_status)
+
+
+async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
+    announced, hear = _announcements(ground)
+    async with trio.open_nursery() as chain:
+        await chain.start(run_sender, ground.sender)
+        await _follow(ground, hear, chain)
+        gas_price = GasPrice()
+        await chain.start(run_gas_price, ground.rpc, gas_price)
+        async with trio.open_nursery() as deals:
+            buyer = _requester(ground) if ground.config.is_requester else None
+            seller = await _provider(ground, gas_price, deals) if ground.config.is_provider else None
+            performer = NodePerformer(
+                Settlement(ground.sender, ground.contracts.market),
+                ground.head,
+                requester_side=buyer,
+                provider_side=seller.parts if seller else None,
+            )
+            await deals.start(ground.agent.run, performer)
+            access = BlobAccess(ground.agent, buyer.auction if buyer else None, seller.desk if seller else None)
+            serve_blobs(ground.network, ground.blobs, access.may_fetch)
+            await _open_intake(ground, buyer, seller, announced, task_status)
+            deals.cancel_scope.cancel()
+        chain.cancel_scope.cancel()
+
+
+async def _open_keys(config: NodeConfig, password: Callable[[], str] | None) -> Keys:
+    """The wallet, or the hot key where this machine has one in its place."""
+    folder = config.folder
+    if folder.hot_key.exists():
+        hot = LocalSigner(read_private_file(folder.hot_key, 32))
+        return Keys(wallet_address(folder.wallet), hot)
+    secret = find_password(config.wallet.password_file, password)
+    signer = await unlock_wallet(folder.wallet, secret)
+    return Keys(signer.address, signer)
+
+
+def _network_config(config: NodeConfig, profile: NetworkProfile) -> NetworkConfig:
+    return NetworkConfig(
+        data_dir=config.folder.p2p,
+        network=f"{profile.chain_id}-{profile.directory.hex()}",
+        listen=(f"/ip4/{config.p2p.host}/tcp/{config.p2p.port}",),
+        announce=config.p2p.announce,
+        bootstrap=config.p2p.bootstrap + profile.bootstrap,
+        hub=config.p2p.hub,
+        dht=config.p2p.dht,
+        mdns=config.p2p.mdns,
+    )
+
+
+Announcements = trio.MemoryReceiveChannel[bindings.DealAnnounced]
+
+
+def _announcements(ground: Ground) -> tuple[Announcements, Callable[[bindings.DealAnnounced], None]]:
+    """A channel of announcements that can still be assigned, and how the chain's intake fills it."""
+    send, receive = trio.open_memory_channel[bindings.DealAnnounced](MAX_ANNOUNCED)
+
+    def offer(event: bindings.DealAnnounced) -> None:
+        if event.terms.assign_by > ground.clock.now():
+            try:
+                send.send_nowait(event)
+            except trio.WouldBlock:
+                log.info("announcement-dropped", deal=event.deal_id.hex())
+
+    def hear(event: bindings.DealAnnounced) -> None:
+        # The intake works in the database's thread.
+        trio.from_thread.run_sync(offer, event)
+
+    return receive, hear
+
+
+async def _follow(ground: Ground, hear: Callable[[bindings.DealAnnounced], None], chain: trio.Nursery) -> None:
+    confirmations = ground.config.chain.confirmations
+    if confirmations is None:
+        confirmations = ground.profile.confirmations
+    options = FollowerOptions(
+        confirmations=confirmations,
+        ws_urls=ground.profile.ws_urls,
+        lag_patience_s=0.0 if ground.profile.is_devnet else 10.0,
+    )
+    intake = ChainIntake(hear)
+
+    def wake() -> None:
+        ground.agent.chain_moved()
+        ground.sender.look()
+
+    follow = partial(
+        run_follower,
+        ground.rpc,
+        ground.database,
+        log_filter(ground.contracts, ground.profile),
+        options,
+        intake.apply,
+        intake.unwind,
+        wake=wake,
+        head=ground.head,
+    )
+    chain.start_soon(_keep_time, ground.head, ground.clock)
+    await chain.start(follow)
+
+
+async def _keep_time(head: HeadWatch, clock: ChainClock) -> None:
+    if head.head is not None:
+        clock.saw_head(head.head.next_time)
+    while True:
+        clock.saw_head((await head.wait_change()).next_time)
+
+
+def _requester(ground: Ground) -> RequesterParts:
+    config, profile = ground.config, ground.profile
+    times = AuctionTimes(
+        bid_window_s=(config.requester.bid_window_ms or profile.bid_window_ms) / 1000,
+        assign_within_s=DEVNET_ASSIGN_S if profile.is_devnet else ASSIGN_S,
+        request_s=config.timeouts.peer_request,
+    )
+    buying = BuyingTerms(
+        requester=ground.keys.wallet,
+        domain=ground.domain,
+        window_floor_s=ground.contracts.clocks.window_floor_s,
+        transfer_bytes_per_s=_line(profile),
+        slack_s=DEVNET_SLACK_S if profile.is_devnet else SLACK_S,
+        audit_rate_ppm=config.requester.audit_rate_ppm,
+        target_price_wei=config.requester.target_price_wei or Wei(0),
+        max_price_wei=config.requester.max_price_wei,
+        times=times,
+    )
+    auction = Auction(
+        ground.network,
+        ground.market,
+        ground.keys.signer,
+        ground.domain,
+        ground.topic("demands"),
+        ground.clock,
+        times,
+        config.requester.avoid,
+    )
+    auction.serve()
+    collector = Collector(
+        ground.network,
+        ProviderPeers(ground.database),
+        ground.blobs,
+        ground.keys.signer,
+        ground.place,
+        config.folder.results,
+        config.limits.result,
+        config.timeouts.peer_request,
+    )
+    return RequesterParts(Submission(buying, ground.network, ground.blobs, ground.clock), auction, collector)
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """A provider's parts that more than the performer needs."""
+
+    parts: ProviderParts
+    bidding: Bidding
+    desk: ResultDesk
+    appraisal: Appraisal
+
+
+async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) -> Seller:
+    config, signer, wallet = ground.config, ground.keys.signer, ground.keys.wallet
+    settings = DockerSettings(node=_short_name(ground.network.peer_id), state=config.folder.executions)
+    executor: Executor = await deals.start(run_docker_executor, settings)
+    hardware = hardware_class()
+    registry = Registry(ground.rpc, ground.contracts.registry)
+    await ensure_registered(registry, ground.sender, open_peer_key(config.folder.p2p / "peer.key"), wallet, hardware)
+    whole = offered_capacity(await executor.capacity(), config.provider)
+    limits = PreparationLimits(config.provider.max_image, config.provider.max_input, config.timeouts.image)
+    preparation = Preparation(executor, ground.network, ground.blobs, config.folder.blobs / "https", limits)
+    execution = Execution(executor, preparation, ground.blobs, whole.gpus)
+    base = Rules(
+        max_image_bytes=config.provider.max_image,
+        max_input_bytes=config.provider.max_input,
+        max_fraud_bond_wei=config.provider.max_fraud_bond_wei,
+    )
+    terrain = Terrain(
+        provider=wallet,
+        signer=signer.address,
+        hardware_class=hardware,
+        whole=whole,
+        rules=parse_rules(config.provider.accept, base),
+        rates=_rates(config),
+        market=MarketTerms(
+            has_court=ground.contracts.is_disputable,
+            window_floor_s=ground.contracts.clocks.window_floor_s,
+            arbiter_fee_wei=ARBITER_FEE_WEI,
+            transfer_bytes_per_s=_line(ground.profile),
+        ),
+        gas_units=DEAL_GAS,
+        utc_offset_s=time.localtime().tm_gmtoff,
+    )
+    appraisal = Appraisal(terrain, ground.agent, ground.market, gas_price)
+    bidding = Bidding(
+        Identity(wallet, signer, hardware),
+        ground.agent,
+        ground.network,
+        ground.market,
+        appraisal,
+        ground.domain,
+        ground.clock,
+        ground.contracts.clocks.grace_s,
+        config.timeouts.peer_request,
+    )
+    desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.place, hardware)
+    await executor.sweep(await _running(ground))
+    await executor.warm(config.provider.slots)
+    return Seller(ProviderParts(preparation, execution), bidding, desk, appraisal)
+
+
+async def _running(ground: Ground) -> set[ExecutionId]:
+    """Executions that the journal still wants: their containers are adopted, all others of ours are leftovers."""
+    stored, _ = await Journal(ground.database).open_deals()
+    return {
+        execution_of(deal.state.work, deal.state.attempt)
+        for deal in stored
+        if isinstance(deal.state, provider.Executing)
+    }
+
+
+async def _open_intake(
+    ground: Ground,
+    buyer: RequesterParts | None,
+    seller: Seller | None,
+    announced: Announcements,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Let work and questions in, until the node is told to stop."""
+    answers = Answers(
+        Facts(
+            network=ground.profile.name,
+            chain_id=ground.profile.chain_id,
+            roles=tuple(sorted(role.value for role in ground.config.roles)),
+            results=ground.config.folder.results,
+            max_open_jobs=ground.config.limits.open_jobs,
+        ),
+        ground.agent,
+        Journal(ground.database),
+        ground.network,
+        ground.head,
+        Purse(ground.rpc, ground.contracts, ground.sender, ground.keys.wallet, ground.keys.signer, ground.clock),
+        submission=buyer.submission if buyer else None,
+        collector=buyer.collector if buyer else None,
+        bidding=seller.bidding if seller else None,
+        capacity=seller.appraisal.capacity if seller else None,
+    )
+    async with trio.open_nursery() as intake:
+        if seller is not None:
+            seller.bidding.serve()
+            seller.desk.serve()
+            demands = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
+            intake.start_soon(seller.bidding.run, demands)
+            intake.start_soon(seller.bidding.run_announced, announced)
+        elif buyer is not None:
+            # A requester takes part in the mesh too: it forwards what it hears and keeps nothing.
+            heard = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
+            intake.start_soon(_drop_all, heard)
+        serve = partial(serve_api, max_connections=ground.config.limits.api_connections)
+        await intake.start(serve, answers, ground.config.folder.socket)
+        if ground.config.until_idle_s is not None:
+            intake.start_soon(_stop_when_idle, ground.agent, answers, ground.config.until_idle_s)
+        task_status.started()
+        log.info("up", peer=ground.network.peer_id, addresses=ground.network.addresses())
+        await answers.stop_requested.wait()
+        intake.cancel_scope.cancel()
+
+
+async def _drop_all(heard: trio.MemoryReceiveChannel[Message]) -> None:
+    async for _ in heard:
+        pass
+
+
+async def _stop_when_idle(agent: Agent, answers: Answers, idle_s: float) -> None:
+    """Stop a short-lived node once no open job needs it for so long."""
+    quiet_since = trio.current_time()
+    while trio.current_time() - quiet_since < idle_s:
+        if agent.open_deals() or answers.callers:
+            quiet_since = trio.current_time()
+        await trio.sleep(min(idle_s / 4, 1.0))
+    answers.stop_requested.set()
+
+
+def _rates(config: NodeConfig) -> Rates:
+    pricing = config.provider.pricing
+    return Rates(
+        cpu_hour_wei=pricing.cpu_hour_wei,
+        memory_gib_hour_wei=pricing.memory_gib_hour_wei,
+        disk_gib_hour_wei=pricing.disk_gib_hour_wei,
+        gpu_hour_wei=pricing.gpu_hour_wei,
+        floor_wei=pricing.floor_wei,
+        tokens_per_coin_wei=pricing.tokens_per_coin_wei,
+        margin_ppm=pricing.margin_ppm,
+        load_ppm=pricing.load_ppm,
+    )
+
+
+def _line(profile: NetworkProfile) -> int:
+    return DEVNET_LINE_BYTES_PER_S if profile.is_devnet else LINE_BYTES_PER_S
+
+
+def _short_name(peer: PeerId) -> str:
+    """A name for the engine's labels: unique per node, lower case, short."""
+    return sha256(peer.encode()).hexdigest()[:16]
