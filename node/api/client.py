@@ -45,7 +45,7 @@ class NodeClient:
 
     def submit(self, order: JobOrder) -> Iterator[Json]:
         """Items as `NodeApi.submit` yields them, the last one with the `JobView` under `job`."""
-        return self._items("submit", order=dataclasses.asdict(order))
+        return self._items("submit", None, order=dataclasses.asdict(order))
 
     def quote(self, order: JobOrder) -> Json:
         return cast(Json, self._one("quote", order=dataclasses.asdict(order)))
@@ -56,9 +56,9 @@ class NodeClient:
     def job(self, job_id: str) -> JobView:
         return job_view(self._one("job", job_id=job_id))
 
-    def watch(self, job_id: str) -> Iterator[JobView]:
-        """The job now and after every change, until it has ended."""
-        for item in self._items("watch", job_id=job_id):
+    def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[JobView]:
+        """The job now and after every change, until it has ended; `Unavailable` when nothing changes for so long."""
+        for item in self._items("watch", timeout_s, job_id=job_id):
             yield item["job"]
 
     def logs(self, job_id: str, tail_bytes: int) -> bytes:
@@ -99,8 +99,8 @@ class NodeClient:
                     return reply["result"]
         raise _gone()
 
-    def _items(self, name: str, **arguments: Any) -> Iterator[Json]:
-        with _connected(self.socket_path, None) as stream:
+    def _items(self, name: str, timeout_s: float | None, **arguments: Any) -> Iterator[Json]:
+        with _connected(self.socket_path, timeout_s) as stream:
             stream.sendall(line({"call": name, "arguments": arguments}))
             for reply in _replies(stream):
                 if "item" not in reply:

@@ -54,7 +54,8 @@ def run(
     from capanode.node.cli.job_files import pinned
 
     fields = job_fields(name, image, command or [], env or [], inputs or [], verification)
-    fields["resources"] = {"cpu": cpu, "memory": memory, "disk": disk, "timeout": timeout}
+    fields["resources"] = {"cpu": cpu, "memory": memory, "disk": disk}
+    fields["timeout"] = timeout
     if gpus:
         fields["resources"]["gpu"] = {"count": gpus}
     fields["price_cap"] = price
