@@ -1,16 +1,18 @@
 """The lock files: complete, without addresses, and installable by someone who has no compiler."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from tests.tooling.checkout import ROOT
+from tests.tooling.checkout import PACKAGES, ROOT, source_files
 
 LOCKS = ("runtime", "dev", "bootstrap")
 
@@ -133,3 +135,32 @@ def test_wheels_exist_for(version: str, platform: str, tmp_path: Path) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_imported_library_is_a_named_dependency() -> None:
+    """And not only there because another one needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[<>=~!;\[ ]", line)[0].lower() for line in project["dependencies"]}
+    distributions = packages_distributions()
+    missing = {
+        f"{file}: {name}"
+        for file in source_files()
+        if file.suffix == ".py" and file.parts[0] in PACKAGES
+        for name in imported_by(file)
+        if name not in {"capanode", *sys.stdlib_module_names}
+        and not named & {distribution.lower().replace("_", "-") for distribution in distributions.get(name, [name])}
+    }
+    assert not missing, "name them in pyproject.toml: " + ", ".join(sorted(missing))
+
+
+def imported_by(file: Path) -> set[str]:
+    found = set[str]()
+    for statement in ast.walk(ast.parse((ROOT / file).read_text())):
+        match statement:
+            case ast.Import(names=names):
+                found |= {name.name.partition(".")[0] for name in names}
+            case ast.ImportFrom(module=str(module)):
+                found.add(module.partition(".")[0])
+            case _:
+                pass
+    return found
