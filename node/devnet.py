@@ -125,7 +125,7 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
             profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id, plan.block_time_s)
             report(f"making {plan.providers} providers and a requester, with keys and money")
             providers, requester = await _parties(plan)
-            profile = replace(profile, bootstrap=(providers[0].multiaddr("127.0.0.1"),))
+            profile = replace(profile, bootstrap=tuple(p.multiaddr("127.0.0.1") for p in providers))
             for party in (*providers, requester):
                 join(party.folder, profile)
             grants = [(party, plan.provider_grant) for party in providers]

@@ -30,7 +30,7 @@ def known_jobs(incomplete: str) -> list[str]:
 
 JobFile = Annotated[Path, typer.Argument(metavar="FILE", help="A job file (docs/jobfile.md).")]
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB", help="Its id, its name, or the beginning of either.", autocompletion=list)
+    str, typer.Argument(metavar="JOB", help="Its id, its name, or the beginning of either.", autocompletion=known_jobs)
 ]
 Announce = Annotated[str, typer.Option(help="How it becomes known: `gossip` (signed award) or `chain`.")]
 Policy = Annotated[str, typer.Option(help="On chain: `award` one of the bids, or `first` provider wins.")]
