@@ -181,9 +181,10 @@ def _address(value: object) -> Address:
 
 def _texts(one: Callable[[object], str], least: int = 0) -> Callable[[object], tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list) or not least <= len(value) <= MAX_LIST_LENGTH:  # pyright: ignore[reportUnknownArgumentType]
+        items: list[object] | None = value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType]
+        if items is None or not least <= len(items) <= MAX_LIST_LENGTH:
             raise ValueError(f"a list of {least} to {MAX_LIST_LENGTH} texts is expected")
-        return tuple(one(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(one(item) for item in items)
 
     return read
 

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from capanode.node.chain.http import Connection, StaleConnection, Target, connect, read_target
-from capanode.node.chain.wire import BadReply, Json, read_bytes, read_quantity
+from capanode.node.chain.wire import BadReply, Json, read_bytes, read_list, read_object, read_quantity
 from capanode.protocol.faults import Misconfigured, Refused, Unavailable
 
 ATTEMPTS: Final = 3
@@ -275,7 +275,10 @@ def _values(reply: object, calls: Sequence[Call]) -> list[object]:
     if not isinstance(reply, list):
         _value(reply, "a batch")
         raise BadReply("The RPC endpoint does not answer batches: use another endpoint.")
-    by_id: dict[object, object] = {item.get("id"): item for item in reply if isinstance(item, dict)}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    by_id: dict[int, object] = {}
+    for item in read_list(reply):
+        if isinstance(number := read_object(item).get("id"), int):
+            by_id[number] = item
     if not all(number in by_id for number in range(len(calls))):
         raise BadReply("The RPC endpoint left calls of a batch unanswered: retrying.")
     return [_outcome(by_id[number], call.method) for number, call in enumerate(calls)]
