@@ -165,7 +165,7 @@ def load_ppm(capacity: Capacity) -> int:
         (capacity.memory_bytes - capacity.memory_bytes_left, capacity.memory_bytes),
         (len(capacity.gpus) - len(capacity.gpus_left), len(capacity.gpus)),
     ]
-    return max(1_000_000 * used // whole for used, whole in shares if whole > 0)
+    return max((1_000_000 * used // whole for used, whole in shares if whole > 0), default=0)
 
 
 def _short(kind: Kind, what: str, need: int, whole: int, left: int, unit: int) -> list[Refusal]:

@@ -44,9 +44,13 @@ def choose(
         scores: what this requester thinks of providers, in parts per million.
         least_score: below it a provider is not awarded.
     """
+    wanted = encoding.digest(demand)
     acceptable: list[SignedBid] = []
     rejected: list[tuple[SignedBid, Refusal]] = []
     for bid in bids:
+        if bid.bid.demand != wanted:
+            rejected.append((bid, Refusal(Kind.ANOTHER, "the bid is for another demand")))
+            continue
         refusal = _refusal(bid, demand, now, scores, least_score)
         if refusal is None:
             acceptable.append(bid)
@@ -76,8 +80,6 @@ def _refusal(
     signed: SignedBid, demand: Demand, now: UnixTime, scores: Mapping[Address, Ppm], least_score: Ppm
 ) -> Refusal | None:
     bid = signed.bid
-    if bid.demand != encoding.digest(demand):
-        return Refusal(Kind.ANOTHER, "the bid is for another demand")
     if bid.expires_at <= now:
         return Refusal(Kind.EXPIRED, "the bid has expired", "the provider has to bid again")
     if bid.price_wei > demand.price_cap_wei:
