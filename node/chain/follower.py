@@ -186,6 +186,7 @@ class Follower:
         self._head = head
         self._chunk_blocks = CHUNK_BLOCKS
         self._final_checked_at: int | None = None
+        self._known_tip: BlockRef | None = None
         self._tip_missing_since: float | None = None
 
     async def step(self) -> bool:
@@ -223,6 +224,11 @@ class Follower:
         return False
 
     async def _tip(self) -> BlockRef:
+        if self._known_tip is None:
+            self._known_tip = await self._stored_tip()
+        return self._known_tip
+
+    async def _stored_tip(self) -> BlockRef:
         chain_id = self._rpc.chain_id
         stored = await self._database.read(lambda connection: blocks.tip(connection, chain_id))
         if stored is not None:
@@ -245,6 +251,7 @@ class Follower:
         logs = self._read_logs(found[0], block.number, block.number)
         stored = StoredBlock(block, _logs_in(block, logs), is_delivered=False)
         changed = await self._database.write(lambda connection: self._store(connection, stored))
+        self._known_tip = block
         self._show(block, pending)
         if changed:
             self._wake()
@@ -275,6 +282,7 @@ class Follower:
         return None if event is None else DecodedLog(event, log.address, log.tx_hash, log.log_index)
 
     async def _back(self, tip: BlockRef) -> None:
+        self._known_tip = None
         changed = await self._database.write(lambda connection: self._take_back(connection, tip))
         _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
         if changed:
@@ -356,6 +364,7 @@ class Follower:
             raise Unavailable(f"Block {last} of chain {tip.chain_id} is missing at the endpoint: retrying.")
         ranged = tuple((block, _logs_in(block, logs)) for block in found_blocks.values() if block is not None)
         changed = await self._database.write(lambda connection: self._store_range(connection, tip, anchor, ranged))
+        self._known_tip = anchor
         if changed:
             self._wake()
 

@@ -198,6 +198,9 @@ async def _advance_waiting(sender: Sender, entry: Entry, view: View, first_seen:
             await _set_state(sender, entry, State.SENT)
         elif _is_price(refusal):
             await _raise_fees(sender, entry)
+        elif "nonce too low" in refusal.message.lower():
+            # It was mined between the question and the sending, or replaced; the next look tells which.
+            sender.look()
         else:
             _log.warning("transaction_not_accepted", key=entry.order.key, reason=refusal.message)
     elif entry.state is not State.SENT:

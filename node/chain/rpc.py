@@ -272,8 +272,8 @@ def _value(reply: object, method: str) -> object:
 
 
 def _values(reply: object, calls: Sequence[Call]) -> list[object]:
-    if not isinstance(reply, list):
-        _value(reply, "a batch")
+    if isinstance(reply, dict):
+        _value(reply, "a batch")  # pyright: ignore[reportUnknownArgumentType]
         raise BadReply("The RPC endpoint does not answer batches: use another endpoint.")
     by_id: dict[int, object] = {}
     for item in read_list(reply):

@@ -199,12 +199,13 @@ class Sender:
         Raises:
             Unavailable: no endpoint answers; `run_sender` goes on trying.
         """
-        self.look()
         try:
             await self.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
         except RpcError as error:
             if not is_known_already(error):
                 _log.warning("transaction_not_accepted", tx_hash=attempt.hash.hex(), reason=error.message)
+        finally:
+            self.look()
 
     async def entry(self, key: str) -> Entry | None:
         """What is stored under a key."""
