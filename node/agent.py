@@ -264,6 +264,8 @@ class Agent:
                 log.warning(
                     "command-waits", deal=deal, command=item.command.RECORD[0], reason=str(fault), retry_s=pause
                 )
+            except InvariantViolated:
+                raise
             except (Fault, OSError, ValueError, ArithmeticError, LookupError) as bug:
                 # One deal's fault stays that deal's: the others go on, and the operator reads of it.
                 log.error("command-failed", deal=deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause)

@@ -33,6 +33,9 @@ UNFIT_STATUS: Final = 125
 OOM_STATUS: Final = 137
 TIMEOUT_STATUS: Final = 124
 
+STAGE_S: Final = 10.0
+"""Longest that making a container ahead may hold up a deal that was called off."""
+
 LOG_TAIL_BYTES: Final = 65_536
 SPARE_RETENTION_S: Final = 3600
 """Kept beyond the last moment that a requester may ask, against clocks that disagree."""
@@ -49,17 +52,24 @@ class Execution:
         self._blobs = blobs
         self._gpus = gpus
         self._gpus_in_use: dict[ExecutionId, tuple[str, ...]] = {}
+        self._ours: set[ExecutionId] = set()
 
     async def stage(self, work: provider.Work) -> None:
         """Do ahead what costs nothing to undo, while the assignment is on its way."""
         image = await self._preparation.image(work)
-        await self._executor.stage(self._request(work, execution_of(work, 1), image))
+        execution = execution_of(work, 1)
+        self._ours.add(execution)
+        # Not to be left half done: the deal may be bound, and this called off, while the container is being made.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STAGE_S):
+            await self._executor.stage(self._request(work, execution, image))
 
     async def run(self, deal: provider.Executing) -> ExecutionFinished | ExecutionFailed:
         """Run the program to its end, or take up the container that an earlier process of this node left."""
         work, execution = deal.work, execution_of(deal.work, deal.attempt)
         try:
-            outcome = await self._executor.adopt(execution)
+            # What this process has begun itself is not left over from an earlier one.
+            outcome = None if execution in self._ours else await self._executor.adopt(execution)
+            self._ours.add(execution)
             if outcome is None:
                 image = await self._preparation.image(work)
                 request = self._request(work, execution, image)
@@ -153,7 +163,10 @@ class Execution:
     async def release(self, work: provider.Work) -> None:
         """Give the machine back what the executions of a deal hold; the kept result is not touched. Idempotent."""
         for attempt in range(1, provider.MAX_ATTEMPTS + 1):
-            await self._executor.release(execution_of(work, attempt))
+            execution = execution_of(work, attempt)
+            self._ours.discard(execution)
+            self._gpus_in_use.pop(execution, None)
+            await self._executor.release(execution)
 
 
 def execution_of(work: provider.Work, attempt: int) -> ExecutionId:
