@@ -133,12 +133,9 @@ async def projected(tmp_path: Path) -> AsyncGenerator[Database]:
 
 @pytest.mark.parametrize("confirmations", [0, 2])
 async def test_random_reorganisations_leave_the_ground_truth(
-    manual_rpc: Rpc, projected: Database, confirmations: int
+    manual_rpc: Rpc, projected: Database, confirmations: int, dice: random.Random
 ) -> None:
     rpc = manual_rpc
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
     await begin(rpc)
     following = follower(rpc, projected, confirmations)
     for _ in range(60):
