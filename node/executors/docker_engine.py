@@ -4,6 +4,7 @@ docker-py's low-level client is used since it makes one HTTP request per call; t
 top of it inspects after each create. Nothing of docker-py leaves this file.
 """
 
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from docker.utils import kwargs_from_env
 from capanode.protocol.faults import Fault, Unavailable
 
 _CALL_S: Final = 30.0
+_KNOCK_S: Final = 5.0
 _MAX_SENTENCE: Final = 400
+_DEFAULT_SOCKET: Final = "unix:///var/run/docker.sock"
 
 Json = dict[str, Any]
 
@@ -108,6 +111,7 @@ class Engine:
         with _translated("connect"):
             base: Json = {"base_url": address} if address else dict(kwargs_from_env())
             # docker-py is typed in parts only; each result gets its type where it leaves this class.
+            _knock(str(base.get("base_url") or _DEFAULT_SOCKET))
             self._api: Any = docker.APIClient(**base, version="1.41", timeout=int(_CALL_S))
 
     def close(self) -> None:
@@ -268,6 +272,15 @@ def _translated(doing: str) -> Iterator[None]:
             f"the Docker engine does not answer (asked to {doing}); start it, or check DOCKER_HOST "
             f"and that this user may use its socket: {_short(error)}"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Connect once and hang up; docker-py would leave a socket behind that nobody closes."""
+    scheme, _, path = address.partition("://")
+    if scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_KNOCK_S)
+            knocking.connect("/" + path.lstrip("/"))
 
 
 def _refusal(status: int, sentence: str) -> EngineRefused:

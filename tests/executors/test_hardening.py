@@ -11,7 +11,22 @@ from capanode.node.executors.docker import DockerExecutor
 from capanode.node.executors.port import End, PreparedImage
 from tests.executors.running import MIB, finished, python_job
 
-DEVICES = {"fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"}
+DEVICES = {
+    "fd",
+    "full",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "shm",
+    "stderr",
+    "stdin",
+    "stdout",
+    "tty",
+    "urandom",
+    "zero",
+}
 
 LOOK_AROUND = """
 import json, os, resource, socket
