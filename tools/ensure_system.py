@@ -68,14 +68,12 @@ def install(missing: dict[str, str]) -> None:
     packages = sorted(set(missing.values()))
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        stop(f"{', '.join(missing)} missing: install {names} (Debian's names), then run this again.")
-    say(f"installing {names} with apt-get, because {', '.join(missing)} is missing and this is root")
+        stop(f"this machine lacks {', '.join(missing)}: install {names} (Debian's names), then run this again.")
+    say(f"installing {names} with apt-get, because this machine lacks {', '.join(missing)} and this is root")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"]
     for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", *packages]):
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             stop(f"'{' '.join(command)}' failed, install {names} by hand:\n{done.stdout}{done.stderr}")
 
