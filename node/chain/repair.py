@@ -51,29 +51,36 @@ class View:
 async def run_sender(sender: Sender, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled."""
     first_seen: dict[TxHash, float] = {}
+    mined_seen_at = float("-inf")
     task_status.started()
     while True:
+        # Blocks seldom go away, and those above finality are many on a busy chain.
+        with_mined = trio.current_time() - mined_seen_at >= sender.options.poll_s
         try:
-            await look_once(sender, first_seen)
+            await look_once(sender, first_seen, with_mined=with_mined)
+            if with_mined:
+                mined_seen_at = trio.current_time()
         except Unavailable as error:
             _log.warning("transactions_not_checked", reason=str(error))
             await trio.sleep(sender.options.poll_s)
         await sender.wait_news()
 
 
-async def look_once(sender: Sender, first_seen: dict[TxHash, float]) -> None:
+async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_mined: bool = True) -> None:
     """Compare every unfinished transaction with the chain once.
 
     Args:
+        with_mined: also those that are in a block, which a reorganisation may undo.
         first_seen: when this process first saw each attempt wait; kept by the caller between looks.
 
     Raises:
         Unavailable: no endpoint answers.
     """
     account = sender.account
-    entries = await sender.database.read(lambda connection: unfinished(connection, account, MAX_AT_ONCE))
+    entries = await sender.database.read(
+        lambda connection: unfinished(connection, account, MAX_AT_ONCE, with_mined=with_mined)
+    )
     if not entries:
-        first_seen.clear()
         return
     view = await _view(sender, entries)
     changed = False

@@ -159,12 +159,12 @@ def find(connection: sqlite3.Connection, account: Account, key: str) -> Entry | 
     return None if row is None else _entry(connection, account, row)
 
 
-def unfinished(connection: sqlite3.Connection, account: Account, limit: int) -> tuple[Entry, ...]:
-    """Transactions that something may still happen to, by nonce."""
+def unfinished(connection: sqlite3.Connection, account: Account, limit: int, *, with_mined: bool) -> tuple[Entry, ...]:
+    """Transactions that something may still happen to, by nonce; those in a block on request only."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM chain_transactions WHERE chain_id = ? AND account = ? "
-        "AND state NOT IN ('final', 'replaced') ORDER BY nonce LIMIT ?",
-        (account.chain_id, account.address, limit),
+        "AND state NOT IN ('final', 'replaced') AND (? OR state <> 'mined') ORDER BY nonce LIMIT ?",
+        (account.chain_id, account.address, with_mined, limit),
     ).fetchall()
     return tuple(_entry(connection, account, row) for row in rows)
 
