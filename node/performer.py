@@ -88,50 +88,52 @@ class NodePerformer:
     async def _for_requester(
         self, parts: RequesterParts, key: str, job: requester.Job, command: Command
     ) -> Event | None:
-        match command, job:
-            case SubmitAnnounce(), requester.Announcing():
+        match command:
+            case SubmitAnnounce() if isinstance(job, requester.Announcing):
                 return await self._settlement.announce(job, parts.submission.locator())
-            case RenewDemand(), requester.Renewing():
+            case RenewDemand() if isinstance(job, requester.Renewing):
                 return parts.submission.renew(job.order)
-            case CollectBids(), requester.Bidding():
+            case CollectBids() if isinstance(job, requester.Bidding):
                 return await parts.auction.collect(job)
-            case PostDemand(), requester.Posted():
-                return await parts.auction.post(job)
-            case SendAward(), requester.Awarding():
+            case PostDemand() if isinstance(job, requester.Posted):
+                await parts.auction.post(job)
+            case SendAward() if isinstance(job, requester.Awarding):
                 return await parts.auction.hand_over(job)
-            case SubmitCancel(), requester.Withdrawing():
-                return await self._settlement.cancel(job)
-            case SubmitExpire(), requester.Expiring():
-                return await self._settlement.expire(job)
-            case FetchResult(), requester.Committed() | requester.Paid():
+            case SubmitCancel() if isinstance(job, requester.Withdrawing):
+                await self._settlement.cancel(job)
+            case SubmitExpire() if isinstance(job, requester.Expiring):
+                await self._settlement.expire(job)
+            case FetchResult() if isinstance(job, requester.Committed | requester.Paid):
                 return await parts.collector.fetch(key, job)
-            case SendAccept(), requester.Delivered():
-                return await parts.collector.hand_accept(job)
+            case SendAccept() if isinstance(job, requester.Delivered):
+                await parts.collector.hand_accept(job)
             case _:
                 raise InvariantViolated(f"{type(command).__name__} does not belong to {type(job).__name__}")
+        return None
 
     async def _for_provider(self, parts: ProviderParts, deal: provider.Deal, command: Command) -> Event | None:
-        match command, deal:
-            case Prepare(), provider.Preparing():
+        match command:
+            case Prepare() if isinstance(deal, provider.Preparing):
                 return await parts.preparation.prepare(deal)
-            case SubmitAssign(), provider.Assigning():
+            case SubmitAssign() if isinstance(deal, provider.Assigning):
                 return await self._assign(parts, deal)
-            case RunContainer(), provider.Executing():
+            case RunContainer() if isinstance(deal, provider.Executing):
                 return await parts.execution.run(deal)
-            case SubmitCommit(), provider.Committing():
+            case SubmitCommit() if isinstance(deal, provider.Committing):
                 return await self._commit(parts, deal)
-            case SubmitAbandon(), provider.Abandoning():
+            case SubmitAbandon() if isinstance(deal, provider.Abandoning):
                 await parts.execution.release(deal.work)
                 return await self._settlement.abandon(deal)
-            case SubmitClaim(), provider.Claiming():
-                return await self._settlement.claim(deal)
-            case SubmitAccept(), provider.Committed():
+            case SubmitClaim() if isinstance(deal, provider.Claiming):
+                await self._settlement.claim(deal)
+            case SubmitAccept() if isinstance(deal, provider.Committed):
                 return await self._settlement.accept(deal)
-            case DropResult(), provider.Retaining():
+            case DropResult() if isinstance(deal, provider.Retaining):
                 await parts.execution.drop(deal)
                 return ResultDropped()
             case _:
                 raise InvariantViolated(f"{type(command).__name__} does not belong to {type(deal).__name__}")
+        return None
 
     async def _assign(self, parts: ProviderParts, deal: provider.Assigning) -> Event | None:
         # The container is made ready while the chain decides; it starts only once the deal is bound.

@@ -29,10 +29,12 @@ class Settlement:
 
     # ---- requester -----------------------------------------------------------------------------------------
 
-    async def announce(self, job: requester.Announcing, deal_id: DealId, locator: bytes) -> TransactionRefused | None:
+    async def announce(self, job: requester.Announcing, locator: bytes) -> TransactionRefused | None:
         """Lock P + V behind an announced demand."""
-        assert job.order.announcement is not None
-        data = bindings.encode_deal_market_announce(abi_terms(job.order.announcement), locator)
+        announcement, deal_id = job.order.announcement, job.order.demand.deal_id
+        assert announcement is not None
+        assert deal_id is not None
+        data = bindings.encode_deal_market_announce(abi_terms(announcement), locator)
         return await self._once(deal_id, "announce", data)
 
     async def cancel(self, job: requester.Withdrawing) -> None:
