@@ -175,10 +175,9 @@ def execution_of(work: provider.Work, attempt: int) -> ExecutionId:
 
 
 def job_env(spec: Spec) -> tuple[tuple[str, str], ...]:
-    """The environment of the program: the spec's, under the pins that make `exact` results repeatable."""
-    env = dict(spec.env)
-    if spec.verification is VerificationClass.EXACT:
-        env.update(determinism_env())
+    """The environment of the program: the pins that make `exact` results repeatable, and over them the spec's."""
+    pins = determinism_env() if spec.verification is VerificationClass.EXACT else ()
+    env = {**dict(pins), **dict(spec.env)}
     return tuple(sorted(env.items()))
 
 

@@ -42,7 +42,7 @@ from capanode.node.delivery import Collector, Place, ResultDesk
 from capanode.node.demand_filter import DemandFilter
 from capanode.node.execution import Execution, execution_of
 from capanode.node.executors.docker import DockerSettings, run_docker_executor
-from capanode.node.executors.hardware import hardware_class
+from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
 from capanode.node.gas_price import GasPrice, run_gas_price
 from capanode.node.journal import Journal
@@ -345,7 +345,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     config, signer, wallet = ground.config, ground.keys.signer, ground.keys.wallet
     settings = DockerSettings(node=_short_name(ground.network.peer_id), state=config.folder.executions)
     executor: Executor = await deals.start(run_docker_executor, settings)
-    hardware = hardware_class()
+    hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
     await ensure_registered(registry, ground.sender, open_peer_key(config.folder.p2p / "peer.key"), wallet, hardware)
     whole = offered_capacity(await executor.capacity(), config.provider)
