@@ -133,7 +133,8 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
             report("starting the provider nodes")
             async with _running(providers) as processes:
                 devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, processes)
-                await _until_peered(devnet)
+                for party in providers:
+                    await until_up(party, processes[party.name], len(providers) - 1)
                 _write_state(devnet)
                 yield devnet
                 report("stopping")
@@ -211,7 +212,7 @@ async def start_node(party: Party) -> trio.Process:
 
 
 async def end(process: trio.Process) -> None:
-    """Ask a node to end, and kill it when it does not."""
+    """Ask a node to end, and kill it when it does not; not to be cancelled."""
     if process.poll() is None:
         process.terminate()
     with trio.move_on_after(STOP_TIMEOUT_S):
@@ -221,18 +222,20 @@ async def end(process: trio.Process) -> None:
     await process.wait()
 
 
-async def _until_peered(devnet: Devnet) -> None:
-    """Wait until every provider answers, and knows all the others."""
-    wanted = len(devnet.providers) - 1
+async def until_up(party: Party, process: trio.Process, peers: int) -> None:
+    """Wait until a node answers and is connected to so many others.
+
+    Raises:
+        Unavailable: it ended, or it is not there in time.
+    """
     with trio.move_on_after(START_TIMEOUT_S):
-        for party in devnet.providers:
-            while not await _has_peers(party, wanted):
-                if devnet.processes[party.name].poll() is not None:
-                    said = _said(party.folder) or f"see {party.folder.log}"
-                    raise Unavailable(f"{party.name} could not start: {said}")
-                await trio.sleep(POLL_S)
+        while not await _has_peers(party, peers):
+            if process.poll() is not None:
+                said = _said(party.folder) or f"see {party.folder.log}"
+                raise Unavailable(f"{party.name} could not start: {said}")
+            await trio.sleep(POLL_S)
         return
-    raise Unavailable(f"the nodes did not find each other within {START_TIMEOUT_S:.0f} s: see {devnet.root}.")
+    raise Unavailable(f"{party.name} found no peers within {START_TIMEOUT_S:.0f} s: see {party.folder.log}.")
 
 
 async def _has_peers(party: Party, wanted: int) -> bool:
