@@ -27,9 +27,7 @@ def write_private_file(path: Path, content: bytes) -> None:
         # A link, unlike a rename, refuses to replace a key that is there.
         os.link(draft, path)
     except FileExistsError as error:
-        raise Misconfigured(
-            f"{path} exists already: keys are never overwritten; move it away first."
-        ) from error
+        raise Misconfigured(f"{path} exists already: keys are never overwritten; move it away first.") from error
     except OSError as error:
         raise Misconfigured(f"The key file {path} cannot be written ({error.strerror}).") from error
     finally:

@@ -48,9 +48,7 @@ async def create_wallet(path: Path, password: str, cost: ScryptCost = ScryptCost
     return await import_wallet(path, secrets.token_bytes(32), password, cost)
 
 
-async def import_wallet(
-    path: Path, key: bytes, password: str, cost: ScryptCost = ScryptCost.STANDARD
-) -> LocalSigner:
+async def import_wallet(path: Path, key: bytes, password: str, cost: ScryptCost = ScryptCost.STANDARD) -> LocalSigner:
     """Store a private key of 32 bytes.
 
     Raises:
@@ -100,9 +98,7 @@ def find_password(password_file: Path | None, prompt: PasswordPrompt | None) -> 
         return _password_in(path)
     if prompt is not None:
         return prompt()
-    raise Misconfigured(
-        f"The wallet's password is not given: name a file with it in {PASSWORD_FILE_VARIABLE}."
-    )
+    raise Misconfigured(f"The wallet's password is not given: name a file with it in {PASSWORD_FILE_VARIABLE}.")
 
 
 def _password_in(path: Path) -> str:
@@ -127,14 +123,10 @@ def _decrypt(path: Path, content: bytes, password: str) -> bytes:
         return bytes(Account.decrypt(keystore, password))
     except ValueError as error:
         if "MAC mismatch" in str(error):
-            raise Misconfigured(
-                f"The password does not open {path}: give the one it was made with."
-            ) from None
+            raise Misconfigured(f"The password does not open {path}: give the one it was made with.") from None
         raise Misconfigured(f"The keystore {path} is damaged: restore it from a backup.") from None
     except (KeyError, TypeError, NotImplementedError):
-        raise Misconfigured(
-            f"The keystore {path} is not of version 3: export the key in that form."
-        ) from None
+        raise Misconfigured(f"The keystore {path} is not of version 3: export the key in that form.") from None
 
 
 def _parse(path: Path, content: bytes) -> dict[str, Any]:
