@@ -343,7 +343,7 @@ class Seller:
 
 async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) -> Seller:
     config, signer, wallet = ground.config, ground.keys.signer, ground.keys.wallet
-    settings = DockerSettings(node=_short_name(ground.network.peer_id), state=config.folder.executions)
+    settings = DockerSettings(node=executor_name(ground.network.peer_id), state=config.folder.executions)
     executor: Executor = await deals.start(run_docker_executor, settings)
     hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
@@ -481,6 +481,6 @@ def _line(profile: NetworkProfile) -> int:
     return DEVNET_LINE_BYTES_PER_S if profile.is_devnet else LINE_BYTES_PER_S
 
 
-def _short_name(peer: PeerId) -> str:
+def executor_name(peer: PeerId) -> str:
     """A name for the engine's labels: unique per node, lower case, short."""
     return sha256(peer.encode()).hexdigest()[:16]
