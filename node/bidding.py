@@ -27,7 +27,7 @@ from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.awards import deal_id, signed_digest
 from capanode.protocol.events import WorkTaken
-from capanode.protocol.faults import Fault, PeerFault, Refused
+from capanode.protocol.faults import Fault, PeerFault, Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, PeerId, UnixTime, Wei
 from capanode.protocol.messages import (
     AWARD_PROTOCOL,
@@ -55,6 +55,9 @@ BID_LIFE_S: Final = 120
 
 MAX_BIDDING: Final = 32
 """Demands that are being bid on at the same time; more are dropped, they will be spread again."""
+
+ASK_AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Pauses between questions about an announced demand. Seconds."""
 
 MAX_REMEMBERED: Final = 4096
 """Own bids whose price is honoured although the node has become busier since."""
@@ -157,7 +160,7 @@ class Bidding:
         for address in where.addresses:
             with suppress(Fault):
                 self._network.learn(address)
-        demand = await self._ask_demand(where.peer, found.deal_id)
+        demand = await self._demand_behind(where.peer, found.deal_id)
         _require_same(demand, terms, found.deal_id)
         offer = await self._offer(demand)
         if offer is None:
@@ -208,11 +211,19 @@ class Bidding:
         if len(self._asked) > MAX_REMEMBERED:
             self._asked.popitem(last=False)
 
+    async def _demand_behind(self, peer: PeerId, wanted: DealId) -> Demand:
+        """Ask until the requester has seen its own announcement, which may reach us first."""
+        for pause in ASK_AGAIN_S:
+            with suppress(Unavailable):
+                return await self._ask_demand(peer, wanted)
+            await trio.sleep(pause)
+        return await self._ask_demand(peer, wanted)
+
     async def _ask_demand(self, peer: PeerId, wanted: DealId) -> Demand:
         answer = await self._ask(peer, DEMAND_PROTOCOL, DemandRequest(wanted))
         signed = encoding.decode(DemandReply, answer).demand
         if signed is None:
-            raise Refused("the requester does not know the announced demand")
+            raise Unavailable("the requester does not know the announced demand")
         digest = demand_hint_digest(self._domain, signed.demand)
         if len(signed.signature) == 65 and not is_signed_by(signed.demand.requester, digest, signed.signature):
             raise PeerFault("the announced demand is not signed by its requester")
