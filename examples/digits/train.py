@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 SEED = int(os.environ.get("SEED", "7"))
-EPOCHS = int(os.environ.get("EPOCHS", "40"))
+EPOCHS = int(os.environ.get("EPOCHS", "30"))
 HIDDEN = 128
 BATCH = 32
 RATE = 0.003

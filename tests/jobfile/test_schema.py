@@ -133,3 +133,21 @@ def test_every_field_of_the_parser_is_in_the_schema() -> None:
     from capanode.node.jobfile.parse import FIELDS
 
     assert set(SCHEMA["properties"]) == set(FIELDS)
+
+
+def test_every_field_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "jobfile.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert documented == set(SCHEMA["properties"])
+    inner = {
+        *SCHEMA["properties"]["resources"]["properties"],
+        *SCHEMA["properties"]["resources"]["properties"]["gpu"]["properties"],
+        *SCHEMA["properties"]["verification"]["oneOf"][1]["properties"],
+    }
+    assert all(f"`{name}`" in page for name in inner)
+
+
+def test_the_documented_example_is_a_job_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "jobfile.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert (fits_schema(example), parses(example)) == (True, True)
