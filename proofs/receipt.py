@@ -6,7 +6,7 @@ word of the provider's own host.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from capanode.proofs import commitment as commitments
@@ -15,10 +15,10 @@ from capanode.proofs.commitment import Commitment
 from capanode.proofs.trace import Trace
 from capanode.proofs.tree import BadTree, Entry
 from capanode.protocol import encoding, typed_data
+from capanode.protocol.awards import announced_terms
 from capanode.protocol.encoding import BadMessage
 from capanode.protocol.ids import (
     UINT96_MAX,
-    ZERO_ADDRESS,
     ZERO_DIGEST,
     Address,
     Cid,
@@ -207,8 +207,7 @@ def _deal_id(receipt: Receipt) -> DealId:
     at = typed_data.domain(receipt.chain_id, receipt.market)
     terms = receipt.terms
     if terms.mode in (Mode.AWARD, Mode.FIRST):
-        announced = replace(terms, provider=ZERO_ADDRESS, price_wei=receipt.price_cap_wei)
-        return typed_data.announcement_deal_id(at, announced)
+        return typed_data.announcement_deal_id(at, announced_terms(terms, receipt.price_cap_wei))
     return DealId(typed_data.award_digest(at, terms))
 
 
