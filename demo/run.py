@@ -90,7 +90,6 @@ def _main() -> None:
         try:
             summary = trio.run(_demo, screen, folder)
         except Exception:
-            import traceback; traceback.print_exc()
             screen.step(f"the nodes' logs are in {folder}/devnet/nodes/*/node.log")
             raise
     shutil.rmtree(folder)
@@ -149,9 +148,9 @@ async def _buy(
     order = JobOrder(text, str(ROOT), path, str(image), path, "award", "wait")
 
     def follow() -> JobView:
-        view: JobView = next(item["job"] for item in client.submit(order) if "job" in item)
-        shown = 0
-        for view in client.watch(view.job_id):
+        taken: JobView = next(item["job"] for item in client.submit(order) if "job" in item)
+        view, shown = taken, 0
+        for view in client.watch(taken.job_id):
             for entry in view.timeline[shown:]:
                 screen.happened(path, entry)
             shown = len(view.timeline)

@@ -33,6 +33,7 @@ from capanode.node.devnet_parties import (
 )
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Misconfigured, Unavailable
+from capanode.protocol.ids import PeerId
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -200,6 +201,8 @@ async def _running(parties: Sequence[Party]) -> AsyncGenerator[Mapping[str, trio
             async with trio.open_nursery() as nursery:
                 for process in processes.values():
                     nursery.start_soon(end, process)
+            for party in parties:
+                await clear_away(party)
 
 
 async def start_node(party: Party) -> trio.Process:
@@ -220,6 +223,21 @@ async def end(process: trio.Process) -> None:
         return
     process.kill()
     await process.wait()
+
+
+async def clear_away(party: Party) -> None:
+    """Remove what a provider's node keeps in the engine for its next start: this network has no next start."""
+    from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
+    from capanode.node.wiring import executor_name
+
+    settings = DockerSettings(node=executor_name(PeerId(party.peer_id)), state=party.folder.executions)
+    try:
+        async with trio.open_nursery() as nursery:
+            executor: DockerExecutor = await nursery.start(run_docker_executor, settings)
+            await executor.sweep(set())
+            nursery.cancel_scope.cancel()
+    except* Unavailable:
+        pass  # without an engine there is nothing of ours in it
 
 
 async def until_up(party: Party, process: trio.Process, peers: int) -> None:
