@@ -15,6 +15,7 @@ from capanode.node.bidding import Bidding
 from capanode.node.chain.head import HeadWatch
 from capanode.node.delivery import Collector
 from capanode.node.journal import Journal, Side, Stored
+from capanode.node.offers import OfferBook
 from capanode.node.p2p.port import Network
 from capanode.node.purse import Purse
 from capanode.node.story import entry_of
@@ -52,6 +53,7 @@ class Answers:
         head: HeadWatch,
         purse: Purse,
         *,
+        offers: OfferBook,
         submission: Submission | None,
         collector: Collector | None,
         bidding: Bidding | None,
@@ -63,6 +65,7 @@ class Answers:
         self._network = network
         self._head = head
         self._purse = purse
+        self._offers = offers
         self._submission = submission
         self._collector = collector
         self._bidding = bidding
@@ -82,6 +85,7 @@ class Answers:
             "peer_id": self._network.peer_id,
             "addresses": list(self._network.addresses()),
             "peers": len(self._network.peers()),
+            "offers": len(self._offers.current()),
             "chain": {
                 "chain_id": self._facts.chain_id,
                 "head": head.block.number if head else None,
@@ -112,7 +116,8 @@ class Answers:
         """As `NodeApi.quote`."""
         async for item in self._buying().take_in(order):
             if isinstance(item, JobSubmitted):
-                return self._buying().quote(item)
+                fitting = self._offers.fitting(item.demand)
+                return {**self._buying().quote(item), "offers_fitting": len(fitting)}
         raise Refused("the job file describes no job")
 
     async def jobs(self) -> tuple[JobView, ...]:

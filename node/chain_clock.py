@@ -1,7 +1,7 @@
 """Chain time as this node can know it between blocks.
 
 Deadlines are block timestamps, but an idle chain makes no blocks, so the wall clock carries on from the newest head.
-A head far from the wall clock (a test chain whose time was moved, a machine whose clock is wrong) moves the answer with it.
+A head far from the wall clock (a test chain whose time was moved, a machine with a wrong clock) moves the answer.
 """
 
 import time

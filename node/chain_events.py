@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.blocks import BlockRef
@@ -12,21 +11,6 @@ from capanode.node.provider_peers import learn_in
 from capanode.protocol import events
 from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import TxHash, UnixTime, Wei
-
-TOPICS: Final = tuple(
-    kind.TOPIC
-    for kind in (
-        bindings.DealAnnounced,
-        bindings.DealAssigned,
-        bindings.DealCommitted,
-        bindings.DealFinalized,
-        bindings.DealRefunded,
-        bindings.DealCancelled,
-        bindings.NodeRegistered,
-        bindings.NodeRemoved,
-    )
-)
-"""First topics of everything that a node follows."""
 
 Heard = Callable[[bindings.DealAnnounced], None]
 """Told of each announcement once it is confirmed; called in the database's thread."""
@@ -43,7 +27,7 @@ class ChainIntake:
         for log in logs:
             if isinstance(log.event, bindings.NodeRegistered | bindings.NodeRemoved):
                 learn_in(connection, log.event)
-            elif (event := deal_event(log.event, log.tx_hash, block.timestamp)) is not None:
+            elif (event := deal_event(log.event, log.tx_hash, block.time)) is not None:
                 receive_in(connection, event, block.hash)
             if isinstance(log.event, bindings.DealAnnounced):
                 self._heard(log.event)

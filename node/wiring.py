@@ -52,6 +52,7 @@ from capanode.node.keys.signer import LocalSigner, Signer
 from capanode.node.keys.wallet import find_password, unlock_wallet, wallet_address
 from capanode.node.network_profile import NetworkProfile, read_profile
 from capanode.node.offered import offered_capacity
+from capanode.node.offers import OfferBook, OfferFilter, run_offers
 from capanode.node.p2p.blobs import serve_blobs
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
@@ -336,6 +337,7 @@ class Seller:
     """A provider's parts that more than the performer needs."""
 
     parts: ProviderParts
+    identity: Identity
     bidding: Bidding
     desk: ResultDesk
     appraisal: Appraisal
@@ -374,8 +376,9 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         utc_offset_s=time.localtime().tm_gmtoff,
     )
     appraisal = Appraisal(terrain, ground.agent, ground.market, gas_price)
+    identity = Identity(wallet, signer, hardware)
     bidding = Bidding(
-        Identity(wallet, signer, hardware),
+        identity,
         ground.agent,
         ground.network,
         ground.market,
@@ -388,7 +391,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.place, hardware)
     await executor.sweep(await _running(ground))
     await executor.warm(config.provider.slots)
-    return Seller(ProviderParts(preparation, execution), bidding, desk, appraisal)
+    return Seller(ProviderParts(preparation, execution), identity, bidding, desk, appraisal)
 
 
 async def _running(ground: Ground) -> set[ExecutionId]:
@@ -409,6 +412,7 @@ async def _open_intake(
     task_status: trio.TaskStatus[None],
 ) -> None:
     """Let work and questions in, until the node is told to stop."""
+    offers = OfferBook(ground.clock.now)
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -422,6 +426,7 @@ async def _open_intake(
         ground.network,
         ground.head,
         Purse(ground.rpc, ground.contracts, ground.sender, ground.keys.wallet, ground.keys.signer, ground.clock),
+        offers=offers,
         submission=buyer.submission if buyer else None,
         collector=buyer.collector if buyer else None,
         bidding=seller.bidding if seller else None,
@@ -433,11 +438,24 @@ async def _open_intake(
             seller.desk.serve()
             demands = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
             intake.start_soon(seller.bidding.run, demands)
+            intake.start_soon(
+                run_offers,
+                ground.network,
+                ground.topic("offers"),
+                seller.identity,
+                seller.appraisal,
+                _rates(ground.config),
+                ground.domain,
+                ground.clock,
+                lambda: seller.bidding.is_draining,
+            )
             intake.start_soon(seller.bidding.run_announced, announced)
         elif buyer is not None:
             # A requester takes part in the mesh too: it forwards what it hears and keeps nothing.
             heard = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
             intake.start_soon(_drop_all, heard)
+        offers_heard = ground.network.subscribe(ground.topic("offers"), OfferFilter(ground.domain, ground.clock.now))
+        intake.start_soon(offers.run, offers_heard)
         serve = partial(serve_api, max_connections=ground.config.limits.api_connections)
         await intake.start(serve, answers, ground.config.folder.socket)
         if ground.config.until_idle_s is not None:

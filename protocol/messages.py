@@ -119,7 +119,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ResultManifest:
-    """What was produced: the canonical tree, the end of the log, and the bytes of each file and link in one of two ways."""
+    """The canonical tree, the end of the log, and the bytes of each file and link in one of two ways."""
 
     RECORD: ClassVar[tuple[str, int]] = ("result-manifest", 1)
     tree: bytes

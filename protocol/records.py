@@ -261,6 +261,54 @@ class SignedDemand:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """A provider's standing capacity and ask, spread by gossip: what could be had now, at what price, until when.
+
+    A hint: it binds nobody. `cpu_hour_wei` and `gpu_hour_wei` are asks for one core or GPU and hour, `floor_wei` the
+    least that any job costs.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("offer", 1)
+
+    provider: Address
+    signer: Address
+    peer: PeerId
+    hardware_class: str
+    slots_left: int
+    cpu_millis_left: int
+    memory_bytes_left: int
+    disk_bytes_left: int
+    gpus_left: int
+    cpu_hour_wei: Wei
+    gpu_hour_wei: Wei
+    floor_wei: Wei
+    expires_at: UnixTime
+
+    def __post_init__(self) -> None:
+        _require(len(self.provider) == 20 and len(self.signer) == 20, "an address is malformed")
+        _require(0 < len(self.peer) <= 128, "the peer id is malformed")
+        _require(len(self.hardware_class) <= 64, "the hardware class is too long")
+        left = (self.slots_left, self.cpu_millis_left, self.memory_bytes_left, self.disk_bytes_left, self.gpus_left)
+        _require(all(0 <= amount < 2**50 for amount in left), "a capacity is out of range")
+        asks = (self.cpu_hour_wei, self.gpu_hour_wei, self.floor_wei)
+        _require(all(0 <= ask <= UINT96_MAX for ask in asks), "an ask is out of range")
+        _require(0 < self.expires_at < 2**40, "the expiry is out of range")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOffer:
+    """An offer and its signer's signature. Source: docs/protocol.md §2, `Offer`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("signed-offer", 1)
+
+    offer: Offer
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        _require(_is_signature(self.signature), "the signature is malformed")
+
+
+@dataclass(frozen=True, slots=True)
 class Bid:
     """A provider's answer to a demand. It binds nobody; bids rank by price.
 

@@ -22,7 +22,7 @@ from capanode.protocol.ids import (
     UnixTime,
     Wei,
 )
-from capanode.protocol.records import Bid, Demand, Spec, Terms
+from capanode.protocol.records import Bid, Demand, Offer, Spec, Terms
 
 _TERMS_FIELDS: Final = (
     "address requester,address provider,bytes32 demandDigest,uint96 price,uint96 verification,"
@@ -33,6 +33,7 @@ ANNOUNCEMENT_TYPE: Final = f"Announcement({_TERMS_FIELDS})"
 ACCEPT_TYPE: Final = "Accept(bytes32 dealId)"
 CANCEL_MUTUAL_TYPE: Final = "CancelMutual(bytes32 dealId,uint96 amount,uint40 validUntil)"
 DEMAND_TYPE: Final = "Demand(address requester,bytes32 recordDigest,uint40 expiresAt)"
+OFFER_TYPE: Final = "Offer(address provider,bytes32 recordDigest,uint40 expiresAt)"
 BID_TYPE: Final = "Bid(address provider,bytes32 recordDigest,uint40 expiresAt)"
 RECEIPT_TYPE: Final = "Receipt(address provider,bytes32 recordDigest)"
 PEER_BINDING_TYPE: Final = "PeerBinding(address owner)"
@@ -48,6 +49,7 @@ _ANNOUNCEMENT = _type_hash(ANNOUNCEMENT_TYPE)
 _ACCEPT = _type_hash(ACCEPT_TYPE)
 _CANCEL_MUTUAL = _type_hash(CANCEL_MUTUAL_TYPE)
 _DEMAND = _type_hash(DEMAND_TYPE)
+_OFFER = _type_hash(OFFER_TYPE)
 _BID = _type_hash(BID_TYPE)
 _RECEIPT = _type_hash(RECEIPT_TYPE)
 _PEER_BINDING = _type_hash(PEER_BINDING_TYPE)
@@ -92,6 +94,11 @@ def demand_hint_digest(at: Domain, demand: Demand) -> Digest:
     """What the requester signs so that a demand may be spread."""
     record = encoding.digest(demand)
     return _typed(at, _DEMAND + _address(demand.requester) + record + _uint(demand.expires_at))
+
+
+def offer_digest(at: Domain, offer: Offer) -> Digest:
+    """What the provider's wallet or hot key signs under a standing offer."""
+    return _typed(at, _OFFER + _address(offer.provider) + encoding.digest(offer) + _uint(offer.expires_at))
 
 
 def bid_digest(at: Domain, bid: Bid) -> Digest:

@@ -1,0 +1,131 @@
+"""Standing offers: a provider tells what it has free and asks, a requester remembers what it has heard."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.node.appraisal import Appraisal
+from capanode.node.bidding import Identity
+from capanode.node.chain_clock import ChainClock
+from capanode.node.keys.recover import is_signed_by
+from capanode.node.p2p.port import Message, Network, Verdict
+from capanode.protocol import encoding
+from capanode.protocol.faults import PeerFault
+from capanode.protocol.ids import PeerId, UnixTime
+from capanode.protocol.messages import MAX_GOSSIP_BYTES
+from capanode.protocol.records import Demand, Offer, SignedOffer
+from capanode.protocol.typed_data import Domain, offer_digest
+from capanode.scheduler.hardware import serves
+from capanode.scheduler.pricing import Rates
+
+RENEW_EVERY_S: Final = 30.0
+LIFE_S: Final = 90
+"""An offer outlives two renewals that get lost."""
+
+MAX_OFFERS: Final = 4096
+"""Peers whose offer is remembered; the longest unheard goes first."""
+
+log = structlog.get_logger()
+
+
+class OfferFilter:
+    """The gossip validator for offers: form, expiry, sender and signature."""
+
+    def __init__(self, domain: Domain, now: Callable[[], UnixTime]) -> None:
+        self._domain = domain
+        self._now = now
+
+    def __call__(self, topic: str, source: PeerId, data: bytes) -> Verdict:
+        """ACCEPT an unexpired offer that its signer signed and its own peer sends."""
+        if len(data) > MAX_GOSSIP_BYTES:
+            return Verdict.REJECT
+        try:
+            signed = encoding.decode(SignedOffer, data)
+        except PeerFault:
+            return Verdict.REJECT
+        offer, now = signed.offer, self._now()
+        if offer.peer != source or offer.expires_at > now + 10 * LIFE_S:
+            return Verdict.REJECT
+        if offer.expires_at <= now:
+            return Verdict.IGNORE
+        if not is_signed_by(offer.signer, offer_digest(self._domain, offer), signed.signature):
+            return Verdict.REJECT
+        return Verdict.ACCEPT
+
+
+class OfferBook:
+    """What others offer at the moment, as far as it was heard here."""
+
+    def __init__(self, now: Callable[[], UnixTime]) -> None:
+        self._now = now
+        self._offers: OrderedDict[PeerId, Offer] = OrderedDict()
+
+    async def run(self, heard: trio.MemoryReceiveChannel[Message]) -> None:
+        """Remember what is heard until cancelled."""
+        async for message in heard:
+            offer = encoding.decode(SignedOffer, message.data).offer
+            self._offers.pop(offer.peer, None)
+            self._offers[offer.peer] = offer
+            if len(self._offers) > MAX_OFFERS:
+                self._offers.popitem(last=False)
+
+    def current(self) -> tuple[Offer, ...]:
+        """Offers that have not expired."""
+        return tuple(offer for offer in self._offers.values() if offer.expires_at > self._now())
+
+    def fitting(self, demand: Demand) -> tuple[Offer, ...]:
+        """Offers with room and hardware for a demand, cheapest core first."""
+        needs = demand.resources
+        fit = [
+            offer
+            for offer in self.current()
+            if offer.slots_left > 0
+            and offer.cpu_millis_left >= needs.cpu_millis
+            and offer.memory_bytes_left >= needs.memory_bytes
+            and offer.disk_bytes_left >= needs.disk_bytes
+            and offer.gpus_left >= (needs.gpu.count if needs.gpu else 0)
+            and offer.floor_wei <= demand.price_cap_wei
+            and serves(offer.hardware_class, demand.hardware_class, demand.verification)
+        ]
+        return tuple(sorted(fit, key=lambda offer: (offer.cpu_hour_wei, offer.peer)))
+
+
+async def run_offers(
+    network: Network,
+    topic: str,
+    identity: Identity,
+    appraisal: Appraisal,
+    rates: Rates,
+    domain: Domain,
+    clock: ChainClock,
+    is_draining: Callable[[], bool],
+) -> None:
+    """Renew this provider's offer until cancelled; a draining one lets it lapse."""
+    while True:
+        if not is_draining():
+            offer = _offer(network.peer_id, identity, appraisal, rates, clock.now())
+            signature = identity.signer.sign_digest(offer_digest(domain, offer))
+            await network.publish(topic, encoding.encode(SignedOffer(offer, signature)))
+        await trio.sleep(RENEW_EVERY_S)
+
+
+def _offer(peer: PeerId, identity: Identity, appraisal: Appraisal, rates: Rates, now: UnixTime) -> Offer:
+    capacity = appraisal.capacity()
+    return Offer(
+        provider=identity.provider,
+        signer=identity.signer.address,
+        peer=peer,
+        hardware_class=identity.hardware_class,
+        slots_left=capacity.slots_left,
+        cpu_millis_left=capacity.cpu_millis_left,
+        memory_bytes_left=capacity.memory_bytes_left,
+        disk_bytes_left=capacity.disk_bytes_left,
+        gpus_left=len(capacity.gpus_left),
+        cpu_hour_wei=rates.cpu_hour_wei,
+        gpu_hour_wei=rates.gpu_hour_wei,
+        floor_wei=rates.floor_wei,
+        expires_at=UnixTime(now + LIFE_S),
+    )
