@@ -94,7 +94,7 @@ async def _open_bare(folder: Path) -> AsyncIterator[Opened]:
     from libp2p.security.noise.transport import PROTOCOL_ID, Transport
     from libp2p.tools.anyio_service import background_trio_service
 
-    from capanode.node.p2p.multiaddrs import Multiaddr
+    from capanode.node.p2p.library_types import Multiaddr
 
     del folder
     keys = create_new_key_pair()
@@ -295,7 +295,7 @@ async def measure_inbound() -> dict[str, float]:
     from libp2p import new_host
     from libp2p.crypto.secp256k1 import create_new_key_pair
 
-    from capanode.node.p2p.multiaddrs import Multiaddr
+    from capanode.node.p2p.library_types import Multiaddr
 
     accepted = 0
     async with AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from capanode.node.p2p.groups import errors_inside
 from capanode.node.p2p.port import Network
 from capanode.node.storage.blobs import BlobStore, Incoming
 from capanode.node.storage.cid import (
@@ -199,7 +200,7 @@ class _Fetch:
                     await _on_disk(partial(incoming.append, part))
                     self._progress(incoming.received_bytes, incoming.tree.size)
         except ExceptionGroup as group:
-            raise _only(group) from group
+            raise errors_inside(group)[0] from group
 
     async def _ask(
         self, peer: PeerId, operation: _Operation, offset: int, length: int, limit: int, timeout_s: float
@@ -236,13 +237,6 @@ def _parse_untrusted(request: bytes) -> tuple[_Operation, Cid, int, int]:
     except ValueError as error:
         raise PeerFault(f"The blob request is malformed: {error}.") from error
     return operation, cid, offset, length
-
-
-def _only(group: ExceptionGroup[Exception]) -> Exception:
-    error: Exception = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _no_progress(received_bytes: int, size_bytes: int) -> None:

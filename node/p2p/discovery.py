@@ -16,11 +16,10 @@ from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.kad_dht import common, kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.peer.peerinfo import PeerInfo
 from libp2p.records.validator import NamespacedValidator
 
 from capanode.node.p2p import multiaddrs
-from capanode.node.p2p.multiaddrs import ID
+from capanode.node.p2p.library_types import ID, PeerInfo
 from capanode.protocol.ids import PeerId
 
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from libp2p.pubsub.pubsub import Pubsub
 
 from capanode.node.p2p.config import GossipLimits
 from capanode.node.p2p.counts import Counts
+from capanode.node.p2p.library_types import ID
 from capanode.node.p2p.limits import RateLimit, RecentlySeen
-from capanode.node.p2p.multiaddrs import ID
 from capanode.node.p2p.port import Message, Validator, Verdict
 from capanode.protocol.faults import InvariantViolated, Refused
 from capanode.protocol.ids import PeerId

@@ -30,7 +30,8 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.keys import PeerKey
-from capanode.node.p2p.multiaddrs import ID, Multiaddr
+from capanode.node.p2p.library_types import ID, Multiaddr, PeerStore
+from capanode.node.p2p.multiaddrs import id_of
 from capanode.node.p2p.pubsub import GuardedPubsub, OnFault, OnOverRate
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,24 @@ class Parts:
     router: GossipSub
     pubsub: GuardedPubsub
     inbound_ips: Counter[str]
+
+
+class KeyKeepingPeerstore(PeerStore):
+    """Never forgets this node's own key.
+
+    Beyond 1,000 peers, which anyone can bring about, the stock one forgets first whoever has no address in
+    it, and that is the node itself: from then on it could sign nothing.
+    """
+
+    def __init__(self, own: ID) -> None:
+        super().__init__()
+        self._own = own
+
+    def _enforce_peer_limit(self) -> None:
+        own = self.peer_data_map.pop(self._own, None)
+        super()._enforce_peer_limit()
+        if own is not None:
+            self.peer_data_map[self._own] = own
 
 
 def build(config: NetworkConfig, key: PeerKey, *, on_fault: OnFault, on_over_rate: OnOverRate) -> Parts:
@@ -135,6 +154,7 @@ def _host(config: NetworkConfig, key: PeerKey) -> BasicHost:
             key_pair=pair,
             sec_opt={NOISE: noise},
             muxer_preference="YAMUX",
+            peerstore_opt=KeyKeepingPeerstore(id_of(key.peer_id)),
             listen_addrs=[Multiaddr(address) for address in config.listen],
             announce_addrs=[Multiaddr(address) for address in config.announce] or None,
             enable_mDNS=config.mdns,

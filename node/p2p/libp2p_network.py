@@ -27,8 +27,9 @@ from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.counts import Counts
 from capanode.node.p2p.discovery import Table, discover
 from capanode.node.p2p.gossip import Gossip
+from capanode.node.p2p.groups import errors_inside
+from capanode.node.p2p.library_types import ID, Multiaddr
 from capanode.node.p2p.links import Links
-from capanode.node.p2p.multiaddrs import ID, Multiaddr
 from capanode.node.p2p.port import Handler, Liveness, Message, Statistics, Validator
 from capanode.node.p2p.requests import NoSuchProtocol, Requester, Responder
 from capanode.node.p2p.scores import Scores
@@ -283,6 +284,7 @@ class Libp2pNetwork:
                 stack.push_async_callback(host.close, parts)
                 nursery = await stack.enter_async_context(trio.open_nursery())
                 session = Session(parts, Requester(parts.host), nursery, table)
+                session.spawn(parts.pubsub.forget_deliveries)
                 if table is not None:
                     session.spawn(discover, table, self._links.is_hungry, self._links.learn_found)
                 for protocol in self._services:
@@ -416,8 +418,5 @@ def _listen_address(address: str) -> Multiaddr:
 
 def _cause_of(crash: Exception) -> Exception:
     """The sentence for the operator inside an exception group, if there is one."""
-    if isinstance(crash, ExceptionGroup):
-        group: ExceptionGroup[Exception] = crash
-        causes = [_cause_of(error) for error in group.exceptions]
-        return next((cause for cause in causes if isinstance(cause, Misconfigured)), causes[0])
-    return crash
+    inside = errors_inside(crash)
+    return next((cause for cause in inside if isinstance(cause, Misconfigured)), inside[0])

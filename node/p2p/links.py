@@ -15,7 +15,7 @@ from libp2p.abc import INetConn
 
 from capanode.node.p2p import address_book, host, multiaddrs
 from capanode.node.p2p.config import NetworkConfig
-from capanode.node.p2p.multiaddrs import Multiaddr
+from capanode.node.p2p.library_types import Multiaddr
 from capanode.node.p2p.scores import Scores
 from capanode.node.p2p.session import Session
 from capanode.protocol.faults import Refused, Unavailable

@@ -1,8 +1,6 @@
 """Multiaddrs as the port takes them: text that ends in `/p2p/<peer id>`."""
 
-from libp2p.peer.id import ID as ID  # pyright: ignore[reportMissingTypeStubs]  # its folder is no package
-from multiaddr import Multiaddr as Multiaddr  # type: ignore[import-untyped]  # has no stubs
-
+from capanode.node.p2p.library_types import ID, Multiaddr
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import PeerId
 

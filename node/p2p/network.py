@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from capanode.node.p2p.config import NetworkConfig
+from capanode.node.p2p.groups import errors_inside
 from capanode.node.p2p.port import Network
 from capanode.protocol.faults import Misconfigured
 
@@ -38,9 +39,6 @@ async def open_network(config: NetworkConfig) -> AsyncIterator[Network]:
 
 
 def _sentence_of(error: Exception) -> Exception:
-    """The operator's sentence out of the groups of a failed start."""
-    if isinstance(error, ExceptionGroup):
-        group: ExceptionGroup[Exception] = error
-        if group.subgroup(Misconfigured) is not None and len(group.exceptions) == 1:
-            return _sentence_of(group.exceptions[0])
-    return error
+    """The operator's sentence alone, if the error is a failed start's."""
+    inside = errors_inside(error)
+    return inside[0] if len(inside) == 1 and isinstance(inside[0], Misconfigured) else error

@@ -21,13 +21,14 @@ from libp2p.pubsub.utils import maybe_consume_signed_record
 from libp2p.utils.varint import decode_uvarint
 
 from capanode.node.p2p.config import TOPIC_PREFIX, GossipLimits
+from capanode.node.p2p.library_types import ID
 from capanode.node.p2p.limits import RateLimit, TokenBucket
-from capanode.node.p2p.multiaddrs import ID
 from capanode.protocol.faults import PeerFault
 
 RPC_BYTES: Final = 1024 * 1024
 """Longest frame on a gossip stream; the library sends up to this."""
 _TOPIC_CHARS: Final = 128
+_FORGET_S: Final = 60.0
 
 OnFault = Callable[[ID, Exception], None]
 OnOverRate = Callable[[ID], None]
@@ -163,6 +164,12 @@ class GuardedPubsub(Pubsub):
         """Drop what is kept of a disconnected neighbour."""
         self._verified_records.pop(peer, None)
         self._gossip.graft_flood_tracking.pop(peer, None)
+
+    async def forget_deliveries(self) -> None:
+        """Empty, for ever, a list of times that the router keeps for an option that is off."""
+        while True:
+            await trio.sleep(_FORGET_S)
+            self._gossip.recent_message_deliveries.clear()
 
     def _admits(self, peer: ID, message: rpc_pb2.Message) -> bool:
         if len(message.topicIDs) != 1 or message.topicIDs[0] not in self.topic_ids:

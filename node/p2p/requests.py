@@ -12,7 +12,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.exceptions import StreamFailure
 
 from capanode.node.p2p.frames import FrameReader, Status, sentence_untrusted, write_reply, write_request
-from capanode.node.p2p.multiaddrs import ID
+from capanode.node.p2p.library_types import ID
 from capanode.node.p2p.port import Handler
 from capanode.protocol.faults import Fault, PeerFault, Refused, Unavailable
 from capanode.protocol.ids import PeerId

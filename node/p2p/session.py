@@ -16,7 +16,7 @@ from libp2p.tools.anyio_service import background_trio_service
 
 from capanode.node.p2p import host
 from capanode.node.p2p.discovery import Table
-from capanode.node.p2p.multiaddrs import Multiaddr
+from capanode.node.p2p.library_types import Multiaddr
 from capanode.node.p2p.requests import Requester
 from capanode.protocol.faults import Misconfigured
 

@@ -17,7 +17,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils import encode_varint_prefixed
 
 from capanode.node.p2p import multiaddrs
-from capanode.node.p2p.multiaddrs import Multiaddr
+from capanode.node.p2p.library_types import Multiaddr
 from capanode.node.p2p.port import Network
 from capanode.protocol.ids import PeerId
 

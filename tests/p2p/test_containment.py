@@ -17,6 +17,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from capanode.node.p2p import multiaddrs
 from capanode.node.p2p.libp2p_network import Libp2pNetwork
+from capanode.node.p2p.library_types import ID, Multiaddr
 from capanode.node.p2p.port import Network, Verdict
 from capanode.protocol.ids import PeerId
 from tests.p2p.nodes import TOPIC, accept, echo, gossip_reaches, meet, node, until
@@ -244,11 +245,28 @@ async def test_the_stock_host_still_needs_the_slot_fix() -> None:
         swarm: Any = stock.host.get_network()
         address = str(stock.host.get_addrs()[0]).split("/p2p/")[0]
         other_swarm: Any = other.host.get_network()
-        await other_swarm.dial_addr(multiaddrs.Multiaddr(address), stock.host.get_id())
+        await other_swarm.dial_addr(Multiaddr(address), stock.host.get_id())
         await until(lambda: swarm.connections)
         await other.host.disconnect(stock.host.get_id())
         await until(lambda: not swarm.connections)
         assert swarm._inbound_limiter.borrowed_tokens == 1
+
+
+async def test_a_crowd_of_known_peers_does_not_push_out_our_own_key() -> None:
+    async with stage() as made:
+        assert isinstance(made.victim, Libp2pNetwork)
+        session = made.victim._session.live
+        assert session is not None
+        store = session.parts.host.get_peerstore()
+        own = multiaddrs.id_of(made.victim.peer_id)
+        for number in range(1500):
+            peer = ID(b"\x12\x20" + number.to_bytes(32, "big"))
+            store.add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 3600)
+        assert len(store.peer_ids()) <= 1001
+        assert store.privkey(own) is not None
+        at_friend = made.friend.subscribe(TOPIC + "key", accept)
+        made.victim.subscribe(TOPIC + "key", accept)
+        await gossip_reaches(made.victim, at_friend, topic=TOPIC + "key")
 
 
 async def test_connections_from_one_address_are_bounded() -> None:
