@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +20,12 @@ from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.cli.app import run as run_command
 from capanode.node.config import LogSettings
-from capanode.node.devnet import Devnet, DevnetPlan, end, open_devnet, start_node, until_up
+from capanode.node.devnet import Devnet, DevnetPlan, open_devnet
 from capanode.node.devnet_parties import COIN, TOKEN, Grant, Party
 from capanode.node.keys.recover import recover
 from capanode.node.logs import open_log
 from capanode.node.storage.tree_walk import Tree, walk_here
+from capanode.node.units import tokens
 from capanode.proofs import receipt as receipts
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Ppm, Wei
@@ -101,15 +101,12 @@ async def _demo(screen: Screen, folder: Path) -> dict[str, Any]:
     image = await trio.to_thread.run_sync(ingredients.image, CACHE, screen.step)
     plan = DevnetPlan(
         root=folder / "devnet",
+        requester_runs=True,
         provider_config=[f'[provider.pricing]\nfloor_tokens = "{ask}"\n' for ask in ASKS],
         provider_grant=Grant(Wei(10 * COIN), Wei(100 * TOKEN), Wei(50 * TOKEN), STAKE),
         requester_grant=Grant(Wei(10 * COIN), Wei(100 * TOKEN), Wei(50 * TOKEN), Wei(0)),
     )
-    async with open_devnet(plan, screen.step) as devnet, AsyncExitStack() as stack:
-        screen.step("starting the requester's node")
-        process = await start_node(devnet.requester)
-        stack.push_async_callback(_ended, process)
-        await until_up(devnet.requester, process, len(devnet.providers))
+    async with open_devnet(plan, screen.step) as devnet:
         return await _bought_twice(screen, devnet, data, image)
 
 
@@ -118,7 +115,7 @@ async def _bought_twice(screen: Screen, devnet: Devnet, data: Path, image: Path)
     screen.names = {f"0x{party.address.hex()}": party.name for party in parties}
     before = await _money(parties)
     started_at = time.monotonic()
-    text = JOB.format(data=data, program=ROOT / "examples" / "digits" / "train.py", cap=_text(PRICE_CAP))
+    text = JOB.format(data=data, program=ROOT / "examples" / "digits" / "train.py", cap=tokens(PRICE_CAP))
     client = NodeClient(devnet.requester.folder.socket)
     bought: dict[str, Bought] = {}
     first_is_assigned = trio.Event()
@@ -222,17 +219,6 @@ def _result(one: Bought) -> str:
     if one.view.result_dir is None:
         raise Unavailable(f"the {one.path} job ended without a result: {one.view.state}, {one.view.reason}")
     return one.view.result_dir
-
-
-async def _ended(process: trio.Process) -> None:
-    with trio.CancelScope(shield=True):
-        await end(process)
-
-
-def _text(wei: int) -> str:
-    from capanode.node.units import tokens
-
-    return tokens(wei)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,16 @@ class DevnetPlan:
     provider_config: Sequence[str] = ()
     """More TOML for each provider's config, in order; the last one serves the rest."""
 
+    requester_runs: bool = False
+    """Start the requester's node too; else commands start one when they need it."""
+
     provider_grant: Grant = PROVIDER_GRANT
     requester_grant: Grant = REQUESTER_GRANT
 
 
 @dataclass(frozen=True, slots=True)
 class Devnet:
-    """A running devnet; `requester` has a funded data folder and no process."""
+    """A running devnet; `requester` has a funded data folder, and a process only if the plan says so."""
 
     root: Path
     rpc_url: str
@@ -131,11 +134,12 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
                 join(party.folder, profile)
             grants = [(party, plan.provider_grant) for party in providers]
             await fund(plan.root, profile, [*grants, (requester, plan.requester_grant)])
-            report("starting the provider nodes")
-            async with _running(providers) as processes:
+            report("starting the nodes")
+            running = (*providers, requester) if plan.requester_runs else providers
+            async with _running(running) as processes:
                 devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, processes)
-                for party in providers:
-                    await until_up(party, processes[party.name], len(providers) - 1)
+                for party in running:
+                    await until_up(party, processes[party.name], len(running) - 1)
                 _write_state(devnet)
                 yield devnet
                 report("stopping")
@@ -202,7 +206,8 @@ async def _running(parties: Sequence[Party]) -> AsyncGenerator[Mapping[str, trio
                 for process in processes.values():
                     nursery.start_soon(end, process)
             for party in parties:
-                await clear_away(party)
+                if party.role == "provider":
+                    await clear_away(party)
 
 
 async def start_node(party: Party) -> trio.Process:
