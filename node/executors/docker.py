@@ -298,15 +298,16 @@ class DockerExecutor:
         except InvariantViolated:
             raise
         except BaseException:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEAN_UP_S):
-                await self._release_quietly(execution)
+            await self._release_quietly(execution)
             raise
 
     async def _release_quietly(self, execution: ExecutionId) -> None:
-        try:
-            await self.release(execution)
-        except (EngineRefused, Unavailable):
-            return  # the engine is gone or busy: the next sweep removes what is left
+        """Release whatever happens to this task; a stop of the service waits for it."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEAN_UP_S):
+            try:
+                await self.release(execution)
+            except (EngineRefused, Unavailable):
+                return  # the engine is gone or busy: the next sweep removes what is left
 
     async def _take_inventory(self) -> None:
         found = await self._threads.ask(nvidia_gpus) if self._facts.is_docker else ()

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from capanode.node.executors.docker_engine import Engine, ImageFacts, NoSuchThing
+from capanode.node.executors.docker_engine import Engine, EngineRefused, ImageFacts, NoSuchThing
 from capanode.node.executors.port import ImageProgress, PreparedImage
 from capanode.node.images.archive import ImageLimits, check_archive, loadable, machine_architecture
 from capanode.node.images.reference import ArchivedImage, ImageId, ImageRef, ImageRejected, RegistryImage
+from capanode.protocol.faults import Unavailable
 
 Progress = Callable[[ImageProgress], None]
 
@@ -74,12 +75,19 @@ def _from_registry(engine: Engine, image: RegistryImage, progress: Progress) -> 
     try:
         return engine.image(reference)
     except NoSuchThing:
-        for doing, done, total in engine.pull(image.name, image.digest):
-            progress(ImageProgress(doing, done, total))
+        _pull(engine, image, progress)
     facts = engine.image(reference)
     if not any(known.endswith("@" + image.digest) for known in facts.repo_digests):
         raise ImageRejected(f"the engine pulled another image than {reference}; do not use this registry")
     return facts
+
+
+def _pull(engine: Engine, image: RegistryImage, progress: Progress) -> None:
+    try:
+        for doing, done, total in engine.pull(image.name, image.digest):
+            progress(ImageProgress(doing, done, total))
+    except EngineRefused as refused:
+        raise Unavailable(f"the image {image} cannot be pulled: {refused}") from refused
 
 
 def _from_archive(
@@ -102,7 +110,10 @@ def _from_archive(
             progress(ImageProgress("loading the image", done, checked.unpacked_bytes))
             yield chunk
 
-    engine.load(counted())
+    try:
+        engine.load(counted())
+    except EngineRefused as refused:
+        raise Unavailable(f"the image {image} cannot be loaded: {refused}") from refused
     return engine.image(name), name
 
 

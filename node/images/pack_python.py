@@ -151,8 +151,7 @@ def _compiled(files: dict[PurePosixPath, Content]) -> dict[PurePosixPath, Conten
 
 def _write_root(files: dict[PurePosixPath, Content], root: Path) -> None:
     folders = {parent for path in files for parent in path.parents} | {
-        PurePosixPath(one)
-        for one in ("/in", "/out", "/tmp", "/proc", "/dev", "/sys")
+        PurePosixPath(one) for one in ("/in", "/out", "/tmp", "/proc", "/dev", "/sys")
     }
     with tarfile.open(root, "w", format=tarfile.GNU_FORMAT) as tar:
         for folder in sorted(folders - {PurePosixPath("/")}):
