@@ -5,6 +5,7 @@ is signed here and sent only after the journal holds it.
 """
 
 import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ import trio
 
 from capanode.node.chain.market import Market
 from capanode.node.chain_clock import ChainClock
+from capanode.node.journal import Stored
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
 from capanode.node.p2p.port import Network
@@ -85,6 +87,8 @@ class Auction:
         clock: ChainClock,
         times: AuctionTimes,
         avoid: frozenset[Address],
+        promised: Callable[[Address], Wei],
+        grace_s: int,
     ) -> None:
         self._network = network
         self._market = market
@@ -94,6 +98,8 @@ class Auction:
         self._clock = clock
         self._times = times
         self._avoid = avoid
+        self._promised = promised
+        self._grace_s = grace_s
         self._books: dict[Digest, _Book] = {}
         self._handed: dict[Digest, set[PeerId]] = {}
 
@@ -206,6 +212,8 @@ class Auction:
             Wei(price + demand.verification_wei),
             commit_by,
             now,
+            outstanding_wei=self._promised(bid.bid.provider),
+            grace_s=self._grace_s,
         )
         assign_by = UnixTime(now + self._times.assign_within_s + handover_s(demand))
         return Terms(
@@ -268,6 +276,19 @@ class Auction:
 
     def _allow(self, spec: Spec, peer: PeerId) -> None:
         self._handed.setdefault(encoding.digest(spec), set()).add(peer)
+
+
+def promised_wei(open_deals: Iterable[Stored], provider: Address) -> Wei:
+    """P + V of the DIRECT awards to a provider that it has not used yet."""
+    return Wei(
+        sum(
+            stored.state.deal.terms.price_wei + stored.state.deal.terms.verification_wei
+            for stored in open_deals
+            if isinstance(stored.state, requester.Awarding)
+            and stored.state.deal.terms.mode is Mode.DIRECT
+            and stored.state.deal.terms.provider == provider
+        )
+    )
 
 
 def handover_s(demand: Demand) -> int:

@@ -22,7 +22,7 @@ from capanode.node.agent import Agent
 from capanode.node.answers import Answers, Facts
 from capanode.node.api.server import serve_api
 from capanode.node.appraisal import Appraisal, Terrain
-from capanode.node.auction import Auction, AuctionTimes
+from capanode.node.auction import Auction, AuctionTimes, promised_wei
 from capanode.node.bidding import Bidding, Identity
 from capanode.node.blob_access import BlobAccess
 from capanode.node.chain import blocks, transactions
@@ -317,6 +317,8 @@ def _requester(ground: Ground) -> RequesterParts:
         ground.clock,
         times,
         config.requester.avoid,
+        lambda provider_wallet: promised_wei(ground.agent.open_deals(), provider_wallet),
+        ground.contracts.clocks.grace_s,
     )
     auction.serve()
     collector = Collector(
