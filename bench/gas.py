@@ -44,9 +44,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CHAIN_ID: Final = 31337
 WINDOW_S: Final = 5
 TOKEN: Final = 10**18
-PRICE: Final = 2_437_519_224_610_337_019
-PAID: Final = PRICE * 9 // 10
-VERIFICATION: Final = 184_119_337_215_402_977
+PRICE: Final = 2_450_000 * 10**12
+PAID: Final = PRICE
+VERIFICATION: Final = 180_000 * 10**12
 FRAUD_BOND: Final = 5 * PRICE
 SALT_BYTES: Final = 8
 BATCH: Final = 100
@@ -202,9 +202,7 @@ def award_deal(bench: Bench, cap: int = PRICE * 5 // 4) -> Committed:
     terms = replace(announced, provider=bench.provider.address, price=PRICE)
     award = replace(terms, salt=int.from_bytes(deal_id, "big"))
     signature = bench.requester.sign(award_digest(bench, award))
-    gas["assign"] = bench.gas(
-        bindings.encode_deal_market_assign_announced(deal_id, announced, PRICE, terms.provider, signature)
-    )
+    gas["assign"] = bench.gas(bindings.encode_deal_market_assign_announced(announced, PRICE, terms.provider, signature))
     return commit(bench, deal_id, terms, demand, gas)
 
 
@@ -212,9 +210,7 @@ def first_deal(bench: Bench) -> Committed:
     """Announced at a posted price, taken without a signature."""
     deal_id, announced, demand, gas = announce(bench, Mode.FIRST, PRICE)
     terms = replace(announced, provider=bench.provider.address)
-    gas["assign"] = bench.gas(
-        bindings.encode_deal_market_assign_announced(deal_id, announced, PRICE, terms.provider, b"")
-    )
+    gas["assign"] = bench.gas(bindings.encode_deal_market_assign_announced(announced, PRICE, terms.provider, b""))
     return commit(bench, deal_id, terms, demand, gas)
 
 
@@ -230,7 +226,7 @@ def announce(bench: Bench, mode: Mode, cap: int) -> tuple[DealId, bindings.Terms
 def commit(
     bench: Bench, deal_id: DealId, terms: bindings.Terms, demand: bindings.DemandCore, gas: dict[str, int]
 ) -> Committed:
-    data = bindings.encode_deal_market_commit(deal_id, terms, bench.locked_by, demand, new_commitment(), [])
+    data = bindings.encode_deal_market_commit(terms, bench.locked_by, deal_id, new_commitment(), demand, [])
     receipt = bench.send(data)
     return committed(bench, deal_id, terms, receipt, gas | {"commit": int(receipt["gasUsed"], 16)})
 
@@ -241,7 +237,7 @@ def committed(
     log = receipt["logs"][-1]
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
     event = bindings.DealCommitted.decode(topics, bytes.fromhex(log["data"][2:]))
-    claim = bindings.Claim(deal_id, terms, event.locked_by, event.amount, commitment_digest(event))
+    claim = bindings.Claim(terms, event.locked_by, event.amount, commitment_digest(event), deal_id)
     return Committed(claim, gas)
 
 
@@ -277,8 +273,8 @@ def ways_out(bench: Bench) -> dict[str, int]:
     signature = bench.requester.sign(typed_data.accept_digest(bench.domain, accepted.deal_id))
     figures = {"accept": bench.gas(bindings.encode_deal_market_accept(accepted, signature))}
 
-    deal_id, announced, _, _ = announce(bench, Mode.AWARD, PRICE)
-    figures["cancel"] = bench.gas(bindings.encode_deal_market_cancel(deal_id, announced), bench.requester)
+    _, announced, _, _ = announce(bench, Mode.AWARD, PRICE)
+    figures["cancel"] = bench.gas(bindings.encode_deal_market_cancel(announced), bench.requester)
 
     for _ in range(2):  # the first one makes the counter of burned money
         deal_id, terms = assigned(bench)
@@ -342,7 +338,15 @@ def new_terms(bench: Bench, mode: Mode) -> tuple[bindings.Terms, bindings.Demand
 def new_commitment() -> bindings.Commitment:
     root = Digest(DICE.randbytes(32))
     nothing = Digest(bytes(32))
-    return bindings.Commitment(root, root, nothing, nothing, step_count=1, status=0, amount=PAID)
+    return bindings.Commitment(
+        result_root=root,
+        delivery_root=nothing,  # not sealed: the result as it is
+        stdout_root=nothing,
+        leaves_cid=nothing,
+        step_count=1,
+        status=0,
+        amount=PAID,
+    )
 
 
 def record(terms: bindings.Terms) -> TermsRecord:

@@ -135,22 +135,22 @@ class Terms:
 class Claim:
     """`struct Claim`."""
 
-    ABI: ClassVar[str] = f"(bytes32,{Terms.ABI},address,uint96,bytes32)"
+    ABI: ClassVar[str] = f"({Terms.ABI},address,uint96,bytes32,bytes32)"
 
-    deal_id: DealId
     terms: Terms
     locked_by: Address
     amount: int
     commitment_digest: Digest
+    deal_id: DealId
 
     def to_abi(self) -> tuple[object, ...]:
         """The fields in order, as eth_abi takes them."""
-        return (self.deal_id, self.terms.to_abi(), self.locked_by, self.amount, self.commitment_digest)
+        return (self.terms.to_abi(), self.locked_by, self.amount, self.commitment_digest, self.deal_id)
 
     @classmethod
     def from_abi(cls, values: Sequence[Any]) -> "Claim":
         """The struct of what eth_abi decoded."""
-        return cls(DealId(values[0]), Terms.from_abi(values[1]), _address(values[2]), values[3], Digest(values[4]))
+        return cls(Terms.from_abi(values[0]), _address(values[1]), values[2], Digest(values[3]), DealId(values[4]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +304,9 @@ class DealAssigned:
 class DealCancelled:
     """`event DealCancelled`."""
 
-    TOPIC: ClassVar[bytes] = bytes.fromhex("4c8fe46a38c79c296d9c842dc099ef0ab36d50b354c4d7b2525b3ed634509f3d")
+    TOPIC: ClassVar[bytes] = bytes.fromhex("8407577e0a101f6bc08191abb344edbf1dfdb8d222e11fb3420e95cfdfd74233")
 
     deal_id: DealId
-    requester: Address
     provider: Address
     paid: int
     returned: int
@@ -315,11 +314,10 @@ class DealCancelled:
     @classmethod
     def decode(cls, topics: Sequence[bytes], data: bytes) -> "DealCancelled":
         """The event of a log whose first topic is `TOPIC`."""
-        _require_log("DealCancelled", topics, 4, data, 64)
+        _require_log("DealCancelled", topics, 3, data, 64)
         return cls(
             deal_id=DealId(topics[1]),
-            requester=Address(topics[2][12:32]),
-            provider=Address(topics[3][12:32]),
+            provider=Address(topics[2][12:32]),
             paid=int.from_bytes(data[0:32], "big"),
             returned=int.from_bytes(data[32:64], "big"),
         )
@@ -368,10 +366,9 @@ class DealCommitted:
 class DealFinalized:
     """`event DealFinalized`."""
 
-    TOPIC: ClassVar[bytes] = bytes.fromhex("be79e2f5d3cc14239e4555eb14edcbe8d4fb63d74621713a908b1b6e1379b5f5")
+    TOPIC: ClassVar[bytes] = bytes.fromhex("bfefd2bf31a72ccfa580645aaae3a0b6e9a526b193fa88fdcf2af74cbe7990b0")
 
     deal_id: DealId
-    requester: Address
     provider: Address
     paid: int
     returned: int
@@ -379,11 +376,10 @@ class DealFinalized:
     @classmethod
     def decode(cls, topics: Sequence[bytes], data: bytes) -> "DealFinalized":
         """The event of a log whose first topic is `TOPIC`."""
-        _require_log("DealFinalized", topics, 4, data, 64)
+        _require_log("DealFinalized", topics, 3, data, 64)
         return cls(
             deal_id=DealId(topics[1]),
-            requester=Address(topics[2][12:32]),
-            provider=Address(topics[3][12:32]),
+            provider=Address(topics[2][12:32]),
             paid=int.from_bytes(data[0:32], "big"),
             returned=int.from_bytes(data[32:64], "big"),
         )
@@ -393,10 +389,9 @@ class DealFinalized:
 class DealRefunded:
     """`event DealRefunded`."""
 
-    TOPIC: ClassVar[bytes] = bytes.fromhex("fcf33330ca9b5a711015ffe6434fb1435fdbd2bb24a1f45d122f19280c82ec49")
+    TOPIC: ClassVar[bytes] = bytes.fromhex("a7ebf8657ceb7cf89fd68a562ae7789c33460177c7e0a411b43e97f57abbb921")
 
     deal_id: DealId
-    requester: Address
     provider: Address
     returned: int
     burned: int
@@ -405,11 +400,10 @@ class DealRefunded:
     @classmethod
     def decode(cls, topics: Sequence[bytes], data: bytes) -> "DealRefunded":
         """The event of a log whose first topic is `TOPIC`."""
-        _require_log("DealRefunded", topics, 4, data, 96)
+        _require_log("DealRefunded", topics, 3, data, 96)
         return cls(
             deal_id=DealId(topics[1]),
-            requester=Address(topics[2][12:32]),
-            provider=Address(topics[3][12:32]),
+            provider=Address(topics[2][12:32]),
             returned=int.from_bytes(data[0:32], "big"),
             burned=int.from_bytes(data[32:64], "big"),
             reason=int.from_bytes(data[64:96], "big"),
@@ -910,51 +904,6 @@ def encode_deal_market_constructor(token: Address, court: Address, clocks: Clock
     return encode(("address", "address", Clocks.ABI), (token, court, clocks.to_abi()))
 
 
-DEAL_MARKET_MAX_LOCATOR: Final = bytes.fromhex("38506c0d")
-
-
-def encode_deal_market_max_locator() -> bytes:
-    """Calldata of `DealMarket.MAX_LOCATOR`."""
-    return DEAL_MARKET_MAX_LOCATOR
-
-
-def decode_deal_market_max_locator(data: bytes) -> int:
-    """What `DealMarket.MAX_LOCATOR` returned."""
-    (value,) = _decode("DealMarket.MAX_LOCATOR", ("uint256",), data)
-    result: int = value
-    return result
-
-
-DEAL_MARKET_MAX_TERM: Final = bytes.fromhex("9886bf63")
-
-
-def encode_deal_market_max_term() -> bytes:
-    """Calldata of `DealMarket.MAX_TERM`."""
-    return DEAL_MARKET_MAX_TERM
-
-
-def decode_deal_market_max_term(data: bytes) -> int:
-    """What `DealMarket.MAX_TERM` returned."""
-    (value,) = _decode("DealMarket.MAX_TERM", ("uint256",), data)
-    result: int = value
-    return result
-
-
-DEAL_MARKET_MAX_WINDOW: Final = bytes.fromhex("deb96634")
-
-
-def encode_deal_market_max_window() -> bytes:
-    """Calldata of `DealMarket.MAX_WINDOW`."""
-    return DEAL_MARKET_MAX_WINDOW
-
-
-def decode_deal_market_max_window(data: bytes) -> int:
-    """What `DealMarket.MAX_WINDOW` returned."""
-    (value,) = _decode("DealMarket.MAX_WINDOW", ("uint256",), data)
-    result: int = value
-    return result
-
-
 DEAL_MARKET_ABANDON: Final = bytes.fromhex("d68b90dc")
 
 
@@ -963,7 +912,7 @@ def encode_deal_market_abandon(deal_id: DealId, terms: Terms, locked_by: Address
     return DEAL_MARKET_ABANDON + encode(("bytes32", Terms.ABI, "address"), (deal_id, terms.to_abi(), locked_by))
 
 
-DEAL_MARKET_ACCEPT: Final = bytes.fromhex("301205c0")
+DEAL_MARKET_ACCEPT: Final = bytes.fromhex("a34f0f06")
 
 
 def encode_deal_market_accept(committed: Claim, signature: bytes) -> bytes:
@@ -1043,16 +992,21 @@ def decode_deal_market_assign_and_commit(data: bytes) -> DealId:
     return result
 
 
-DEAL_MARKET_ASSIGN_ANNOUNCED: Final = bytes.fromhex("fb7d8fbf")
+DEAL_MARKET_ASSIGN_ANNOUNCED: Final = bytes.fromhex("3c31f2d9")
 
 
-def encode_deal_market_assign_announced(
-    deal_id: DealId, announced: Terms, price: int, provider: Address, signature: bytes
-) -> bytes:
+def encode_deal_market_assign_announced(announced: Terms, price: int, provider: Address, signature: bytes) -> bytes:
     """Calldata of `DealMarket.assignAnnounced`."""
     return DEAL_MARKET_ASSIGN_ANNOUNCED + encode(
-        ("bytes32", Terms.ABI, "uint96", "address", "bytes"), (deal_id, announced.to_abi(), price, provider, signature)
+        (Terms.ABI, "uint96", "address", "bytes"), (announced.to_abi(), price, provider, signature)
     )
+
+
+def decode_deal_market_assign_announced(data: bytes) -> DealId:
+    """What `DealMarket.assignAnnounced` returned."""
+    (value,) = _decode("DealMarket.assignAnnounced", ("bytes32",), data)
+    result: DealId = DealId(value)
+    return result
 
 
 DEAL_MARKET_BEGIN_UNEARMARK: Final = bytes.fromhex("5e7d1403")
@@ -1079,12 +1033,12 @@ def encode_deal_market_begin_withdraw(amount: int) -> bytes:
     return DEAL_MARKET_BEGIN_WITHDRAW + encode(("uint96",), (amount,))
 
 
-DEAL_MARKET_CANCEL: Final = bytes.fromhex("19cb9a73")
+DEAL_MARKET_CANCEL: Final = bytes.fromhex("42c3a7a6")
 
 
-def encode_deal_market_cancel(deal_id: DealId, announced: Terms) -> bytes:
+def encode_deal_market_cancel(announced: Terms) -> bytes:
     """Calldata of `DealMarket.cancel`."""
-    return DEAL_MARKET_CANCEL + encode(("bytes32", Terms.ABI), (deal_id, announced.to_abi()))
+    return DEAL_MARKET_CANCEL + encode((Terms.ABI,), (announced.to_abi(),))
 
 
 DEAL_MARKET_CANCEL_MUTUAL: Final = bytes.fromhex("61436b2e")
@@ -1106,7 +1060,7 @@ def encode_deal_market_cancel_mutual(
     )
 
 
-DEAL_MARKET_CHALLENGE: Final = bytes.fromhex("262a81ec")
+DEAL_MARKET_CHALLENGE: Final = bytes.fromhex("32029cd7")
 
 
 def encode_deal_market_challenge(value0: Claim, value1: int, value2: bytes) -> bytes:
@@ -1114,7 +1068,7 @@ def encode_deal_market_challenge(value0: Claim, value1: int, value2: bytes) -> b
     return DEAL_MARKET_CHALLENGE + encode((Claim.ABI, "uint256", "bytes32"), (value0.to_abi(), value1, value2))
 
 
-DEAL_MARKET_CLAIM: Final = bytes.fromhex("704fb950")
+DEAL_MARKET_CLAIM: Final = bytes.fromhex("1fa3d911")
 
 
 def encode_deal_market_claim(committed: Claim) -> bytes:
@@ -1122,7 +1076,7 @@ def encode_deal_market_claim(committed: Claim) -> bytes:
     return DEAL_MARKET_CLAIM + encode((Claim.ABI,), (committed.to_abi(),))
 
 
-DEAL_MARKET_CLAIM_BATCH: Final = bytes.fromhex("36e435c6")
+DEAL_MARKET_CLAIM_BATCH: Final = bytes.fromhex("c531f020")
 
 
 def encode_deal_market_claim_batch(committed: Sequence[Claim]) -> bytes:
@@ -1130,21 +1084,36 @@ def encode_deal_market_claim_batch(committed: Sequence[Claim]) -> bytes:
     return DEAL_MARKET_CLAIM_BATCH + encode((Claim.ABI + "[]",), ([each.to_abi() for each in committed],))
 
 
-DEAL_MARKET_COMMIT: Final = bytes.fromhex("6d907add")
+DEAL_MARKET_CLOCKS: Final = bytes.fromhex("19f88fec")
+
+
+def encode_deal_market_clocks() -> bytes:
+    """Calldata of `DealMarket.clocks`."""
+    return DEAL_MARKET_CLOCKS
+
+
+def decode_deal_market_clocks(data: bytes) -> Clocks:
+    """What `DealMarket.clocks` returned."""
+    (value,) = _decode("DealMarket.clocks", (Clocks.ABI,), data)
+    result: Clocks = Clocks.from_abi(value)
+    return result
+
+
+DEAL_MARKET_COMMIT: Final = bytes.fromhex("0af3494e")
 
 
 def encode_deal_market_commit(
-    deal_id: DealId,
     terms: Terms,
     locked_by: Address,
-    demand: DemandCore,
+    deal_id: DealId,
     commitment: Commitment,
+    demand: DemandCore,
     trace: Sequence[bytes],
 ) -> bytes:
     """Calldata of `DealMarket.commit`."""
     return DEAL_MARKET_COMMIT + encode(
-        ("bytes32", Terms.ABI, "address", DemandCore.ABI, Commitment.ABI, "bytes32[]"),
-        (deal_id, terms.to_abi(), locked_by, demand.to_abi(), commitment.to_abi(), trace),
+        (Terms.ABI, "address", "bytes32", Commitment.ABI, DemandCore.ABI, "bytes32[]"),
+        (terms.to_abi(), locked_by, deal_id, commitment.to_abi(), demand.to_abi(), trace),
     )
 
 
@@ -1226,21 +1195,6 @@ def decode_deal_market_earmark_of(data: bytes) -> DealMarketEarmarkOf:
     return DealMarketEarmarkOf(values[0], values[1], values[2])
 
 
-DEAL_MARKET_EARMARK_THAW: Final = bytes.fromhex("384e0a74")
-
-
-def encode_deal_market_earmark_thaw() -> bytes:
-    """Calldata of `DealMarket.earmarkThaw`."""
-    return DEAL_MARKET_EARMARK_THAW
-
-
-def decode_deal_market_earmark_thaw(data: bytes) -> int:
-    """What `DealMarket.earmarkThaw` returned."""
-    (value,) = _decode("DealMarket.earmarkThaw", ("uint32",), data)
-    result: int = value
-    return result
-
-
 DEAL_MARKET_EIP712_DOMAIN: Final = bytes.fromhex("84b0196e")
 
 
@@ -1277,51 +1231,6 @@ DEAL_MARKET_EXPIRE: Final = bytes.fromhex("6de2b6b4")
 def encode_deal_market_expire(deal_id: DealId, terms: Terms, locked_by: Address) -> bytes:
     """Calldata of `DealMarket.expire`."""
     return DEAL_MARKET_EXPIRE + encode(("bytes32", Terms.ABI, "address"), (deal_id, terms.to_abi(), locked_by))
-
-
-DEAL_MARKET_EXPIRE_REWARD: Final = bytes.fromhex("29071c43")
-
-
-def encode_deal_market_expire_reward() -> bytes:
-    """Calldata of `DealMarket.expireReward`."""
-    return DEAL_MARKET_EXPIRE_REWARD
-
-
-def decode_deal_market_expire_reward(data: bytes) -> int:
-    """What `DealMarket.expireReward` returned."""
-    (value,) = _decode("DealMarket.expireReward", ("uint96",), data)
-    result: int = value
-    return result
-
-
-DEAL_MARKET_FREE_THAW: Final = bytes.fromhex("061358c4")
-
-
-def encode_deal_market_free_thaw() -> bytes:
-    """Calldata of `DealMarket.freeThaw`."""
-    return DEAL_MARKET_FREE_THAW
-
-
-def decode_deal_market_free_thaw(data: bytes) -> int:
-    """What `DealMarket.freeThaw` returned."""
-    (value,) = _decode("DealMarket.freeThaw", ("uint32",), data)
-    result: int = value
-    return result
-
-
-DEAL_MARKET_GRACE: Final = bytes.fromhex("1eefddb1")
-
-
-def encode_deal_market_grace() -> bytes:
-    """Calldata of `DealMarket.grace`."""
-    return DEAL_MARKET_GRACE
-
-
-def decode_deal_market_grace(data: bytes) -> int:
-    """What `DealMarket.grace` returned."""
-    (value,) = _decode("DealMarket.grace", ("uint32",), data)
-    result: int = value
-    return result
 
 
 DEAL_MARKET_HOT_KEY: Final = bytes.fromhex("e299cc1c")
@@ -1422,21 +1331,6 @@ def encode_deal_market_stake(amount: int) -> bytes:
     return DEAL_MARKET_STAKE + encode(("uint96",), (amount,))
 
 
-DEAL_MARKET_STAKE_THAW: Final = bytes.fromhex("0c46eaaa")
-
-
-def encode_deal_market_stake_thaw() -> bytes:
-    """Calldata of `DealMarket.stakeThaw`."""
-    return DEAL_MARKET_STAKE_THAW
-
-
-def decode_deal_market_stake_thaw(data: bytes) -> int:
-    """What `DealMarket.stakeThaw` returned."""
-    (value,) = _decode("DealMarket.stakeThaw", ("uint32",), data)
-    result: int = value
-    return result
-
-
 DEAL_MARKET_TOKEN: Final = bytes.fromhex("fc0c546a")
 
 
@@ -1516,21 +1410,6 @@ def decode_deal_market_unstaking_of(data: bytes) -> DealMarketUnstakingOf:
     """What `DealMarket.unstakingOf` returned."""
     values = _decode("DealMarket.unstakingOf", ("uint96", "uint40"), data)
     return DealMarketUnstakingOf(values[0], values[1])
-
-
-DEAL_MARKET_WINDOW_FLOOR: Final = bytes.fromhex("68ceca31")
-
-
-def encode_deal_market_window_floor() -> bytes:
-    """Calldata of `DealMarket.windowFloor`."""
-    return DEAL_MARKET_WINDOW_FLOOR
-
-
-def decode_deal_market_window_floor(data: bytes) -> int:
-    """What `DealMarket.windowFloor` returned."""
-    (value,) = _decode("DealMarket.windowFloor", ("uint32",), data)
-    result: int = value
-    return result
 
 
 DEAL_MARKET_WITHDRAW: Final = bytes.fromhex("51cff8d9")
@@ -1826,7 +1705,7 @@ def decode_provider_registry_node_of(data: bytes) -> ProviderRegistryNodeOf:
     return ProviderRegistryNodeOf(_address(values[0]), values[1])
 
 
-PROVIDER_REGISTRY_RECORD: Final = bytes.fromhex("9d1a963a")
+PROVIDER_REGISTRY_RECORD: Final = bytes.fromhex("36dbfd7d")
 
 
 def encode_provider_registry_record(deal: Claim) -> bytes:
@@ -2175,7 +2054,7 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         "BadTimes",
         ("assign_by", "commit_by"),
         ("uint40", "uint40"),
-        "assignBy comes after commitBy, or commitBy is further away than `MAX_TERM`.",
+        "assignBy comes after commitBy, or commitBy is more than 366 days away.",
     ),
     bytes.fromhex("4631230b"): (
         "BadTraceLength",
@@ -2187,7 +2066,7 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         "BadWindow",
         ("window",),
         ("uint32",),
-        "The window is shorter than the market's floor or longer than `MAX_WINDOW`.",
+        "The window is shorter than the market's floor or longer than 30 days.",
     ),
     bytes.fromhex("2ac6e56d"): (
         "DemandMismatch",

@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {Escrow} from "./Escrow.sol";
@@ -20,12 +21,12 @@ import {DealSlot, DealSlotLib} from "./types/DealSlot.sol";
 /// @notice Deals, escrow and stakes at one address, so that a deal touches no other contract.
 /// @dev No owner, no proxy, no pause: what is not decided by the parties' signatures is decided by a clock.
 contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
-    /// @notice Furthest that `commitBy` may lie ahead, so that no money is bound for ever.
-    uint256 public constant MAX_TERM = 366 days;
-    /// @notice Longest challenge window.
-    uint256 public constant MAX_WINDOW = 30 days;
-    /// @notice Longest locator, in bytes.
-    uint256 public constant MAX_LOCATOR = 512;
+    /// @dev Furthest that `commitBy` may lie ahead, so that no money is bound for ever.
+    uint256 private constant MAX_TERM = 366 days;
+    /// @dev Longest challenge window.
+    uint256 private constant MAX_WINDOW = 30 days;
+    /// @dev Longest locator, in bytes.
+    uint256 private constant MAX_LOCATOR = 512;
 
     uint256 private constant DEADLINE_BOND_SHARE = 10;
     uint256 private constant ABANDON_SHARE = 100;
@@ -36,12 +37,14 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     address public immutable court;
-    /// @inheritdoc IDealMarket
-    uint32 public immutable grace;
-    /// @inheritdoc IDealMarket
-    uint32 public immutable windowFloor;
-    /// @inheritdoc IDealMarket
-    uint96 public immutable expireReward;
+    uint32 private immutable _grace;
+    uint32 private immutable _windowFloor;
+    uint96 private immutable _expireReward;
+
+    // OpenZeppelin's EIP712 keeps the same two, and checks its own address besides, which no delegatecall to us can
+    // get past: there is no storage of ours elsewhere.
+    bytes32 private immutable _separator;
+    uint256 private immutable _chainId;
 
     /* STORAGE */
 
@@ -52,16 +55,18 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     mapping(bytes32 dealId => Slot) private _slots;
 
     /// @param court_ Zero: this version has no way to challenge.
-    constructor(IERC20 token_, address court_, Clocks memory clocks)
-        Escrow(token_, clocks)
-        Stakes(clocks)
+    constructor(IERC20 token_, address court_, Clocks memory clocks_)
+        Escrow(token_, clocks_)
+        Stakes(clocks_)
         EIP712("capanode", "1")
     {
         if (court_ != address(0)) revert NotDisputable();
         court = court_;
-        grace = clocks.grace;
-        windowFloor = clocks.windowFloor;
-        expireReward = clocks.expireReward;
+        _separator = _domainSeparatorV4();
+        _chainId = block.chainid;
+        _grace = clocks_.grace;
+        _windowFloor = clocks_.windowFloor;
+        _expireReward = clocks_.expireReward;
     }
 
     /* TO A DEAL */
@@ -70,16 +75,16 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     function announce(Terms calldata terms, bytes calldata locator) external returns (bytes32 dealId) {
         DealSheet t = DealSheetLib.openNew(terms);
         if (msg.sender != t.requester()) revert NotRequester(msg.sender, t.requester());
-        if (!_isAnnounced(t)) revert WrongMode(t.mode());
+        if (!_isAnnounced(t)) revert WrongMode(uint8(t.mode()));
         if (t.provider() != address(0)) revert BadProvider(t.provider());
         if (locator.length > MAX_LOCATOR) revert LocatorTooLong(locator.length);
         _requireTimes(t);
 
-        dealId = _hashTypedDataV4(t.typed(TypedData.ANNOUNCEMENT));
+        dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
         Slot storage stored = _new(dealId);
         _debit(t.requester(), _locked(t));
-        stored.slot = DealSlotLib.pack(Phase.ANNOUNCED, t.assignBy(), t.announced());
-        emit DealAnnounced(dealId, t.requester(), terms, locator);
+        stored.slot = DealSlotLib.pack(Phase.ANNOUNCED, t.assignBy(), _low(dealId));
+        t.emitAnnounced(dealId, locator);
     }
 
     /// @inheritdoc IDealMarket
@@ -88,7 +93,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         _requireAward(t, Mode.LOCK);
         _requireTimes(t);
 
-        dealId = _hashTypedDataV4(t.typed(TypedData.AWARD));
+        dealId = _digest(t.typed(TypedData.AWARD));
         Slot storage stored = _new(dealId);
         _requireSigned(t.requester(), dealId, signature);
         _debit(t.requester(), _locked(t));
@@ -97,19 +102,19 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     function assignAnnounced(
-        bytes32 dealId,
         Terms calldata announced,
         uint96 price,
         address provider,
         bytes calldata signature
-    ) external {
+    ) external returns (bytes32 dealId) {
         DealSheet t = DealSheetLib.open(announced);
+        dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
         Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, t.announced());
+        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, _low(dealId));
         _requireInTime(s.deadline());
         if (provider == address(0)) revert BadProvider(provider);
 
-        uint96 cap = t.price();
+        uint96 cap = uint96(t.price());
         t.setProvider(provider);
         t.setPrice(price);
         if (t.mode() == uint8(Mode.FIRST)) {
@@ -118,7 +123,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
             if (price > cap) revert BadPrice(price, cap);
             uint256 salt = t.salt();
             t.setSalt(uint256(dealId));
-            _requireSigned(t.requester(), _hashTypedDataV4(t.typed(TypedData.AWARD)), signature);
+            _requireSigned(t.requester(), _digest(t.typed(TypedData.AWARD)), signature);
             t.setSalt(salt);
             _credit(t.requester(), cap - price);
         }
@@ -135,10 +140,12 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     ) external returns (bytes32 dealId) {
         DealSheet t = DealSheetLib.openNew(award);
         _requireAward(t, Mode.DIRECT);
-        _requireInTime(uint256(t.commitBy()) + grace);
+        unchecked {
+            _requireInTime(t.commitBy() + _grace);
+        }
         _requireWindow(t.window());
 
-        dealId = _hashTypedDataV4(t.typed(TypedData.AWARD));
+        dealId = _digest(t.typed(TypedData.AWARD));
         Slot storage stored = _new(dealId);
         _requireSigned(t.requester(), dealId, signature);
         _debitEarmark(t.requester(), t.provider(), _locked(t));
@@ -148,11 +155,11 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     function commit(
-        bytes32 dealId,
         Terms calldata terms,
         address lockedBy,
-        DemandCore calldata demand,
+        bytes32 dealId,
         Commitment calldata commitment,
+        DemandCore calldata demand,
         bytes32[] calldata trace
     ) external {
         DealSheet t = DealSheetLib.open(terms);
@@ -183,7 +190,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSheet t = DealSheetLib.open(committed);
         Slot storage stored = _slots[dealId];
         DealSlot s = _expect(dealId, stored, Phase.COMMITTED, t.committed());
-        _requireConsent(t.requester(), _hashTypedDataV4(TypedData.accept(dealId)), signature);
+        _requireConsent(t.requester(), _digest(TypedData.accept(dealId)), signature);
         stored.slot = s.endByParty(Phase.FINALIZED);
         _pay(dealId, t, committed.lockedBy, committed.amount);
     }
@@ -191,17 +198,18 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     /* BACK OUT */
 
     /// @inheritdoc IDealMarket
-    function cancel(bytes32 dealId, Terms calldata announced) external {
+    function cancel(Terms calldata announced) external {
         DealSheet t = DealSheetLib.open(announced);
+        bytes32 dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
         Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, t.announced());
+        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, _low(dealId));
         if (msg.sender != t.requester() && block.timestamp <= s.deadline()) {
             revert NotRequester(msg.sender, t.requester());
         }
         uint256 returned = _locked(t);
         stored.slot = s.endByParty(Phase.CANCELLED);
         _credit(t.requester(), returned);
-        emit DealCancelled(dealId, t.requester(), address(0), 0, uint96(returned));
+        emit DealCancelled(dealId, address(0), 0, uint96(returned));
     }
 
     /// @inheritdoc IDealMarket
@@ -223,7 +231,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         if (block.timestamp <= s.deadline()) revert TooEarly(s.deadline());
         stored.slot = s.endByClock(Phase.REFUNDED);
         uint256 slashed = _deadlineBond(t);
-        uint256 reward = slashed < expireReward ? slashed : expireReward;
+        uint256 reward = slashed < _expireReward ? slashed : _expireReward;
         _refund(dealId, t, lockedBy, slashed, reward, EXPIRED);
     }
 
@@ -242,9 +250,9 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
         _requireInTime(s.deadline());
         _requireInTime(validUntil);
-        if (amount > t.price()) revert AmountAbovePrice(amount, t.price());
+        if (amount > t.price()) revert AmountAbovePrice(amount, uint96(t.price()));
 
-        bytes32 digest = _hashTypedDataV4(TypedData.cancelMutual(dealId, amount, validUntil));
+        bytes32 digest = _digest(TypedData.cancelMutual(dealId, amount, validUntil));
         _requireConsent(t.requester(), digest, requesterSignature);
         if (!_actsFor(msg.sender, t.provider())) _requireSigned(t.provider(), digest, providerSignature);
 
@@ -252,7 +260,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         stored.slot = s.endByParty(Phase.CANCELLED);
         _credit(t.requester(), returned);
         _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
-        emit DealCancelled(dealId, t.requester(), t.provider(), amount, uint96(returned));
+        emit DealCancelled(dealId, t.provider(), amount, uint96(returned));
     }
 
     /// @inheritdoc IDealMarket
@@ -273,10 +281,15 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     }
 
     /// @inheritdoc IDealMarket
+    function clocks() external view returns (Clocks memory) {
+        return Clocks(_grace, _windowFloor, _freeThaw, _earmarkThaw, _stakeThaw, _expireReward);
+    }
+
+    /// @inheritdoc IDealMarket
     function dealIdOf(Terms calldata terms) external view returns (bytes32) {
         DealSheet t = DealSheetLib.openNew(terms);
         bool announced = _isAnnounced(t);
-        return _hashTypedDataV4(t.typed(announced ? TypedData.ANNOUNCEMENT : TypedData.AWARD));
+        return _digest(t.typed(announced ? TypedData.ANNOUNCEMENT : TypedData.AWARD));
     }
 
     /* TRANSITIONS */
@@ -284,8 +297,10 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     /// @dev The sheet holds the agreed provider and price.
     function _assign(bytes32 dealId, Slot storage stored, DealSheet t) private {
         address lockedBy = _lockBonds(t.provider(), _bonds(t));
-        stored.slot = DealSlotLib.pack(Phase.ASSIGNED, uint256(t.commitBy()) + grace, t.assigned(lockedBy));
-        emit DealAssigned(dealId, t.requester(), t.provider(), t.price(), lockedBy);
+        unchecked {
+            stored.slot = DealSlotLib.pack(Phase.ASSIGNED, t.commitBy() + _grace, t.assigned(lockedBy));
+        }
+        emit DealAssigned(dealId, t.requester(), t.provider(), uint96(t.price()), lockedBy);
     }
 
     function _commit(
@@ -297,27 +312,18 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         Commitment calldata c,
         bytes32[] calldata trace
     ) private {
-        if (keccak256(abi.encode(demand)) != t.demandDigest()) revert DemandMismatch(t.demandDigest());
-        if (c.amount > t.price()) revert AmountAbovePrice(c.amount, t.price());
+        if (Trace.demandDigest(demand) != t.demandDigest()) {
+            revert DemandMismatch(t.demandDigest());
+        }
+        if (c.amount > t.price()) revert AmountAbovePrice(c.amount, uint96(t.price()));
 
         bytes32 traceRoot = Trace.rootOf(dealId, demand, c, trace);
-        uint40 windowEndsAt = uint40(block.timestamp + t.window());
-        uint200 hash = t.committed(lockedBy, c.amount, Trace.commitmentDigest(traceRoot, c));
+        uint256 windowEndsAt;
+        unchecked {
+            windowEndsAt = block.timestamp + t.window();
+        }
+        uint200 hash = t.emitCommitted(dealId, traceRoot, c, windowEndsAt, lockedBy);
         stored.slot = DealSlotLib.pack(Phase.COMMITTED, windowEndsAt, hash);
-        emit DealCommitted(
-            dealId,
-            t.requester(),
-            t.provider(),
-            traceRoot,
-            c.resultRoot,
-            c.deliveryRoot,
-            c.leavesCid,
-            c.stepCount,
-            c.status,
-            c.amount,
-            windowEndsAt,
-            lockedBy
-        );
     }
 
     function _claim(uint256 index, Claim calldata c) private {
@@ -333,10 +339,13 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     }
 
     function _pay(bytes32 dealId, DealSheet t, address lockedBy, uint96 amount) private {
-        uint256 returned = _locked(t) - amount;
+        uint256 returned;
+        unchecked {
+            returned = _locked(t) - amount; // the commitment was checked against the price
+        }
         _credit(t.requester(), returned);
         _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
-        emit DealFinalized(dealId, t.requester(), t.provider(), amount, uint96(returned));
+        emit DealFinalized(dealId, t.provider(), amount, uint96(returned));
     }
 
     function _refund(
@@ -352,7 +361,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         _settle(t.provider(), lockedBy, _bonds(t), slashed, 0);
         _credit(msg.sender, reward);
         _burn(slashed - reward);
-        emit DealRefunded(dealId, t.requester(), t.provider(), uint96(returned), uint96(slashed - reward), reason);
+        emit DealRefunded(dealId, t.provider(), uint96(returned), uint96(slashed - reward), reason);
     }
 
     /* CHECKS */
@@ -369,13 +378,17 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         }
     }
 
+    function _low(bytes32 hash) private pure returns (uint200) {
+        return uint200(uint256(hash));
+    }
+
     function _new(bytes32 dealId) private view returns (Slot storage stored) {
         stored = _slots[dealId];
         if (DealSlot.unwrap(stored.slot) != 0) revert WrongPhase(dealId, stored.slot.phase());
     }
 
     function _requireAward(DealSheet t, Mode mode) private pure {
-        if (t.mode() != uint8(mode)) revert WrongMode(t.mode());
+        if (t.mode() != uint8(mode)) revert WrongMode(uint8(t.mode()));
         if (t.provider() == address(0)) revert BadProvider(t.provider());
     }
 
@@ -384,15 +397,25 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     }
 
     function _requireTimes(DealSheet t) private view {
-        _requireInTime(t.assignBy());
-        if (t.assignBy() > t.commitBy() || t.commitBy() > block.timestamp + MAX_TERM) {
-            revert BadTimes(t.assignBy(), t.commitBy());
+        uint256 assignBy = t.assignBy();
+        uint256 commitBy = t.commitBy();
+        if (block.timestamp > assignBy) revert TooLate(assignBy);
+        if (assignBy > commitBy) revert BadTimes(uint40(assignBy), uint40(commitBy));
+        unchecked {
+            if (commitBy > block.timestamp + MAX_TERM) revert BadTimes(uint40(assignBy), uint40(commitBy));
         }
         _requireWindow(t.window());
     }
 
-    function _requireWindow(uint32 window) private view {
-        if (window < windowFloor || window > MAX_WINDOW) revert BadWindow(window);
+    function _requireWindow(uint256 window) private view {
+        if (window < _windowFloor) revert BadWindow(uint32(window));
+        if (window > MAX_WINDOW) revert BadWindow(uint32(window));
+    }
+
+    /// @dev What is signed: the struct hash under this market's domain, which a fork of the chain changes.
+    function _digest(bytes32 structHash) private view returns (bytes32) {
+        bytes32 separator = block.chainid == _chainId ? _separator : _domainSeparatorV4();
+        return MessageHashUtils.toTypedDataHash(separator, structHash);
     }
 
     function _requireConsent(address party, bytes32 digest, bytes calldata signature) private view {
@@ -401,8 +424,10 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @dev The key first: most signers have no code, and looking for it costs a cold account.
     function _requireSigned(address signer, bytes32 digest, bytes calldata signature) private view {
-        (address recovered, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, signature);
-        if (err == ECDSA.RecoverError.NoError && recovered == signer) return;
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature); // zero when it is none
+        if (recovered == signer) {
+            if (signer != address(0)) return;
+        }
         if (!SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature)) {
             revert BadSignature(signer);
         }
@@ -414,14 +439,20 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         return t.mode() == uint8(Mode.AWARD) || t.mode() == uint8(Mode.FIRST);
     }
 
+    // No sum below can overflow: each field has at most 96 bits.
+
     /// @dev What the requester has locked in a deal.
     function _locked(DealSheet t) private pure returns (uint256) {
-        return uint256(t.price()) + t.verification();
+        unchecked {
+            return t.price() + t.verification();
+        }
     }
 
     /// @dev What the provider has locked in a deal: a DIRECT deal starts with its commitment and cannot be late.
     function _bonds(DealSheet t) private pure returns (uint256) {
-        return t.mode() == uint8(Mode.DIRECT) ? t.fraudBond() : _deadlineBond(t) + t.fraudBond();
+        unchecked {
+            return t.mode() == uint8(Mode.DIRECT) ? t.fraudBond() : _deadlineBond(t) + t.fraudBond();
+        }
     }
 
     function _deadlineBond(DealSheet t) private pure returns (uint256) {

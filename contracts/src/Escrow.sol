@@ -9,6 +9,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {IEscrow} from "./interfaces/IEscrow.sol";
 import {Account} from "./types/Account.sol";
 import {Clocks} from "./types/Deal.sol";
+import {Earmark} from "./types/Earmark.sol";
 
 /// @title Escrow
 /// @notice Accounts and earmarks; the only code that moves tokens.
@@ -21,35 +22,37 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
         uint40 readyAt;
     }
 
-    struct Earmark {
-        uint96 amount;
-        uint96 thawing;
-        uint40 readyAt;
+    /// @dev A struct around the word, so that one storage pointer serves for reading and writing.
+    struct Ledger {
+        Account account;
+    }
+
+    /// @dev Likewise.
+    struct Mark {
+        Earmark earmark;
     }
 
     /* IMMUTABLES */
 
     /// @inheritdoc IEscrow
     IERC20 public immutable token;
-    /// @inheritdoc IEscrow
-    uint32 public immutable freeThaw;
-    /// @inheritdoc IEscrow
-    uint32 public immutable earmarkThaw;
+    uint32 internal immutable _freeThaw;
+    uint32 internal immutable _earmarkThaw;
 
     /* STORAGE */
 
     /// @inheritdoc IEscrow
     uint256 public totalBurned;
 
-    mapping(address account => Account) internal _accounts;
-    mapping(address payer => mapping(address provider => Earmark)) private _earmarks;
+    mapping(address account => Ledger) internal _ledgers;
+    mapping(address payer => mapping(address provider => Mark)) private _marks;
     mapping(address account => Thaw) private _withdrawals;
 
     constructor(IERC20 token_, Clocks memory clocks) {
         if (address(token_) == address(0)) revert ZeroAddress();
         token = token_;
-        freeThaw = clocks.freeThaw;
-        earmarkThaw = clocks.earmarkThaw;
+        _freeThaw = clocks.freeThaw;
+        _earmarkThaw = clocks.earmarkThaw;
     }
 
     /* TOKENS IN AND OUT */
@@ -65,13 +68,14 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
         nonReentrant
     {
         // Anyone may have sent this permit before us; then the allowance is there and the call fails harmlessly.
-        try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {}
+            catch {}
         _deposit(amount);
     }
 
     /// @inheritdoc IEscrow
     function beginWithdraw(uint96 amount) external {
-        uint40 readyAt = _readyAt(freeThaw);
+        uint40 readyAt = _readyAt(_freeThaw);
         _withdrawals[msg.sender] = Thaw(amount, readyAt);
         emit WithdrawBegun(msg.sender, amount, readyAt);
     }
@@ -79,9 +83,9 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IEscrow
     function withdraw(address to) external nonReentrant returns (uint96 amount) {
         if (to == address(0)) revert ZeroAddress();
-        Account account = _accounts[msg.sender];
-        amount = _endThaw(_withdrawals[msg.sender], account.free());
-        _accounts[msg.sender] = account.subFree(amount);
+        Ledger storage ledger = _ledgers[msg.sender];
+        amount = _endThaw(_withdrawals[msg.sender], ledger.account.free());
+        ledger.account = ledger.account.subFree(amount);
         emit Withdrawn(msg.sender, to, amount);
         token.safeTransfer(to, amount);
     }
@@ -92,25 +96,26 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
     function earmark(address provider, uint96 amount) external {
         if (provider == address(0)) revert ZeroAddress();
         _debit(msg.sender, amount);
-        _earmarks[msg.sender][provider].amount += amount;
+        Mark storage mark = _marks[msg.sender][provider];
+        mark.earmark = mark.earmark.add(amount);
         emit Earmarked(msg.sender, provider, amount);
     }
 
     /// @inheritdoc IEscrow
     function beginUnearmark(address provider, uint96 amount) external {
-        uint40 readyAt = _readyAt(earmarkThaw);
-        Earmark storage mark = _earmarks[msg.sender][provider];
-        mark.thawing = amount;
-        mark.readyAt = readyAt;
+        uint40 readyAt = _readyAt(_earmarkThaw);
+        Mark storage mark = _marks[msg.sender][provider];
+        mark.earmark = mark.earmark.withThaw(amount, readyAt);
         emit UnearmarkBegun(msg.sender, provider, amount, readyAt);
     }
 
     /// @inheritdoc IEscrow
     function unearmark(address provider) external returns (uint96 amount) {
-        Earmark memory mark = _earmarks[msg.sender][provider];
-        _requireThawed(mark.readyAt);
-        amount = _min(mark.thawing, mark.amount);
-        _earmarks[msg.sender][provider] = Earmark(mark.amount - amount, 0, 0);
+        Mark storage mark = _marks[msg.sender][provider];
+        Earmark marked = mark.earmark;
+        _requireThawed(marked.readyAt());
+        amount = _min(marked.thawing(), marked.amount());
+        mark.earmark = marked.sub(amount).withThaw(0, 0);
         _credit(msg.sender, amount);
         emit Unearmarked(msg.sender, provider, amount);
     }
@@ -119,7 +124,7 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
 
     /// @inheritdoc IEscrow
     function accountOf(address holder) external view returns (uint96 free, uint80 stake, uint80 locked) {
-        Account account = _accounts[holder];
+        Account account = _ledgers[holder].account;
         return (uint96(account.free()), uint80(account.stake()), uint80(account.locked()));
     }
 
@@ -135,8 +140,8 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
         view
         returns (uint96 amount, uint96 thawing, uint40 readyAt)
     {
-        Earmark storage mark = _earmarks[payer][provider];
-        return (mark.amount, mark.thawing, mark.readyAt);
+        Earmark marked = _marks[payer][provider].earmark;
+        return (uint96(marked.amount()), marked.thawing(), marked.readyAt());
     }
 
     /* INTERNAL */
@@ -144,22 +149,22 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
     /// @dev Adds to a free balance. There is always room: deposits keep the contract's whole balance below 2**96.
     function _credit(address holder, uint256 amount) internal {
         if (amount == 0) return;
-        _accounts[holder] = _accounts[holder].addFree(amount);
+        Ledger storage ledger = _ledgers[holder];
+        ledger.account = ledger.account.addFree(amount);
     }
 
     function _debit(address holder, uint256 amount) internal {
-        Account account = _accounts[holder];
+        Ledger storage ledger = _ledgers[holder];
+        Account account = ledger.account;
         if (account.free() < amount) revert InsufficientFree(holder, account.free(), amount);
-        _accounts[holder] = account.subFree(amount);
+        ledger.account = account.subFree(amount);
     }
 
     function _debitEarmark(address payer, address provider, uint256 amount) internal {
-        Earmark storage mark = _earmarks[payer][provider];
-        uint256 available = mark.amount;
-        if (available < amount) revert InsufficientEarmark(payer, provider, available, amount);
-        unchecked {
-            mark.amount = uint96(available - amount);
-        }
+        Mark storage mark = _marks[payer][provider];
+        Earmark marked = mark.earmark;
+        if (marked.amount() < amount) revert InsufficientEarmark(payer, provider, marked.amount(), amount);
+        mark.earmark = marked.sub(amount);
     }
 
     function _burn(uint256 amount) internal {

@@ -17,41 +17,42 @@ abstract contract Stakes is IStakes, Escrow {
 
     uint256 private constant UNIT_BITS = 32;
 
-    /// @inheritdoc IStakes
-    uint32 public immutable stakeThaw;
+    uint32 internal immutable _stakeThaw;
 
     mapping(address provider => mapping(address key => HotKey)) private _hotKeys;
     mapping(address provider => address) private _payouts;
     mapping(address provider => Thaw) private _unstakings;
 
     constructor(Clocks memory clocks) {
-        stakeThaw = clocks.stakeThaw;
+        _stakeThaw = clocks.stakeThaw;
     }
 
     /* STAKE */
 
     /// @inheritdoc IStakes
     function stake(uint96 amount) external {
-        Account account = _accounts[msg.sender];
+        Ledger storage ledger = _ledgers[msg.sender];
+        Account account = ledger.account;
         if (account.free() < amount) revert InsufficientFree(msg.sender, account.free(), amount);
         uint256 staked = account.stake() + amount;
         if (staked > AccountLib.MAX_STAKE) revert AmountTooLarge(staked, AccountLib.MAX_STAKE);
-        _accounts[msg.sender] = account.subFree(amount).addStake(amount);
+        ledger.account = account.subFree(amount).addStake(amount);
         emit Staked(msg.sender, amount);
     }
 
     /// @inheritdoc IStakes
     function beginUnstake(uint96 amount) external {
-        uint40 readyAt = _readyAt(stakeThaw);
+        uint40 readyAt = _readyAt(_stakeThaw);
         _unstakings[msg.sender] = Thaw(amount, readyAt);
         emit UnstakeBegun(msg.sender, amount, readyAt);
     }
 
     /// @inheritdoc IStakes
     function unstake() external returns (uint96 amount) {
-        Account account = _accounts[msg.sender];
+        Ledger storage ledger = _ledgers[msg.sender];
+        Account account = ledger.account;
         amount = _endThaw(_unstakings[msg.sender], account.unlocked());
-        _accounts[msg.sender] = account.subStake(amount).addFree(amount);
+        ledger.account = account.subStake(amount).addFree(amount);
         emit Unstaked(msg.sender, amount);
     }
 
@@ -70,7 +71,8 @@ abstract contract Stakes is IStakes, Escrow {
     function setPayout(address payout) external {
         address elsewhere = payout == msg.sender ? address(0) : payout;
         _payouts[msg.sender] = elsewhere;
-        _accounts[msg.sender] = _accounts[msg.sender].payElsewhere(elsewhere != address(0));
+        Ledger storage ledger = _ledgers[msg.sender];
+        ledger.account = ledger.account.payElsewhere(elsewhere != address(0));
         emit PayoutSet(msg.sender, elsewhere == address(0) ? msg.sender : elsewhere);
     }
 
@@ -101,47 +103,55 @@ abstract contract Stakes is IStakes, Escrow {
     }
 
     function _requireActingFor(address provider) internal view {
-        if (!_actsFor(msg.sender, provider)) revert NotActingFor(msg.sender, provider);
+        if (msg.sender != provider && _hotKeys[provider][msg.sender].ceiling == 0) {
+            revert NotActingFor(msg.sender, provider);
+        }
     }
 
     /// @dev Locks `bonds` in the provider's stake for a deal that the sender assigns, and returns the hot key that
     /// has to be relieved of them at the end: zero when the wallet sent it.
     function _lockBonds(address provider, uint256 bonds) internal returns (address lockedBy) {
-        _requireActingFor(provider);
-        if (msg.sender != provider) lockedBy = msg.sender;
+        if (msg.sender != provider) {
+            lockedBy = msg.sender;
+            _loadHotKey(provider, lockedBy, bonds);
+        }
         if (bonds == 0) return lockedBy;
-
-        Account account = _accounts[provider];
-        if (account.unlocked() < bonds) revert InsufficientStake(provider, account.unlocked(), bonds);
-        _accounts[provider] = account.lock(bonds);
-        if (lockedBy != address(0)) _loadHotKey(provider, lockedBy, bonds);
+        Ledger storage ledger = _ledgers[provider];
+        Account account = ledger.account;
+        uint256 unlocked = account.unlocked();
+        if (unlocked < bonds) revert InsufficientStake(provider, unlocked, bonds);
+        ledger.account = account.lock(bonds);
     }
 
     /// @dev Ends a deal on the provider's side: unlocks its bonds, takes `slashed` out of them, credits `paid`.
-    function _settle(address provider, address lockedBy, uint256 bonds, uint256 slashed, uint256 paid) internal {
-        if (lockedBy != address(0) && bonds != 0) {
+    function _settle(address provider, address lockedBy, uint256 bonds, uint256 slashed, uint256 paid)
+        internal
+    {
+        if (lockedBy != address(0)) {
             unchecked {
                 // What a deal loaded on the key it takes off again, and nothing else does.
                 _hotKeys[provider][lockedBy].locked -= uint48(_units(bonds));
             }
         }
-        Account account = _accounts[provider].unlock(bonds).subStake(slashed);
+        Ledger storage ledger = _ledgers[provider];
+        Account account = ledger.account.unlock(bonds).subStake(slashed);
         if (account.paidElsewhere()) {
-            _accounts[provider] = account;
+            ledger.account = account;
             _credit(_payouts[provider], paid);
         } else {
-            _accounts[provider] = account.addFree(paid);
+            ledger.account = account.addFree(paid);
         }
     }
 
     function _loadHotKey(address provider, address key, uint256 bonds) private {
         HotKey memory entry = _hotKeys[provider][key];
+        if (entry.ceiling == 0) revert NotActingFor(key, provider);
         uint256 total = entry.locked + _units(bonds);
         if (total > entry.ceiling) {
             uint256 room = entry.ceiling < entry.locked ? 0 : entry.ceiling - entry.locked;
             revert AboveLockCeiling(key, room << UNIT_BITS, bonds);
         }
-        _hotKeys[provider][key].locked = uint48(total);
+        _hotKeys[provider][key] = HotKey(entry.ceiling, uint48(total));
     }
 
     function _units(uint256 amount) private pure returns (uint256) {

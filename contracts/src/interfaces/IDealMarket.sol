@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Claim, Commitment, DemandCore, Phase, Terms} from "../types/Deal.sol";
+import {Claim, Clocks, Commitment, DemandCore, Phase, Terms} from "../types/Deal.sol";
 
 /// @notice Deals from announcement or award to payment.
 /// @dev A deal is one storage slot, which never returns to zero; everything else travels in calldata and is compared
@@ -13,7 +13,11 @@ interface IDealMarket {
     /// @param locator Where the requester can be reached; nothing on chain reads it.
     event DealAnnounced(bytes32 indexed dealId, address indexed requester, Terms terms, bytes locator);
     event DealAssigned(
-        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 price, address lockedBy
+        bytes32 indexed dealId,
+        address indexed requester,
+        address indexed provider,
+        uint96 price,
+        address lockedBy
     );
     event DealCommitted(
         bytes32 indexed dealId,
@@ -29,21 +33,13 @@ interface IDealMarket {
         uint40 windowEndsAt,
         address lockedBy
     );
-    event DealFinalized(
-        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 paid, uint96 returned
-    );
+    event DealFinalized(bytes32 indexed dealId, address indexed provider, uint96 paid, uint96 returned);
     /// @param reason 0 abandoned, 1 expired.
     event DealRefunded(
-        bytes32 indexed dealId,
-        address indexed requester,
-        address indexed provider,
-        uint96 returned,
-        uint96 burned,
-        uint8 reason
+        bytes32 indexed dealId, address indexed provider, uint96 returned, uint96 burned, uint8 reason
     );
-    event DealCancelled(
-        bytes32 indexed dealId, address indexed requester, address indexed provider, uint96 paid, uint96 returned
-    );
+    /// @param provider Zero when nobody was bound yet.
+    event DealCancelled(bytes32 indexed dealId, address indexed provider, uint96 paid, uint96 returned);
 
     /// @notice The deal is not in a phase from which this call leads on.
     error WrongPhase(bytes32 dealId, Phase phase);
@@ -57,9 +53,9 @@ interface IDealMarket {
     error TooLate(uint256 deadline);
     /// @notice The deadline has not passed yet.
     error TooEarly(uint256 deadline);
-    /// @notice assignBy comes after commitBy, or commitBy is further away than `MAX_TERM`.
+    /// @notice assignBy comes after commitBy, or commitBy is more than 366 days away.
     error BadTimes(uint40 assignBy, uint40 commitBy);
-    /// @notice The window is shorter than the market's floor or longer than `MAX_WINDOW`.
+    /// @notice The window is shorter than the market's floor or longer than 30 days.
     error BadWindow(uint32 window);
     /// @notice An announcement names no provider, and every other deal names one.
     error BadProvider(address provider);
@@ -91,12 +87,11 @@ interface IDealMarket {
     /// the announcement's terms, `provider`, `price` and `salt = uint256(dealId)`; what the price is below the cap
     /// goes back to the requester. FIRST: no signature, `price` is the posted one.
     function assignAnnounced(
-        bytes32 dealId,
         Terms calldata announced,
         uint96 price,
         address provider,
         bytes calldata signature
-    ) external;
+    ) external returns (bytes32 dealId);
 
     /// @notice Binds a DIRECT award and commits its result, paid from the requester's earmark for the provider.
     /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
@@ -112,11 +107,11 @@ interface IDealMarket {
     /// @dev Sender: provider or its hot key, until `commitBy` plus grace. `trace` is empty for one step, all leaves up to
     /// 16 steps, else the root and the proofs of first and last leaf.
     function commit(
-        bytes32 dealId,
         Terms calldata terms,
         address lockedBy,
-        DemandCore calldata demand,
+        bytes32 dealId,
         Commitment calldata commitment,
+        DemandCore calldata demand,
         bytes32[] calldata trace
     ) external;
 
@@ -131,7 +126,7 @@ interface IDealMarket {
     function accept(Claim calldata committed, bytes calldata signature) external;
 
     /// @notice Takes back an announced deal that nobody is bound to; after `assignBy` anyone may call it.
-    function cancel(bytes32 dealId, Terms calldata announced) external;
+    function cancel(Terms calldata announced) external;
 
     /// @notice Gives an assigned deal up in time: the requester is refunded, a hundredth of the price is burned.
     /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
@@ -161,21 +156,18 @@ interface IDealMarket {
     /// @notice The slot of a deal.
     /// @param deadline assignBy, then commitBy plus grace, then the end of the window. At the end it stays when a clock
     /// ended the deal (claim, expire) and is zero when a party did (accept, abandon, cancel).
-    /// @param hash Low 200 bits of keccak256 of abi.encode(terms) when announced, (terms, lockedBy) when assigned,
-    /// (terms, lockedBy, amount, commitmentDigest) from commit on.
-    function slot(bytes32 dealId) external view returns (Phase phase, uint8 open, uint40 deadline, uint200 hash);
+    /// @param hash Low 200 bits: of the deal id when announced, of keccak256(abi.encode(terms, lockedBy)) when assigned,
+    /// of keccak256(abi.encode(terms, lockedBy, amount, commitmentDigest)) from commit on.
+    function slot(bytes32 dealId)
+        external
+        view
+        returns (Phase phase, uint8 open, uint40 deadline, uint200 hash);
 
     /// @notice The id of a deal: the EIP-712 digest of the award (DIRECT, LOCK) or of the announcement.
     function dealIdOf(Terms calldata terms) external view returns (bytes32);
 
-    /// @notice Seconds after `commitBy` in which a commit still counts.
-    function grace() external view returns (uint32);
-
-    /// @notice Shortest challenge window, in seconds.
-    function windowFloor() external view returns (uint32);
-
-    /// @notice What the caller of `expire` gets for its gas.
-    function expireReward() external view returns (uint96);
+    /// @notice The market's times, and the reward for expiring a deal.
+    function clocks() external view returns (Clocks memory);
 
     /// @notice The only contract that may judge; zero in this version.
     function court() external view returns (address);

@@ -17,7 +17,11 @@ struct Version {
 /// left-aligned in a word, such as "DealMarket".
 interface IDirectory {
     event Published(
-        bytes32 indexed name, uint256 indexed version, address indexed target, bytes32 codeHash, uint40 activeFrom
+        bytes32 indexed name,
+        uint256 indexed version,
+        address indexed target,
+        bytes32 codeHash,
+        uint40 activeFrom
     );
     event Deprecated(bytes32 indexed name, uint256 indexed version);
 

@@ -58,12 +58,6 @@ interface IEscrow {
     /// @notice Money lost for good; it stays in the contract and belongs to nobody.
     function totalBurned() external view returns (uint256);
 
-    /// @notice Seconds that a free balance thaws.
-    function freeThaw() external view returns (uint32);
-
-    /// @notice Seconds that an earmark thaws.
-    function earmarkThaw() external view returns (uint32);
-
     /// @notice Free balance, stake, and the part of the stake that deals lock.
     function accountOf(address account) external view returns (uint96 free, uint80 stake, uint80 locked);
 

@@ -24,7 +24,9 @@ interface IProviderRegistry {
     event NodeRegistered(
         address indexed owner, address indexed peer, bytes peerKey, string hardwareClass, bytes32 offersDigest
     );
-    event NodeUpdated(address indexed owner, address indexed peer, string hardwareClass, bytes32 offersDigest);
+    event NodeUpdated(
+        address indexed owner, address indexed peer, string hardwareClass, bytes32 offersDigest
+    );
     event NodeRemoved(address indexed owner, address indexed peer);
     /// @param phase The phase in which the deal ended, as in `Phase`.
     event DealRecorded(bytes32 indexed dealId, address indexed provider, uint8 phase);

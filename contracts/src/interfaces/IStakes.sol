@@ -33,9 +33,6 @@ interface IStakes {
     /// @notice Credits what the sender earns from now on to the account of `payout`; zero or the sender undoes it.
     function setPayout(address payout) external;
 
-    /// @notice Seconds that a stake thaws.
-    function stakeThaw() external view returns (uint32);
-
     /// @notice Ceiling and sum of the bonds of open deals for a hot key, in base units, rounded up per deal to
     /// multiples of 2**32; a ceiling of zero means that `key` may not act for `provider`.
     function hotKey(address provider, address key) external view returns (uint96 lockCeiling, uint96 locked);

@@ -30,7 +30,9 @@ library AccountLib {
     }
 
     function unlocked(Account self) internal pure returns (uint256) {
-        return self.stake() - self.locked();
+        unchecked {
+            return self.stake() - self.locked(); // the locked part never exceeds the whole
+        }
     }
 
     function paidElsewhere(Account self) internal pure returns (bool) {

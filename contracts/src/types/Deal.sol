@@ -62,7 +62,8 @@ struct DemandCore {
 struct Commitment {
     /// @dev Root of the plain result.
     bytes32 resultRoot;
-    /// @dev Root of the bytes as served; equal to `resultRoot` unless they are sealed.
+    /// @dev Root of the bytes as served if they are sealed. Zero stands for `resultRoot`, which costs 350 gas less than to
+    /// repeat it; digest and event hold the root itself.
     bytes32 deliveryRoot;
     /// @dev Zero unless the spec declares standard output deterministic.
     bytes32 stdoutRoot;
@@ -76,14 +77,15 @@ struct Commitment {
 }
 
 /// @notice A committed deal as its slot binds it.
+/// @dev The first four fields lie as they are hashed. The deal id comes last, where it makes `claim` cheap to dispatch.
 struct Claim {
-    bytes32 dealId;
     /// @dev With provider and agreed price filled in.
     Terms terms;
     /// @dev The hot key whose ceiling counts this deal's bonds; zero when the wallet itself sent the assignment.
     address lockedBy;
     uint96 amount;
     bytes32 commitmentDigest;
+    bytes32 dealId;
 }
 
 /// @notice The market's times, in seconds, and its one amount; they never change after deployment.
