@@ -64,7 +64,8 @@ class _Born:
     stored: Stored
     event: Event
     issued: tuple[Command, ...]
-    done: trio.Event | None
+    admit: Callable[[], bool]
+    answer: trio.MemorySendChannel[bool]
 
 
 class Agent:
@@ -97,12 +98,18 @@ class Agent:
     async def submit_job(self, key: str, event: JobSubmitted) -> None:
         """Take a job; it is durable when this returns."""
         first = requester.submit(event)
-        await self._bear(Stored(key, Side.REQUESTER, first.job, self._now(), self._now()), event, first.commands)
+        stored = Stored(key, Side.REQUESTER, first.job, self._now(), self._now())
+        await self._bear(stored, event, first.commands, lambda: True)
 
-    async def take_work(self, key: str, event: WorkTaken) -> None:
-        """Agree to a deal; it is durable when this returns. Idempotent by key."""
+    async def take_work(self, key: str, event: WorkTaken, admit: Callable[[], bool]) -> bool:
+        """Agree to a deal, if `admit` still says so when its turn comes; durable when this returns True.
+
+        `admit` is asked by the owner, between two events, so that two deals never get the same room. Idempotent
+        by key: a deal that is already there is not asked about again.
+        """
         first = provider.take(event)
-        await self._bear(Stored(key, Side.PROVIDER, first.deal, self._now(), self._now()), event, first.commands)
+        stored = Stored(key, Side.PROVIDER, first.deal, self._now(), self._now())
+        return await self._bear(stored, event, first.commands, admit)
 
     async def tell(self, key: str, event: Event) -> None:
         """Tell a deal what happened to it; applied and durable when this returns."""
@@ -147,10 +154,10 @@ class Agent:
                     case None:
                         continue
 
-    async def _bear(self, stored: Stored, event: Event, issued: tuple[Command, ...]) -> None:
-        done = trio.Event()
-        await self._send.send(_Born(stored, event, issued, done))
-        await done.wait()
+    async def _bear(self, stored: Stored, event: Event, issued: tuple[Command, ...], admit: Callable[[], bool]) -> bool:
+        send, receive = trio.open_memory_channel[bool](1)
+        await self._send.send(_Born(stored, event, issued, admit, send))
+        return await receive.receive()
 
     async def _recover(self, performer: Performer, nursery: trio.Nursery) -> None:
         deals, owing = await self._journal.open_deals()
@@ -173,13 +180,14 @@ class Agent:
             self._enact(change, performer, nursery)
 
     async def _apply_birth(self, born: _Born, performer: Performer, nursery: trio.Nursery) -> None:
-        if born.stored.key not in self._deals and await self._journal.find(born.stored.key) is None:
+        is_known = born.stored.key in self._deals or await self._journal.find(born.stored.key) is not None
+        is_admitted = is_known or born.admit()
+        if is_admitted and not is_known:
             issued = tuple(owed(born.stored, command) for command in born.issued)
             change = Change(born.stored, born.event, issued, phase_left=False, answered=None)
             await self._journal.record([change])
             self._enact(change, performer, nursery)
-        if born.done is not None:
-            born.done.set()
+        born.answer.send_nowait(is_admitted)
 
     async def _apply_told(self, told: _Told, performer: Performer, nursery: trio.Nursery) -> None:
         if stored := self._deals.get(told.deal):

@@ -62,6 +62,8 @@ ASK_AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 MAX_REMEMBERED: Final = 4096
 """Own bids whose price is honoured although the node has become busier since."""
 
+BUSY: Final = "busy: the capacity was taken since the bid"
+
 UNSIGNED: Final = b"\0"
 """Stands for the signature that a posted price does not need."""
 
@@ -253,11 +255,13 @@ class Bidding:
             if refusal is not None:
                 log.info("award-declined", deal=found.hex(), reason=str(refusal))
                 return encoding.encode(AwardReply(False, str(refusal)[:500]))
-            await self._take(found, sent.award, sent.demand, sent.spec, peer)
+            if not await self._take(found, sent.award, sent.demand, sent.spec, peer):
+                return encoding.encode(AwardReply(False, BUSY))
         return encoding.encode(AwardReply(True, ""))
 
-    async def _take(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec, peer: PeerId) -> None:
-        await self._agent.take_work(key_of(found), WorkTaken(found, award, demand, spec, peer))
+    async def _take(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec, peer: PeerId) -> bool:
+        taken = WorkTaken(found, award, demand, spec, peer)
+        return await self._agent.take_work(key_of(found), taken, lambda: self._appraisal.has_room_for(found, spec))
 
     def _require_signed(self, sent: AwardRequest) -> None:
         digest = signed_digest(self._domain, sent.award.terms, sent.award.deal_id)
@@ -276,7 +280,7 @@ class Bidding:
         if terms.assign_by <= now or terms.commit_by <= now + spec.resources.timeout_s:
             return "the award has expired, or leaves too little time"
         if not self._appraisal.has_room_for(found, spec):
-            return "busy: the capacity was taken since the bid"
+            return BUSY
         for refusal in self._appraisal.of_spec(spec):
             return refusal
         asked = self._asked.get(encoding.digest(demand))

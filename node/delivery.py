@@ -96,12 +96,7 @@ class ResultDesk:
             state = stored.state
             if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
                 continue
-            if state.work.requester_peer != peer:
-                continue
-            if cid == state.result.manifest:
-                return True
-            manifest = self._execution.manifest(state.result)
-            if manifest is not None and any(file.cid == cid for file in manifest.stored):
+            if state.work.requester_peer == peer and cid in self._execution.result_blobs(state.result):
                 return True
         return False
 

@@ -53,6 +53,7 @@ class Execution:
         self._gpus = gpus
         self._gpus_in_use: dict[ExecutionId, tuple[str, ...]] = {}
         self._ours: set[ExecutionId] = set()
+        self._blobs_of: dict[Cid, frozenset[Cid]] = {}
 
     async def stage(self, work: provider.Work) -> None:
         """Do ahead what costs nothing to undo, while the assignment is on its way."""
@@ -93,12 +94,21 @@ class Execution:
             for file in manifest.stored:
                 self._blobs.unpin(file.cid, reason=_reason(deal.work))
         self._blobs.unpin(deal.result.manifest, reason=_reason(deal.work))
+        self._blobs_of.pop(deal.result.manifest, None)
 
     def manifest(self, result: ExecutionFinished) -> ResultManifest | None:
         """The kept manifest; None once it was dropped."""
         if not self._blobs.has(result.manifest):
             return None
         return encoding.decode(ResultManifest, self._blobs.path(result.manifest).read_bytes())
+
+    def result_blobs(self, result: ExecutionFinished) -> frozenset[Cid]:
+        """Every blob of a kept result, the manifest's own included; cheap enough for the blob server to ask often."""
+        if result.manifest not in self._blobs_of:
+            manifest = self.manifest(result)
+            files = {file.cid for file in manifest.stored} if manifest else set[Cid]()
+            self._blobs_of[result.manifest] = frozenset({result.manifest, *files})
+        return self._blobs_of[result.manifest]
 
     def _request(self, work: provider.Work, execution: ExecutionId, image: ImageId) -> RunRequest:
         spec = work.spec
