@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from capanode.node.executors.gpu import GpuLeases
-from capanode.node.executors.hardware import gpu_class
 from capanode.node.executors.nvidia import missing_devices, nvidia_gpus
 from capanode.node.executors.port import ExecutionId, Gpu
 from capanode.protocol.faults import Unavailable
+from capanode.scheduler.hardware import gpu_class
 from tests.fakes.nvml_stub import NVML, NvmlStub, StubGpu
 
 TWO = (
@@ -42,7 +42,7 @@ def test_two_gpus_are_listed_with_what_matching_needs(loaded: Loader) -> None:
         Gpu("GPU-22222222-bbbb", "nvidia", "NVIDIA A10", 24 * 2**30, (8, 6), 3),
     )
     assert stub.opened == 0
-    assert gpu_class(gpus[0]) == "nvidia/NVIDIA H100 PCIe"
+    assert gpu_class(gpus[0].model) == "gpu-nvidia-h100-pcie"
 
 
 def test_no_driver_means_no_gpus(loaded: Loader) -> None:
