@@ -42,7 +42,7 @@ class Settlement:
         announcement, deal_id = job.order.announcement, job.order.demand.deal_id
         assert announcement is not None
         assert deal_id is not None
-        data = bindings.encode_deal_market_cancel(deal_id, abi_terms(announcement))
+        data = bindings.encode_deal_market_cancel(abi_terms(announcement))
         await self._eventually(deal_id, "cancel", data)
 
     async def expire(self, job: requester.Expiring) -> None:
@@ -60,7 +60,10 @@ class Settlement:
             announced = announced_terms(work.terms, work.demand.price_cap_wei)
             signature = b"" if work.terms.mode is Mode.FIRST else work.award.signature
             data = bindings.encode_deal_market_assign_announced(
-                work.deal_id, abi_terms(announced), work.terms.price_wei, work.terms.provider, signature
+                announced=abi_terms(announced),
+                price=work.terms.price_wei,
+                provider=work.terms.provider,
+                signature=signature,
             )
         else:
             data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
@@ -72,11 +75,20 @@ class Settlement:
         core, commitment = demand_core(work.demand), commitment_of(deal.result, work.terms)
         if work.terms.mode is Mode.DIRECT:
             data = bindings.encode_deal_market_assign_and_commit(
-                abi_terms(work.terms), work.award.signature, core, commitment, ()
+                award=abi_terms(work.terms),
+                signature=work.award.signature,
+                demand=core,
+                commitment=commitment,
+                trace=(),
             )
         else:
             data = bindings.encode_deal_market_commit(
-                work.deal_id, abi_terms(work.terms), deal.locked_by, core, commitment, ()
+                deal_id=work.deal_id,
+                terms=abi_terms(work.terms),
+                locked_by=deal.locked_by,
+                demand=core,
+                commitment=commitment,
+                trace=(),
             )
         return await self._once(work.deal_id, "commit", data)
 

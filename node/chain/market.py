@@ -147,19 +147,16 @@ class Market:
 
     async def clocks(self) -> MarketClocks:
         """The market's constants."""
-        at = self.address
-        grace, floor, free, earmark, stake, reward = await read_all(
-            self._rpc,
-            (
-                View(at, bindings.encode_deal_market_grace(), bindings.decode_deal_market_grace),
-                View(at, bindings.encode_deal_market_window_floor(), bindings.decode_deal_market_window_floor),
-                View(at, bindings.encode_deal_market_free_thaw(), bindings.decode_deal_market_free_thaw),
-                View(at, bindings.encode_deal_market_earmark_thaw(), bindings.decode_deal_market_earmark_thaw),
-                View(at, bindings.encode_deal_market_stake_thaw(), bindings.decode_deal_market_stake_thaw),
-                View(at, bindings.encode_deal_market_expire_reward(), bindings.decode_deal_market_expire_reward),
-            ),
+        data = bindings.encode_deal_market_clocks()
+        found = await read(self._rpc, View(self.address, data, bindings.decode_deal_market_clocks))
+        return MarketClocks(
+            grace_s=found.grace,
+            window_floor_s=found.window_floor,
+            free_thaw_s=found.free_thaw,
+            earmark_thaw_s=found.earmark_thaw,
+            stake_thaw_s=found.stake_thaw,
+            expire_reward_wei=Wei(found.expire_reward),
         )
-        return MarketClocks(grace, floor, free, earmark, stake, Wei(reward))
 
     def _account(self, holder: Address) -> View[MarketAccount]:
         return View(self.address, bindings.encode_deal_market_account_of(holder), _account)
