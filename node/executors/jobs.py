@@ -46,7 +46,9 @@ class RunEnded(Exception):
 def outcome_of(job: Job, found: Findings, judged: Judgement, logs: Path) -> RunOutcome:
     """The outcome of a container that has been examined and judged."""
     began, finished = found.state.started_at, found.state.finished_at
-    wall_s = max(0.0, finished - began) if began is not None and finished is not None else 0.0
+    if began is not None and finished is not None:
+        began = min(began, finished)  # the engine notes the start late, after the end of the shortest programs
+    wall_s = finished - began if began is not None and finished is not None else 0.0
     return RunOutcome(
         execution_id=job.execution,
         end=judged.end,
