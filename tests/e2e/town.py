@@ -1,0 +1,211 @@
+"""A whole devnet for tests that are not async themselves: processes, money and jobs."""
+
+import secrets
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from capanode.node.api.client import NodeClient
+from capanode.node.api.port import JobOrder, JobView
+from capanode.node.chain.contracts import resolve
+from capanode.node.chain.market import Market
+from capanode.node.chain.rpc import open_rpc
+from capanode.node.chain.token import Token
+from capanode.node.devnet import Devnet, DevnetPlan, end, open_devnet, start_node, until_up
+from capanode.node.devnet_parties import Party
+from capanode.node.keys.recover import recover
+from capanode.node.storage.tree_walk import Tree, walk_here
+from capanode.proofs import receipt as receipts
+
+JOB = """\
+version: 1
+image: {image}
+command: [{command}]
+resources: {{cpu: 0.5, memory: {memory}, disk: 4MiB}}
+timeout: {timeout}
+price_cap: "{cap}"
+verification: exact
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wealth:
+    """Everything a party has in the token, base units: its wallet, its free escrow, earmarks for others, stake."""
+
+    wallet_wei: int
+    free_wei: int
+    earmarked_wei: int
+    stake_wei: int
+    locked_wei: int
+
+    @property
+    def total_wei(self) -> int:
+        return self.wallet_wei + self.free_wei + self.earmarked_wei + self.stake_wei
+
+
+@dataclass(slots=True)
+class Town:
+    """A running devnet whose requester's node runs too."""
+
+    devnet: Devnet
+    image: Path
+    _token: trio.lowlevel.TrioToken
+    _processes: dict[str, trio.Process] = field(default_factory=dict[str, trio.Process])
+
+    @property
+    def requester(self) -> Party:
+        return self.devnet.requester
+
+    @property
+    def providers(self) -> tuple[Party, ...]:
+        return self.devnet.providers
+
+    @property
+    def client(self) -> NodeClient:
+        return NodeClient(self.requester.folder.socket)
+
+    def provider_of(self, view: JobView) -> Party:
+        return next(party for party in self.providers if f"0x{party.address.hex()}" == view.provider)
+
+    def order(
+        self,
+        command: str,
+        *,
+        announce: str = "gossip",
+        policy: str = "award",
+        accept: str = "auto",
+        timeout: str = "5s",
+        memory: str = "64MiB",
+        cap: str = "0.5",
+    ) -> JobOrder:
+        """A job of the shell image."""
+        text = JOB.format(image=self.image, command=repr(command), timeout=timeout, memory=memory, cap=cap)
+        return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, announce, policy, accept)
+
+    def submit(self, order: JobOrder) -> JobView:
+        """The job as its node took it."""
+        taken: JobView = next(item["job"] for item in self.client.submit(order) if "job" in item)
+        return taken
+
+    def until(self, job_id: str, reached: Callable[[JobView], bool], within_s: float = 60) -> JobView:
+        """The job as soon as it is so far, or at its end."""
+        for view in self.client.watch(job_id, timeout_s=within_s):
+            if reached(view):
+                return view
+        return self.client.job(job_id)
+
+    def buy(self, order: JobOrder) -> JobView:
+        """The job at its end."""
+        return self.until(self.submit(order).job_id, lambda _: False)
+
+    def wealth(self) -> Mapping[str, Wealth]:
+        """What each party has now, by name, as the chain says it."""
+        found: Mapping[str, Wealth] = self.run(self._wealth)
+        return found
+
+    def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run async work on the devnet's loop."""
+        return trio.from_thread.run(work, *arguments, trio_token=self._token)
+
+    def start(self, party: Party) -> None:
+        """Start a party's node, connected to all providers but itself."""
+        self._processes[party.name] = process = self.run(start_node, party)
+        self.run(until_up, party, process, len(self.providers) - (party in self.providers))
+
+    def kill(self, party: Party) -> None:
+        """SIGKILL for a party's node."""
+        process = self._processes.get(party.name) or self.devnet.processes[party.name]
+        process.kill()
+        self.run(process.wait)
+
+    async def stop_all(self) -> None:
+        """End what this started beside the devnet."""
+        with trio.CancelScope(shield=True):
+            for process in self._processes.values():
+                await end(process)
+
+    async def _wealth(self) -> Mapping[str, Wealth]:
+        profile = self.devnet.profile
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            contracts = await resolve(rpc, profile)
+            market, token = Market(rpc, contracts.market), Token(rpc, contracts.token)
+            found: dict[str, Wealth] = {}
+            for party in (self.requester, *self.providers):
+                account = await market.account(party.address)
+                earmarks = await market.earmarks(party.address, tuple(one.address for one in self.providers))
+                found[party.name] = Wealth(
+                    await token.balance(party.address),
+                    account.free_wei,
+                    sum(earmark.amount_wei for earmark in earmarks),
+                    account.stake_wei,
+                    account.locked_wei,
+                )
+            return found
+
+
+@contextmanager
+def open_town(root: Path, image: Path, providers: int, config: Sequence[str] = ()) -> Generator[Town]:
+    """A devnet with its requester's node, in a thread of its own."""
+    plan = DevnetPlan(root, providers=providers, provider_config=config)
+    opened: list[Town] = []
+    failed: list[BaseException] = []
+    is_open, close = threading.Event(), trio.Event()
+
+    async def serve() -> None:
+        async with open_devnet(plan, lambda _: None) as devnet:
+            town = Town(devnet, image, trio.lowlevel.current_trio_token())
+            try:
+                town._processes[devnet.requester.name] = process = await start_node(devnet.requester)
+                await until_up(devnet.requester, process, len(devnet.providers))
+                opened.append(town)
+                is_open.set()
+                await close.wait()
+            finally:
+                await town.stop_all()
+
+    def work() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:  # told to the test below
+            failed.append(error)
+        finally:
+            is_open.set()
+
+    thread = threading.Thread(target=work, name="devnet")
+    thread.start()
+    is_open.wait()
+    try:
+        if opened:
+            yield opened[0]
+    finally:
+        if opened and thread.is_alive():
+            opened[0]._token.run_sync_soon(close.set)
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def result(view: JobView, path: str) -> bytes:
+    """A file of a job's result."""
+    assert view.result_dir is not None, f"the job has no result: {view.state}, {view.reason}"
+    return Path(view.result_dir, path).read_bytes()
+
+
+def false_checks(view: JobView) -> list[str]:
+    """What does not hold of a job's receipt, checked with nothing but the files at hand."""
+    assert view.receipt is not None
+    assert view.result_dir is not None
+    outputs = walk_here(Path(view.result_dir))
+    assert isinstance(outputs, Tree)
+    checks = receipts.verify(receipts.decode(Path(view.receipt).read_bytes()), recover, outputs=outputs.entries)
+    return [check.sentence for check in checks if not check.ok]
+
+
+def events(view: JobView) -> list[str]:
+    """What happened to the job, in order."""
+    return [entry.event for entry in view.timeline]
