@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from eth_hash.auto import keccak
 
+from capanode.contracts_abi import bindings
 from capanode.node.api.port import Json
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.contracts import Contracts
@@ -14,9 +15,10 @@ from capanode.node.chain.token import Token
 from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.chain_clock import ChainClock
+from capanode.node.keys.peer_key import uncompressed
 from capanode.node.keys.signer import Signer
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import Address, UnixTime, Wei
+from capanode.protocol.ids import ZERO_DIGEST, Address, UnixTime, Wei
 
 PERMIT_LIFE_S: Final = 3600
 """A permit that is not used by then is void."""
@@ -97,8 +99,29 @@ class Purse:
                 return wallet_calls.begin_unstake(market, _amount(amount))
             case "unstake":
                 return wallet_calls.unstake(market)
+            case "hot-key":
+                ceiling = _amount(arguments.get("ceiling_wei"))
+                return wallet_calls.set_hot_key(market, _address(arguments.get("key")), ceiling)
+            case "add-node":
+                return self._add_node(arguments)
             case _:
                 raise Refused(f"a wallet has no verb {verb[:40]!r}")
+
+    def _add_node(self, arguments: Json) -> ContractCall:
+        """Bind another machine's peer key to this wallet, by the card that it made."""
+        try:
+            point = uncompressed(bytes.fromhex(str(arguments.get("public_key"))))
+            signature = bytes.fromhex(str(arguments.get("signature")))
+        except ValueError:
+            raise Refused("the card of the other machine is damaged: copy it again") from None
+        data = bindings.encode_provider_registry_register(
+            int.from_bytes(point[1:33], "big"),
+            int.from_bytes(point[33:], "big"),
+            signature,
+            str(arguments.get("hardware_class"))[:64],
+            ZERO_DIGEST,
+        )
+        return ContractCall(self._contracts.registry, data)
 
     async def _deposit(self, amount: Wei) -> ContractCall:
         held = await self._token.balance(self._wallet)

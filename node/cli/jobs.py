@@ -60,7 +60,7 @@ def quote(
     as_json: AsJson = False,
 ) -> None:
     """Say what a job would cost at most, and what its provider would have to put up."""
-    answer = reached(data).quote(order_of(file, "", announce, policy, "auto"))
+    answer = reached(data).quote(order_of(file, "", announce, policy, "auto", data))
     if as_json:
         emit(answer)
         return
@@ -86,7 +86,7 @@ def submit(
 ) -> None:
     """Hand a job to the node, which carries it on by itself."""
     client = reached(data)
-    view = follow_submit(client.submit(order_of(file, name, announce, policy, accept)), quiet=as_json)
+    view = follow_submit(client.submit(order_of(file, name, announce, policy, accept, data)), quiet=as_json)
     if wait:
         view = follow(client.watch(view.job_id), has_ended, quiet=as_json)
     if as_json:
@@ -178,7 +178,7 @@ def cancel(job: JobId, data: Data = None, as_json: AsJson = False) -> None:
     _shown(reached(data).cancel(job), as_json)
 
 
-def order_of(file: Path, name: str, announce: str, policy: str, accept: str) -> JobOrder:
+def order_of(file: Path, name: str, announce: str, policy: str, accept: str, data: Path | None) -> JobOrder:
     """The order for a job file; its image is pinned here, where the user's own images are."""
     from capanode.node.cli.job_files import pinned_image
 
@@ -189,7 +189,7 @@ def order_of(file: Path, name: str, announce: str, policy: str, accept: str) -> 
         raise typer.BadParameter(f"{accept!r} is none of auto, wait, never", param_hint="--accept")
     text = read_job_file(file)
     folder = str(file.absolute().parent)
-    return JobOrder(text, folder, name, pinned_image(text, file), announce, policy, accept)
+    return JobOrder(text, folder, name, pinned_image(text, file, data), announce, policy, accept)
 
 
 def read_job_file(path: Path) -> str:

@@ -144,12 +144,15 @@ def node_add(
     from capanode.node.cli.wallets import parsed
 
     fields = read_card(card)
-    answer = reached(data).wallet_call("hot-key", **fields, ceiling_wei=parsed(ceiling))
+    client, limit = reached(data), parsed(ceiling)
+    client.wallet_call("hot-key", key=fields.pop("hot_key"), ceiling_wei=limit)
+    answer = client.wallet_call("add-node", **fields)
     emit(answer) if as_json else say(f"added in transaction {answer['tx_hash']}")
 
 
 def _show(answer: dict[str, Any]) -> None:
-    chain, wallet, capacity = answer.get("chain") or {}, answer.get("wallet") or {}, answer.get("capacity") or {}
+    empty: dict[str, Any] = {}
+    chain, wallet, capacity = (answer.get(name) or empty for name in ("chain", "wallet", "capacity"))
     pairs({
         "node": answer.get("peer_id"),
         "version": answer.get("version"),

@@ -13,6 +13,7 @@ from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note
 from capanode.node.cli.session import reached
 from capanode.node.cli.timeline import exit_of_job, follow, follow_submit, has_ended, has_result
+from capanode.node.data_folder import data_folder
 from capanode.node.units import tokens
 from capanode.protocol.faults import Unavailable
 
@@ -54,17 +55,17 @@ def run(
     from capanode.node.cli.job_files import pinned
 
     fields = job_fields(name, image, command or [], env or [], inputs or [], verification)
-    fields["resources"] = {"cpu": cpu, "memory": memory, "disk": disk}
-    fields["timeout"] = timeout
+    resources: dict[str, Any] = {"cpu": cpu, "memory": memory, "disk": disk}
     if gpus:
-        fields["resources"]["gpu"] = {"count": gpus}
-    fields["price_cap"] = price
-    found = pinned(image)
+        resources["gpu"] = {"count": gpus}
+    fields["resources"] = resources
+    fields |= {"timeout": timeout, "price_cap": price}
+    found = pinned(image, Path.cwd(), data_folder(data))
     text = json.dumps(fields, indent=2)
     if local:
         from capanode.node.cli.local import ran
 
-        raise typer.Exit(ran(text, found, out, as_json))
+        raise typer.Exit(ran(text, found, out, data_folder(data), as_json))
     order = JobOrder(text, str(Path.cwd()), name, found, announce, "award", accept)
     client = reached(data)
     view = follow_submit(client.submit(order), quiet=as_json)
