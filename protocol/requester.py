@@ -7,7 +7,7 @@ lapsed, and nothing is believed of a provider that the chain does not say.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, assert_never
+from typing import ClassVar, Final, assert_never
 
 from capanode.protocol.commands import (
     CollectBids,
@@ -43,6 +43,9 @@ from capanode.protocol.events import (
 from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
 
+NO_PEER: Final = PeerId("")
+"""Stands for a provider's peer that is not known yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -71,10 +74,11 @@ class Deal:
 
 @dataclass(frozen=True, slots=True)
 class Announcing:
-    """The demand's transaction is on its way."""
+    """The demand's transaction is on its way; `cancelled` when its user wants it taken back once it is there."""
 
     RECORD: ClassVar[tuple[str, int]] = ("requester-announcing", 1)
     order: Order
+    cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,10 @@ class Awarding:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawing:
-    """An announced demand is being taken back; `renew` says whether another attempt follows."""
+    """An announced demand is being taken back; `renew` says whether another attempt follows.
+
+    `reason` is empty when its user wanted it back.
+    """
 
     RECORD: ClassVar[tuple[str, int]] = ("requester-withdrawing", 1)
     order: Order
@@ -329,7 +336,7 @@ def why_not_cancel(job: Job) -> str:
 
 def _start(order: Order) -> Step:
     if order.announcement is not None:
-        return Step(Announcing(order), (SubmitAnnounce(),))
+        return Step(Announcing(order, cancelled=False), (SubmitAnnounce(),))
     return Step(Bidding(order), (CollectBids(),))
 
 
@@ -341,10 +348,16 @@ def _retry(order: Order, reason: str, returned_wei: Wei) -> Step:
 
 def _announcing(job: Announcing, event: RequesterEvent) -> Step:
     match event:
+        case CancelRequested():
+            return Step(replace(job, cancelled=True), ())
+        case DealAnnounced() if job.cancelled:
+            return _give_up(job.order, "", renew=False)
         case DealAnnounced() if job.order.demand.mode is Mode.FIRST:
             return Step(Posted(job.order), (PostDemand(), WakeAt(_assign_by(job.order))))
         case DealAnnounced():
             return Step(Bidding(job.order), (CollectBids(),))
+        case TransactionRefused() if job.cancelled:
+            return Step(Cancelled(job.order), ())
         case TransactionRefused():
             return Step(Failed(job.order, event.reason, Wei(0)), ())
         case _:
@@ -363,16 +376,20 @@ def _bidding(job: Bidding, event: RequesterEvent, grace_s: int) -> Step:
             return _give_up(job.order, event.reason, renew=True)
         case CancelRequested():
             return _give_up(job.order, "", renew=False)
-        case DealAssigned():
-            return _assigned(job.order, event, grace_s)
+        case DealAssigned() if job.order.announcement is not None:
+            return _assigned(job.order, event, grace_s, job.order.announcement)
+        case DealCancelled() if job.order.announcement is not None:
+            return _taken_back(job.order, event, "its time to be assigned was over", renew=True)
         case _:
             return Step(job, ())
 
 
 def _posted(job: Posted, event: RequesterEvent, grace_s: int) -> Step:
     match event:
-        case DealAssigned():
-            return _assigned(job.order, event, grace_s)
+        case DealAssigned() if job.order.announcement is not None:
+            return _assigned(job.order, event, grace_s, job.order.announcement)
+        case DealCancelled():
+            return _taken_back(job.order, event, "no provider took it at the posted price", renew=True)
         case DeadlinePassed():
             return _give_up(job.order, "no provider took it at the posted price", renew=True)
         case CancelRequested():
@@ -394,7 +411,10 @@ def _renewing(job: Renewing, event: RequesterEvent) -> Step:
 def _awarding(job: Awarding, event: RequesterEvent, grace_s: int) -> Step:
     match event:
         case DealAssigned():
-            return _assigned(job.order, event, grace_s, job.deal)
+            return _assigned(job.order, event, grace_s, job.deal.terms, job.deal.peer)
+        case DealCancelled() if job.order.announcement is not None:
+            # Anybody may take an announced demand back once its time is over.
+            return _taken_back(job.order, event, _unassigned(job), renew=not job.cancelled)
         case DealCommitted():
             return _result(job.order, job.deal, event)
         case AwardAnswered(accepted=False) if job.order.announcement is not None and not job.cancelled:
@@ -405,25 +425,24 @@ def _awarding(job: Awarding, event: RequesterEvent, grace_s: int) -> Step:
         case CancelRequested():
             return Step(replace(job, cancelled=True), ())
         case DeadlinePassed():
-            reason = (
-                f"the provider declined ({job.declined})" if job.declined else "the provider did not assign in time"
-            )
-            return _give_up(job.order, reason, renew=not job.cancelled)
+            return _give_up(job.order, _unassigned(job), renew=not job.cancelled)
         case _:
             return Step(job, ())
 
 
+def _unassigned(job: Awarding) -> str:
+    return f"the provider declined ({job.declined})" if job.declined else "the provider did not assign in time"
+
+
 def _withdrawing(job: Withdrawing, event: RequesterEvent, grace_s: int) -> Step:
     match event:
-        case DealCancelled() if job.renew:
-            return _retry(job.order, job.reason, event.returned_wei)
-        case DealCancelled() if job.reason:
-            return Step(Failed(job.order, job.reason, event.returned_wei), ())
+        case CancelRequested():
+            return Step(replace(job, reason="", renew=False), ())
         case DealCancelled():
-            return Step(Cancelled(job.order), ())
-        case DealAssigned():
+            return _taken_back(job.order, event, job.reason, renew=job.renew or bool(job.reason))
+        case DealAssigned() if job.order.announcement is not None:
             # A provider was faster than our cancel: the deal stands.
-            return _assigned(job.order, event, grace_s)
+            return _assigned(job.order, event, grace_s, job.order.announcement)
         case _:
             return Step(job, ())
 
@@ -446,6 +465,8 @@ def _expiring(job: Expiring, event: RequesterEvent) -> Step:
     match event:
         case DealRefunded():
             return _retry(job.order, "the provider did not commit in time", event.returned_wei)
+        case DealCancelled():
+            return Step(Cancelled(job.order), ())
         case DealCommitted():
             return _result(job.order, job.deal, event)
         case _:
@@ -499,16 +520,12 @@ def _settle(job: Paid, folder: str, receipt: bytes) -> Settled:
     return Settled(job.order, job.deal, job.commitment, folder, receipt, job.paid_wei, job.returned_wei)
 
 
-def _assigned(order: Order, event: DealAssigned, grace_s: int, awarded: Deal | None = None) -> Step:
-    terms = _bound_terms(order, event) if awarded is None else awarded.terms
-    peer = PeerId("") if awarded is None else awarded.peer
+def _assigned(order: Order, event: DealAssigned, grace_s: int, known: Terms, awarded: PeerId = NO_PEER) -> Step:
+    """The deal as the chain has bound it: an earlier award of an announced demand may be the one that was used."""
+    terms = replace(known, provider=event.provider, price_wei=event.price_wei)
+    peer = awarded if event.provider == known.provider else NO_PEER
     deal = Deal(event.deal_id, terms, peer, event.locked_by)
     return Step(Running(order, deal), (WakeAt(UnixTime(terms.commit_by + grace_s)),))
-
-
-def _bound_terms(order: Order, event: DealAssigned) -> Terms:
-    assert order.announcement is not None, "only an announced demand is assigned without an award in hand"
-    return replace(order.announcement, provider=event.provider, price_wei=event.price_wei)
 
 
 def _result(order: Order, deal: Deal, event: DealCommitted) -> Step:
@@ -520,10 +537,15 @@ def _give_up(order: Order, reason: str, *, renew: bool) -> Step:
     """End the attempt: an announced demand is taken back first, another attempt follows where one is left."""
     again = renew and order.attempts_left > 0
     if order.announcement is not None:
-        return Step(Withdrawing(order, reason, again), (SubmitCancel(),))
+        return Step(Withdrawing(order, reason if renew else "", again), (SubmitCancel(),))
     if again:
         return _retry(order, reason, Wei(0))
     return Step(Failed(order, reason, Wei(0)) if renew else Cancelled(order), ())
+
+
+def _taken_back(order: Order, event: DealCancelled, reason: str, *, renew: bool) -> Step:
+    """The announced demand's money is back in escrow."""
+    return _retry(order, reason, event.returned_wei) if renew else Step(Cancelled(order), ())
 
 
 def _assign_by(order: Order) -> UnixTime:
