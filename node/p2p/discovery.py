@@ -1,19 +1,24 @@
-"""Finding nodes of the same network through a Kademlia table of their own.
+"""Finding nodes of the same network: through a Kademlia table of their own, and on the local network.
 
 The protocol id carries the network's name, so every table entry is a node of this network, and finding
 peers is a lookup of a random key. Nothing is stored for others: values and provider records are refused,
 which also leaves nothing to fill our memory with.
 """
 
+import hashlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.discovery.events.peerDiscovery import peerDiscovery
+from libp2p.discovery.mdns import MDNSDiscovery
+from libp2p.host.basic_host import BasicHost
 from libp2p.kad_dht import common, kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.records.validator import NamespacedValidator
@@ -93,10 +98,35 @@ async def discover(table: Table, is_hungry: Callable[[], bool], learn: Learn) ->
     pause_s = _SOON_S
     while True:
         for info in await table.lookup():
-            addresses = [str(address).split("/p2p/")[0] for address in info.addrs]
-            learn(multiaddrs.peer_of(info.peer_id), [a for a in addresses if "/tcp/" in a and "/ws" not in a])
+            learn(multiaddrs.peer_of(info.peer_id), _tcp_addresses(info))
         await trio.sleep(pause_s)
         pause_s = min(2 * pause_s, _HUNGRY_S) if is_hungry() else _CONTENT_S
+
+
+def lan_discovery(host: BasicHost, network: str) -> MDNSDiscovery:
+    """Announces the host on the local network, to nodes of the same network only."""
+    name = hashlib.sha256(network.encode()).hexdigest()[:8]
+    return MDNSDiscovery(host.get_network(), host=host, service_type=f"_p2p-{name}._udp.local.")
+
+
+@contextmanager
+def hearing_lan(learn: Learn) -> Iterator[None]:
+    """Learn what the library's listener, which runs in a thread, finds while the block runs."""
+    token = trio.lowlevel.current_trio_token()
+
+    def found(info: PeerInfo) -> None:
+        token.run_sync_soon(learn, multiaddrs.peer_of(info.peer_id), _tcp_addresses(info))
+
+    peerDiscovery.register_peer_discovered_handler(found)
+    try:
+        yield
+    finally:
+        peerDiscovery.unregister_peer_discovered_handler(found)
+
+
+def _tcp_addresses(info: PeerInfo) -> list[str]:
+    addresses = [str(address).split("/p2p/")[0] for address in info.addrs]
+    return [address for address in addresses if "/tcp/" in address and "/ws" not in address]
 
 
 def _store_nothing(key: bytes, provider: PeerInfo) -> None:

@@ -28,7 +28,9 @@ from libp2p.rcmgr.connection_limits import ConnectionLimits
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 
+from capanode.node.p2p import interfaces
 from capanode.node.p2p.config import NetworkConfig
+from capanode.node.p2p.discovery import lan_discovery
 from capanode.node.p2p.keys import PeerKey
 from capanode.node.p2p.library_types import ID, Multiaddr, PeerStore
 from capanode.node.p2p.multiaddrs import id_of
@@ -80,6 +82,8 @@ def build(config: NetworkConfig, key: PeerKey, *, on_fault: OnFault, on_over_rat
     swarm = cast(Swarm, host.get_network())
     inbound_ips: Counter[str] = Counter()
     swarm.retry_config.max_retries = 0
+    if config.mdns:
+        host.mDNS = lan_discovery(host, config.network)
     _contain_streams(swarm, config.max_streams_per_peer, on_fault)
     _release_inbound_slots(swarm, inbound_ips, config.max_connections_per_ip)
     _contain_identify(host)
@@ -156,8 +160,7 @@ def _host(config: NetworkConfig, key: PeerKey) -> BasicHost:
             muxer_preference="YAMUX",
             peerstore_opt=KeyKeepingPeerstore(id_of(key.peer_id)),
             listen_addrs=[Multiaddr(address) for address in config.listen],
-            announce_addrs=[Multiaddr(address) for address in config.announce] or None,
-            enable_mDNS=config.mdns,
+            addrs_factory=_addresses_of(config),
             disable_identify_address_discovery=True,
             connection_config=ConnectionConfig(
                 min_connections=0, low_watermark=0, high_watermark=most, max_connections=most
@@ -165,6 +168,11 @@ def _host(config: NetworkConfig, key: PeerKey) -> BasicHost:
             resource_manager=_resources(most),
         ),
     )
+
+
+def _addresses_of(config: NetworkConfig) -> Callable[[list[Multiaddr]], list[Multiaddr]]:
+    announced = [Multiaddr(address) for address in config.announce]
+    return lambda listened: announced or interfaces.dialable(listened)
 
 
 def _resources(most: int) -> ResourceManager:

@@ -25,7 +25,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from capanode.node.p2p import address_book, host, keys, liveness, multiaddrs, patches
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.counts import Counts
-from capanode.node.p2p.discovery import Table, discover
+from capanode.node.p2p.discovery import Table, discover, hearing_lan
 from capanode.node.p2p.gossip import Gossip
 from capanode.node.p2p.groups import errors_inside
 from capanode.node.p2p.library_types import ID, Multiaddr
@@ -280,6 +280,8 @@ class Libp2pNetwork:
             async with AsyncExitStack() as stack:
                 await open_session(stack, parts, self._listen, events, self._on_failure)
                 self._listen = bound(parts, self._listen)
+                if self._config.mdns:
+                    stack.enter_context(hearing_lan(self._links.learn_found))
                 table = await self._open_table(stack, parts)
                 stack.push_async_callback(host.close, parts)
                 nursery = await stack.enter_async_context(trio.open_nursery())

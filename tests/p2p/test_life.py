@@ -128,6 +128,28 @@ async def test_a_node_finds_others_through_one_it_knows() -> None:
             await until(lambda: b.peer_id in a.peers())
 
 
+async def test_nodes_find_each_other_on_the_local_network() -> None:
+    listen = ("/ip4/0.0.0.0/tcp/0",)
+    async with (
+        node(mdns=True, listen=listen, target_peers=1) as a,
+        node(mdns=True, listen=listen, target_peers=1) as b,
+    ):
+        await until(lambda: b.peer_id in a.peers())
+
+
+async def test_listening_everywhere_is_announced_by_the_interfaces_addresses() -> None:
+    async with node(listen=("/ip4/0.0.0.0/tcp/0",)) as network, node() as other:
+        addresses = network.addresses()
+        assert addresses
+        assert not any("0.0.0.0" in address for address in addresses)
+        assert await other.connect(addresses[0]) == network.peer_id
+
+
+async def test_what_the_operator_announces_is_announced() -> None:
+    async with node(announce=("/ip4/203.0.113.9/tcp/4001",)) as network:
+        assert network.addresses() == (f"/ip4/203.0.113.9/tcp/4001/p2p/{network.peer_id}",)
+
+
 @asynccontextmanager
 async def _child(folder: str, port: int) -> AsyncIterator[tuple[subprocess.Popen[str], str]]:
     environment = dict(os.environ, PYTHONWARNINGS="ignore")
