@@ -2,7 +2,7 @@
 
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -16,6 +16,46 @@ from capanode.node.executors.outputs import (
 )
 
 _DEFAULT_BYTES: Final = 256 * 2**20
+
+
+class OutputPool(Protocol):
+    """Where jobs write: `Disks` with root, `Volumes` without."""
+
+    async def take(self, size_bytes: int) -> OutputDisk:
+        """An empty place of that size; raises Unavailable."""
+        ...
+
+    async def adopt(self, name: str) -> OutputDisk | None:
+        """The place of a job that an earlier process started; None when it is gone."""
+        ...
+
+    async def collect(self, disk: OutputDisk) -> None:
+        """Make what the job wrote readable at `disk.path`, once the job has ended; idempotent."""
+        ...
+
+    async def give_back(self, name: str) -> None:
+        """Delete a place with everything in it; idempotent."""
+        ...
+
+    async def warm(self, spares: int) -> None:
+        """Set how many places to keep ready, and make them."""
+        ...
+
+    async def refill(self) -> None:
+        """Make the spares that are missing."""
+        ...
+
+    async def empty(self) -> None:
+        """Delete the spares and keep none from now on."""
+        ...
+
+    async def sweep(self, keep: set[str]) -> list[str]:
+        """Delete places that neither the pool, a job of this process nor `keep` knows; their names."""
+        ...
+
+    def mount(self, disk: OutputDisk) -> dict[str, Any]:
+        """How the job's container gets it, in the engine's terms."""
+        ...
 
 
 class Disks:
@@ -47,6 +87,14 @@ class Disks:
         if disk is not None:
             self._taken.add(name)
         return disk
+
+    async def collect(self, disk: OutputDisk) -> None:
+        """Nothing to do: the host sees the same file system."""
+
+    def mount(self, disk: OutputDisk) -> dict[str, Any]:
+        """How the job's container gets it."""
+        source, options = str(disk.path), {"Propagation": "rprivate"}
+        return {"Type": "bind", "Source": source, "Target": "/out", "BindOptions": options}
 
     async def give_back(self, name: str) -> None:
         """Delete a file system with everything on it; idempotent."""

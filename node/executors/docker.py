@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum, unique
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import trio
 
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import container_name, erase
+from capanode.node.executors.disks import Disks, OutputPool
 from capanode.node.executors.docker_engine import (
     ContainerState,
     Engine,
@@ -28,6 +30,7 @@ from capanode.node.executors.following import Follower
 from capanode.node.executors.jobs import Job, RunEnded, outcome_without_container
 from capanode.node.executors.leftovers import occupied_slots, outputs_of, sweep_files, sweep_holders
 from capanode.node.executors.nvidia import nvidia_gpus
+from capanode.node.executors.outputs import missing_tools
 from capanode.node.executors.port import (
     Capacity,
     End,
@@ -40,7 +43,9 @@ from capanode.node.executors.port import (
 )
 from capanode.node.executors.preparing import FitImage, find_image, prepare_image
 from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL, OUTPUTS_LABEL, GpuWay
+from capanode.node.executors.slots import Slots
 from capanode.node.executors.staging import Berths
+from capanode.node.executors.volumes import Volumes
 from capanode.node.images.archive import ImageLimits
 from capanode.node.images.reference import ImageId, ImageRef, ImageRejected
 from capanode.protocol.faults import InvariantViolated, Misconfigured, Unavailable
@@ -48,6 +53,19 @@ from capanode.protocol.faults import InvariantViolated, Misconfigured, Unavailab
 _NODE_NAME: Final = re.compile(r"[a-z0-9]{1,32}")
 _PULL_S: Final = 3600.0
 _CLEAN_UP_S: Final = 60.0
+
+
+@unique
+class OutputWay(Enum):
+    """Where jobs write: a file system of their own on disk (needs root), or the engine's memory."""
+
+    DISK = "disk"
+    MEMORY = "memory"
+
+
+def output_way() -> OutputWay:
+    """The better way that this process is able to use; `doctor` tells when it is not DISK."""
+    return OutputWay.DISK if os.geteuid() == 0 and not missing_tools() else OutputWay.MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,7 @@ class DockerSettings:
     address: str | None = None
     image_limits: ImageLimits = field(default_factory=ImageLimits)
     gpu_way: GpuWay = GpuWay.DEVICE_REQUEST
+    outputs: OutputWay = field(default_factory=output_way)
     reconnect_s: float = 30.0
 
 
@@ -108,8 +127,10 @@ class DockerExecutor:
         self._facts = facts
         self._threads = threads
         self._background = background
-        self._berths = Berths(engine, threads, settings.node, facts.cgroup_driver, settings.gpu_way, settings.state)
-        self._follower = Follower(engine, threads, settings.reconnect_s)
+        slots = Slots(engine, threads, settings.node, settings.state / "images")
+        outputs = _output_pool(settings, engine, threads)
+        self._berths = Berths(engine, threads, settings.node, facts.cgroup_driver, settings.gpu_way, slots, outputs)
+        self._follower = Follower(engine, threads, outputs, settings.reconnect_s)
         self._jobs: dict[ExecutionId, Job] = {}
         self._staging: dict[ExecutionId, trio.Lock] = {}
         self._images: dict[ImageId, FitImage] = {}
@@ -324,3 +345,11 @@ class DockerExecutor:
 
     def _logs(self, execution: ExecutionId) -> Path:
         return self._settings.state / "logs" / execution
+
+
+def _output_pool(settings: DockerSettings, engine: Engine, threads: Threads) -> OutputPool:
+    match settings.outputs:
+        case OutputWay.DISK:
+            return Disks(threads, settings.state / "outputs")
+        case OutputWay.MEMORY:
+            return Volumes(engine, threads, settings.node, settings.state)

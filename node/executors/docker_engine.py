@@ -247,6 +247,26 @@ class Engine:
         with _translated(f"look up {reference}"):
             return str(self._api.inspect_distribution(reference)["Descriptor"]["digest"])
 
+    def archive(self, container: str, path: str) -> Iterator[bytes]:
+        """A folder of a container as a tar whose entries start with the folder's own name."""
+        with _translated("copy out of a container"):
+            chunks, _ = self._api.get_archive(container, path)
+            yield from chunks
+
+    def create_memory_volume(self, name: str, options: str, labels: Mapping[str, str]) -> None:
+        """Make a volume that is a tmpfs with these mount options while a container uses it."""
+        driver_options = {"type": "tmpfs", "device": "tmpfs", "o": options}
+        with _translated("create a volume"):
+            self._api.create_volume(name, driver="local", driver_opts=driver_options, labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; idempotent."""
+        try:
+            with _translated("remove a volume"):
+                self._api.remove_volume(name)
+        except NoSuchThing:
+            return
+
     def tag(self, image: str, repository: str, tag: str) -> None:
         with _translated("tag an image"):
             self._api.tag(image, repository, tag)

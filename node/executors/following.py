@@ -9,6 +9,7 @@ import trio
 
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import Findings, examine, holder_runs
+from capanode.node.executors.disks import OutputPool
 from capanode.node.executors.docker_engine import Engine, EngineDown, EngineRefused, NoSuchThing, StillRunning
 from capanode.node.executors.ending import KILLED_EXIT, STOPPED_EXIT, Evidence, judge
 from capanode.node.executors.jobs import Job, RunEnded, outcome_of
@@ -25,9 +26,10 @@ _SETTLE_S: Final = 0.25
 class Follower:
     """Waits for containers; `reconnect_s` is how long an engine may be away before a job counts as lost."""
 
-    def __init__(self, engine: Engine, threads: Threads, reconnect_s: float) -> None:
+    def __init__(self, engine: Engine, threads: Threads, outputs: OutputPool, reconnect_s: float) -> None:
         self._engine = engine
         self._threads = threads
+        self._outputs = outputs
         self._reconnect_s = reconnect_s
 
     async def start(self, job: Job, gpus: Mapping[str, Gpu], started: Callable[[str], None]) -> None:
@@ -44,6 +46,7 @@ class Follower:
             began_at = job.began_at if job.began_at is not None else time.time()
             await self._watch(job, max(0.0, began_at + job.timeout_s - time.time()))
         found = await self._examined(job, logs)
+        await self._outputs.collect(job.disk)
         judged = judge(await self._evidence(job, found))
         return outcome_of(job, found, judged, logs)
 

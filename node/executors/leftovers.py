@@ -39,7 +39,7 @@ def sweep_holders(engine: Engine, node: str, known: Collection[str]) -> list[str
     """Remove network holders that this process does not use and no running job has joined."""
     joined = set(occupied_slots(engine, node).values())
     removed: list[str] = []
-    for container, labels in engine.labelled({NODE_LABEL: node, HOLDER_LABEL: ""}):
+    for container, labels in engine.labelled({NODE_LABEL: node, HOLDER_LABEL: "network"}):
         if container not in known and container not in joined:
             engine.remove(container)
             removed.append(f"network holder of slot {labels.get(SLOT_LABEL, '?')}")

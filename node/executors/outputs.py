@@ -5,6 +5,7 @@ host at once (fallocate), so a job never fails because the host's disk filled up
 """
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ _INODE_BYTES: Final = 256
 _MIN_INODES: Final = 1024
 _MAX_INODES: Final = 65_536
 _BYTES_PER_INODE: Final = 16 * 1024
+_NAME: Final = re.compile(r"([0-9a-f]{1,16})-[0-9a-f]{16}")
 _TOOL_S: Final = 60
 _MOUNT_OPTIONS: Final = "loop,nosuid,nodev,noexec,noatime,nodiscard"
 
@@ -39,7 +41,7 @@ def make_disk(folder: Path, size_bytes: int) -> OutputDisk:
 
     Needs root. Its name holds the size, so that it can be found again after a restart.
     """
-    name = f"{size_bytes:x}-{secrets.token_hex(8)}"
+    name = name_for(size_bytes)
     image, mount = folder / f"{name}.img", folder / name
     mount.mkdir(mode=0o700)
     try:
@@ -65,11 +67,21 @@ def destroy_disk(folder: Path, name: str) -> None:
 
 def find_disk(folder: Path, name: str) -> OutputDisk | None:
     """A file system that an earlier process of this node made, if it is still mounted."""
-    size, _, _ = name.partition("-")
-    mount = folder / name
-    if Path(name).name != name or not mount.is_mount():
+    size_bytes, mount = size_in_name(name), folder / name
+    if size_bytes is None or not mount.is_mount():
         return None
-    return OutputDisk(name, mount, int(size, 16))
+    return OutputDisk(name, mount, size_bytes)
+
+
+def name_for(size_bytes: int) -> str:
+    """A new name that says the size, so that the size is known after a restart."""
+    return f"{size_bytes:x}-{secrets.token_hex(8)}"
+
+
+def size_in_name(name: str) -> int | None:
+    """The size that a name of `name_for` says; None for any other text."""
+    matched = _NAME.fullmatch(name)
+    return int(matched[1], 16) if matched else None
 
 
 def disk_names(folder: Path) -> list[str]:
@@ -89,14 +101,15 @@ def missing_tools() -> list[str]:
 
 def _image_bytes(size_bytes: int) -> int:
     # ext4's own tables come on top, so that the job gets what was asked for and hardly more.
-    return _whole_blocks(size_bytes + size_bytes // 64 + _inodes(size_bytes) * _INODE_BYTES + _MIB)
+    return _whole_blocks(size_bytes + size_bytes // 64 + inodes_for(size_bytes) * _INODE_BYTES + _MIB)
 
 
 def _whole_blocks(count: int) -> int:
     return -(-count // 4096) * 4096
 
 
-def _inodes(size_bytes: int) -> int:
+def inodes_for(size_bytes: int) -> int:
+    """How many files, folders and links fit into outputs of that size."""
     return min(_MAX_INODES, max(_MIN_INODES, size_bytes // _BYTES_PER_INODE))
 
 
@@ -104,7 +117,7 @@ def _mkfs_options(size_bytes: int) -> Sequence[str]:
     # No journal: the file system never outlives the host's next start, and writes go faster.
     extended = f"root_owner={JOB_UID}:{JOB_UID},lazy_itable_init=1,nodiscard"
     features = "^has_journal,^resize_inode,^huge_file"
-    inodes = ("-N", str(_inodes(size_bytes)), "-I", str(_INODE_BYTES))
+    inodes = ("-N", str(inodes_for(size_bytes)), "-I", str(_INODE_BYTES))
     return ("-q", "-F", "-m", "0", "-b", "4096", "-e", "remount-ro", "-O", features, *inodes, "-E", extended)
 
 

@@ -115,6 +115,18 @@ def holder_body(node: str, slot: int, image: str) -> dict[str, Any]:
     }
 
 
+def keeper_body(image: str, labels: Mapping[str, str], outputs_mount: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the idle container that keeps a job's output volume until it has been copied."""
+    small = {"Memory": 8 * _MIB, "MemorySwap": 8 * _MIB, "PidsLimit": 8, "Init": False}
+    return {
+        "Image": image,
+        "User": f"{JOB_UID}:{JOB_UID}",
+        "Labels": dict(labels),
+        "StopSignal": "SIGKILL",
+        "HostConfig": {**_confinement(), **small, "NetworkMode": "none", "Mounts": [outputs_mount]},
+    }
+
+
 def _environment(request: RunRequest) -> dict[str, str]:
     forced = {} if request.gpu_uuids else {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
     return _BASE_ENV | dict(request.env) | forced

@@ -1,6 +1,5 @@
 """Giving a job its berth: a slot, an output file system, its GPUs, and the container that joins them."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -8,7 +7,7 @@ import trio
 from capanode.node.executors import metering
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import container_name, create_container, holder_runs
-from capanode.node.executors.disks import Disks
+from capanode.node.executors.disks import OutputPool
 from capanode.node.executors.docker_engine import ContainerState, Engine, EngineRefused
 from capanode.node.executors.gpu import GpuLeases
 from capanode.node.executors.jobs import Job, RunEnded
@@ -33,15 +32,22 @@ class Berths:
     """Every berth of this node; the engine's labels are what survives a restart of it."""
 
     def __init__(
-        self, engine: Engine, threads: Threads, node: str, cgroup_driver: str, gpu_way: GpuWay, state: Path
+        self,
+        engine: Engine,
+        threads: Threads,
+        node: str,
+        cgroup_driver: str,
+        gpu_way: GpuWay,
+        slots: Slots,
+        disks: OutputPool,
     ) -> None:
         self._engine = engine
         self._threads = threads
         self._node = node
         self._cgroup_driver = cgroup_driver
         self._gpu_way = gpu_way
-        self.slots = Slots(engine, threads, node, state / "images")
-        self.disks = Disks(threads, state / "outputs")
+        self.slots = slots
+        self.disks = disks
         self.leases = GpuLeases()
 
     async def give(self, request: RunRequest, fit: FitImage) -> Job:
@@ -151,15 +157,6 @@ class Berths:
             holder=job.slot.holder,
             cgroup_parent=job.cgroup_parent,
             outputs_name=job.disk.name,
-            outputs_mount=_bind(job.disk),
+            outputs_mount=self.disks.mount(job.disk),
         )
         return container_body(request, berth, fit.name, volumes=fit.volumes, way=self._gpu_way)
-
-
-def _bind(disk: OutputDisk) -> dict[str, Any]:
-    return {
-        "Type": "bind",
-        "Source": str(disk.path),
-        "Target": "/out",
-        "BindOptions": {"Propagation": "rprivate"},
-    }
