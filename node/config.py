@@ -16,6 +16,7 @@ from capanode.node.data_folder import DataFolder
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address, Ppm, Wei
+from capanode.scheduler.rules import Rules
 
 
 class Role(StrEnum):
@@ -43,7 +44,7 @@ def _addresses(value: Any) -> frozenset[Address]:
 
 def _rules(text: str) -> str:
     try:
-        parse_rules(text)
+        parse_rules(text, Rules())
     except Misconfigured as error:
         raise ValueError(str(error).rstrip(".")) from error
     return text
