@@ -3,12 +3,15 @@
 The container's own counters are gone the moment it ends, and sampling misses short jobs.
 """
 
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "capanode"
+_SYSTEMCTL_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ def read_usage(parent: str, *, root: Path = CGROUP_ROOT) -> Reading:
 def discard(parent: str, *, root: Path = CGROUP_ROOT) -> None:
     """Remove the emptied control group from every hierarchy; idempotent, best effort."""
     below = _path_below_root(parent)
+    if parent.endswith(".slice") and (systemctl := shutil.which("systemctl")):
+        # systemd made the slice for the container and would keep it until the next boot.
+        subprocess.run([systemctl, "stop", parent], check=False, capture_output=True, timeout=_SYSTEMCTL_S)
     for group in (root / below, *root.glob(f"*/{below}")):
         _rmdir(group)
 

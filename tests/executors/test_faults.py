@@ -4,14 +4,18 @@ import os
 import stat
 from pathlib import Path
 
+import orjson
 import pytest
 import trio
 
 from capanode.node.executors.docker import DockerExecutor
 from capanode.node.executors.port import End, ExecutionId, PreparedImage, RunRequest
 from capanode.node.executors.sandbox import MAX_LOG_BYTES
-from capanode.node.images.reference import image_id
+from capanode.node.images.archive import check_archive
+from capanode.node.images.reference import ArchivedImage, image_id
+from capanode.protocol.ids import Cid
 from tests.executors.running import MIB, finished, python_job
+from tests.images.layers import archive_of
 
 FORK_BOMB = """
 import os, time
@@ -237,3 +241,23 @@ async def test_output_disks_larger_than_the_host_s_are_refused(executor: DockerE
 
     assert (outcome.end, outcome.payable) == (End.DISK_FAILED, False)
     assert ExecutionId("ab") not in executor.known()
+
+
+async def test_volumes_of_an_image_are_small_and_in_memory(
+    executor: DockerExecutor, packed_python: tuple[Path, ArchivedImage], tmp_path: Path
+) -> None:
+    checked = check_archive(packed_python[0], packed_python[1].image_id)
+    config = orjson.loads(checked.config)
+    config["config"]["Volumes"] = {"/data/cache": {}}
+    with packed_python[0].open("rb") as file:
+        file.seek(checked.layers[0].offset)
+        layer = file.read(checked.layers[0].packed_bytes)
+    archive = archive_of(tmp_path / "image.tar", orjson.dumps(config), [layer])
+    reference = ArchivedImage(Cid("bafyvolume"), check_archive(archive, None).image_id)
+    image = await executor.prepare(reference, archive=archive, progress=lambda _: None)
+    script = FILL_DISK.replace("/out/big", "/data/cache/big")
+
+    outcome = await finished(executor, python_job(image, script))
+
+    written, error = outcome.stdout_tail.split()
+    assert (int(written), error) == (16 * MIB, b"ENOSPC")

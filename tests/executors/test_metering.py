@@ -57,3 +57,15 @@ def test_discarding_leaves_other_groups_alone(tmp_path: Path) -> None:
     discard("/capanode-node1/ab0", root=tmp_path)
 
     assert leftover_parents("node1", root=tmp_path) == ["/capanode-node1/ab1"]
+
+
+def test_discarding_a_slice_asks_systemd_to_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "asked"
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >{asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    discard("capanode-node1-ab0.slice", root=tmp_path / "cgroup")
+
+    assert asked.read_text() == "stop capanode-node1-ab0.slice\n"
