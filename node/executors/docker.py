@@ -97,17 +97,18 @@ async def run_docker_executor(
         (settings.state / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     threads = Threads()
     engine = await threads.ask(Engine, settings.address)
+    executor: DockerExecutor | None = None
     try:
         facts = await threads.ask(engine.facts)
         async with trio.open_nursery() as background:
             executor = DockerExecutor(settings, engine, facts, threads, background)
             task_status.started(executor)
-            try:
-                await trio.sleep_forever()
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEAN_UP_S):
-                    await executor.put_away()
+            await trio.sleep_forever()
     finally:
+        # After the background's own clean-up, which may still have been using slots.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEAN_UP_S):
+            if executor is not None:
+                await executor.put_away()
         engine.close()
 
 

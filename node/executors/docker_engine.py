@@ -121,8 +121,10 @@ class Engine:
         with _translated("describe itself"):
             info: Json = self._api.info()
             version: Json = self._api.version()
-        components = [str(part.get("Name", "")) for part in version.get("Components") or []]
-        status = [str(row) for row in info.get("DriverStatus") or []]
+        parts: list[Json] = version.get("Components") or []
+        rows: list[object] = info.get("DriverStatus") or []
+        components = [str(part.get("Name", "")) for part in parts]
+        status = [str(row) for row in rows]
         return EngineFacts(
             version=str(info.get("ServerVersion", "")),
             is_docker=not any("podman" in name.lower() for name in components),

@@ -16,7 +16,7 @@ CLEAN = {
     "overran": False,
 }
 
-TABLE = [
+TABLE: list[tuple[dict[str, object], End, int | None, bool]] = [
     # what was seen                                              how it ended        code  payable
     ({}, End.EXITED, 0, True),
     ({"exit_code": 3}, End.EXITED, 3, True),

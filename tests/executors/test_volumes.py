@@ -82,6 +82,7 @@ async def adopted_again(rootless: DockerExecutor, settings: DockerSettings, imag
     async with trio.open_nursery() as nursery:
         heir: DockerExecutor = await nursery.start(run_docker_executor, replace(settings, outputs=OutputWay.MEMORY))
         second = await heir.adopt(first.execution_id)
+        assert second is not None
         assert second == first
         assert second.outputs is not None
         assert (second.outputs / "x").read_text() == "1"

@@ -62,11 +62,11 @@ class FakeExecutor:
     disk_bytes: int = 65536 * MIB
     gpus: tuple[Gpu, ...] = ()
     engine_up: bool = True
-    known_images: set[ImageId] = field(default_factory=set)
-    outcomes: dict[ExecutionId, RunOutcome] = field(default_factory=dict)
-    runs: list[RunRequest] = field(default_factory=list)
-    _running: dict[ExecutionId, _Running] = field(default_factory=dict)
-    _adopted: set[ExecutionId] = field(default_factory=set)
+    known_images: set[ImageId] = field(default_factory=set[ImageId])
+    outcomes: dict[ExecutionId, RunOutcome] = field(default_factory=dict[ExecutionId, RunOutcome])
+    runs: list[RunRequest] = field(default_factory=list[RunRequest])
+    _running: dict[ExecutionId, _Running] = field(default_factory=dict[ExecutionId, _Running])
+    _adopted: set[ExecutionId] = field(default_factory=set[ExecutionId])
 
     def restart(self) -> None:
         """Forget what only a process knows."""
@@ -155,8 +155,9 @@ class FakeExecutor:
     async def _played(self, request: RunRequest) -> RunOutcome:
         began = trio.current_time()
         played: Played | None = None
-        with trio.CancelScope(deadline=began + request.timeout_s) as scope:
-            running = self._running[request.execution_id] = _Running(request, scope)
+        running = _Running(request, trio.CancelScope(deadline=began + request.timeout_s))
+        self._running[request.execution_id] = running
+        with running.scope:
             try:
                 played = await self.play(request)
             finally:

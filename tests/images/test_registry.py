@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -34,7 +35,7 @@ class Shop:
         loads_as = write_archive(folder / "root.tar", {"Cmd": ["/file"]} | config, folder / "image.tar")
         name = f"{self.repository}:latest"
         self.engine.load(loadable(check_archive(folder / "image.tar", loads_as), name))
-        client = docker.from_env()
+        client: Any = docker.from_env()
         try:
             client.images.push(self.repository, tag="latest")
         finally:
