@@ -43,8 +43,10 @@ def node_client(
     if not folder.wallet.exists():
         raise Misconfigured(f"there is no wallet in {folder.root}: make one with `capanode init`.")
     report("starting a node for this (it ends by itself; `capanode start` keeps one running)")
+    private_folder(folder.root)
+    said_before = folder.log.stat().st_size if folder.log.exists() else 0
     process = _start(folder, password, command)
-    _wait_for(client, process, folder)
+    _wait_for(client, process, folder, said_before)
     return client
 
 
@@ -53,7 +55,6 @@ def _start(folder: DataFolder, password: Password | None, command: tuple[str, ..
     secret = b"" if password is None else password().encode() + b"\n"
     if secret:
         options.append("--password-stdin")
-    private_folder(folder.root)
     with folder.log.open("ab") as log:
         folder.log.chmod(0o600)
         process = subprocess.Popen(
@@ -68,26 +69,27 @@ def _start(folder: DataFolder, password: Password | None, command: tuple[str, ..
     return process
 
 
-def _wait_for(client: NodeClient, process: subprocess.Popen[bytes], folder: DataFolder) -> None:
+def _wait_for(client: NodeClient, process: subprocess.Popen[bytes], folder: DataFolder, said_before: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not client.is_there():
         code = process.poll()
         if code is not None:
-            said = _last_sentence(folder.log)
+            said = _last_sentence(folder.log, said_before)
             kind = Misconfigured if code == MISCONFIGURED_EXIT else Unavailable
             raise kind(said or f"the node ended with the exit code {code}: see {folder.log}.")
         if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
             raise Unavailable(f"the node did not come up within {START_TIMEOUT_S:.0f} s: see {folder.log}.")
         time.sleep(_POLL_S)
     # It outlives this process on purpose, so nothing here waits for it.
     process.returncode = 0
 
 
-def _last_sentence(log: Path) -> str:
+def _last_sentence(log: Path, said_before: int) -> str:
     """What a node that could not start said last, without the program's name."""
     with log.open("rb") as stream:
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+        stream.seek(max(said_before, log.stat().st_size - _TAIL_BYTES))
         lines = stream.read().decode(errors="replace").splitlines()
     said = [line.removeprefix("capanode: ") for line in lines if line.startswith("capanode: ")]
     return said[-1] if said else ""

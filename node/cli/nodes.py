@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from capanode.node.cli.options import AsJson, Data, PasswordFile
+from capanode.node.cli.options import AsJson, Data, PasswordFile, WeakKey
 from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached, running
 from capanode.node.data_folder import data_folder
@@ -27,6 +27,7 @@ def init(
     provider: Provider = False,
     requester: Requester = False,
     network: Annotated[str | None, typer.Option(metavar="FILE", help="A network profile to join.")] = None,
+    weak: WeakKey = False,
     data: Data = None,
     password_file: PasswordFile = None,
     as_json: AsJson = False,
@@ -43,7 +44,7 @@ def init(
         folder.config.write_text(config_text(provider, requester or not provider, password_file), "utf-8")
     address = None
     if not folder.wallet.exists():
-        address, _ = made(data, password_file, weak=False)
+        address, _ = made(data, password_file, weak)
     name = adopted(network, data) if network is not None else None
     if as_json:
         emit({"data": str(folder.root), "config": str(folder.config), "address": address, "network": name})

@@ -15,3 +15,4 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option("--password-file", metavar="FILE", help="Holds the wallet's password; readable by you only."),
 ]
+WeakKey = Annotated[bool, typer.Option("--devnet", help="A wallet that opens in milliseconds and should hold nothing.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from capanode.node.cli.options import AsJson, Data, PasswordFile, Yes
+from capanode.node.cli.options import AsJson, Data, PasswordFile, WeakKey, Yes
 from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached
 from capanode.node.units import tokens, wei_from_tokens
@@ -25,9 +25,7 @@ ProviderAddress = Annotated[str, typer.Argument(metavar="PROVIDER", help="The pr
 def create(
     data: Data = None,
     password_file: PasswordFile = None,
-    weak: Annotated[
-        bool, typer.Option("--devnet", help="Open it in milliseconds: for keys that hold nothing.")
-    ] = False,
+    weak: WeakKey = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the wallet of this data folder, unless there is one."""

@@ -48,6 +48,7 @@ class FakeNodeApi:
     changed: trio.Condition = field(default_factory=trio.Condition)
     watchers: int = 0
     is_draining: bool = False
+    log: bytes = b"epoch 1\nepoch 2\n\xff"
     steps: tuple[JobView, ...] = ()
     """States that every submitted job goes through at once."""
 
@@ -129,7 +130,7 @@ class FakeNodeApi:
 
     async def logs(self, job_id: str, tail_bytes: int) -> bytes:
         await self.job(job_id)
-        return b"epoch 1\nepoch 2\n\xff"[-tail_bytes:]
+        return self.log[-tail_bytes:]
 
     async def accept(self, job_id: str) -> JobView:
         view = replace(await self.job(job_id), state="paid", phase="DealFinalized", paid_wei=TOKEN)
