@@ -59,7 +59,7 @@ def _with(rules: Rules, words: list[str]) -> Rules:
         case ["image", "deny", name]:
             return replace(rules, images_denied=(*rules.images_denied, name))
         case ["class", name]:
-            named = frozenset() if rules.classes == frozenset(VerificationClass) else rules.classes
+            named = frozenset[VerificationClass]() if rules.classes == frozenset(VerificationClass) else rules.classes
             return replace(rules, classes=named | {VerificationClass(name)})
         case ["hours", span]:
             return replace(rules, hours=_hours(span))

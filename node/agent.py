@@ -49,12 +49,18 @@ class Performer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """An event for one deal, from a command (`answered` is its key) or from elsewhere in the node."""
+    """An event for one deal, from elsewhere in the node or from a command: then with its key and its scope."""
 
     deal: str
     event: Event
     answered: str | None
     done: trio.Event | None
+    scope: trio.CancelScope | None
+
+    @property
+    def is_called_off(self) -> bool:
+        """Whether the phase that asked was left while the answer was on its way."""
+        return self.scope is not None and self.scope.cancel_called
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class Agent:
     async def tell(self, key: str, event: Event) -> None:
         """Tell a deal what happened to it; applied and durable when this returns."""
         done = trio.Event()
-        await self._send.send(_Told(key, event, None, done))
+        await self._send.send(_Told(key, event, None, done, None))
         await done.wait()
 
     def chain_moved(self) -> None:
@@ -122,18 +128,18 @@ class Agent:
         try:
             self._send.send_nowait(None)
         except trio.WouldBlock:
-            # A full channel is being worked off, and each turn ends with a look into the inbox.
+            # A full channel is being worked off, and each turn begins with a look into the inbox.
             return
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[trio.MemoryReceiveChannel[Stored]]:
-        """Every change of every deal from now on; a watcher that falls 256 behind misses the newest."""
+        """Every change of every deal from now on; the channel ends for a watcher that falls 256 behind."""
         send, receive = trio.open_memory_channel[Stored](CHANNEL)
         self._watchers[send] = None
         try:
             yield receive
         finally:
-            del self._watchers[send]
+            self._watchers.pop(send, None)
             send.close()
             receive.close()
 
@@ -144,9 +150,12 @@ class Agent:
         async with trio.open_nursery() as nursery:
             await self._recover(performer, nursery)
             task_status.started()
+            await self._apply_inbox(performer, nursery)
             while True:
+                received = await self._receive.receive()
+                # What the chain said comes first: a deadline has passed only if nothing came before it.
                 await self._apply_inbox(performer, nursery)
-                match await self._receive.receive():
+                match received:
                     case _Born() as born:
                         await self._apply_birth(born, performer, nursery)
                     case _Told() as told:
@@ -190,7 +199,10 @@ class Agent:
         born.answer.send_nowait(is_admitted)
 
     async def _apply_told(self, told: _Told, performer: Performer, nursery: trio.Nursery) -> None:
-        if stored := self._deals.get(told.deal):
+        if told.answered is not None and not told.is_called_off:
+            self._scopes[told.deal].pop(told.answered, None)
+        stored = self._deals.get(told.deal)
+        if stored is not None and not told.is_called_off:
             change = self._change(stored, told.event, told.answered)
             await self._journal.record([change])
             self._enact(change, performer, nursery)
@@ -241,6 +253,8 @@ class Agent:
                 watcher.send_nowait(stored)
             except trio.WouldBlock:
                 log.warning("watcher-behind", deal=stored.key)
+                del self._watchers[watcher]
+                watcher.close()
 
     def _dispatch(self, stored: Stored, item: Owed, performer: Performer, nursery: trio.Nursery) -> None:
         if item.key in self._scopes[stored.key]:
@@ -251,14 +265,16 @@ class Agent:
     # ---- commands, beside the owner ----------------------------------------------------------------------
 
     async def _carry_out(self, deal: str, item: Owed, scope: trio.CancelScope, performer: Performer) -> None:
+        event: Event | None = None
         with scope:
             event = await self._until_performed(deal, item, performer)
         if scope.cancelled_caught:
             return
-        if self._scopes.get(deal, {}).get(item.key) is scope:
-            del self._scopes[deal][item.key]
         if event is not None:
-            await self._send.send(_Told(deal, event, item.key, None))
+            # The command is in force until its answer is applied: the phase may be left before.
+            await self._send.send(_Told(deal, event, item.key, None, scope))
+        elif not scope.cancel_called:
+            self._scopes[deal].pop(item.key, None)
 
     async def _until_performed(self, deal: str, item: Owed, performer: Performer) -> Event | None:
         pause = FIRST_RETRY_S
@@ -278,8 +294,6 @@ class Agent:
                 # One deal's fault stays that deal's: the others go on, and the operator reads of it.
                 log.error("command-failed", deal=deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause)
             else:
-                if event is None:
-                    await self._journal.answer(item.key)
                 return event
             await trio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_S)

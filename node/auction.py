@@ -70,7 +70,7 @@ class _Book:
     demand: Demand
     spec: Spec
     signature: bytes
-    bids: dict[Address, SignedBid] = field(default_factory=dict)
+    bids: dict[Address, SignedBid] = field(default_factory=dict[Address, SignedBid])
     news: trio.Event = field(default_factory=trio.Event)
 
 

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 import cbor2
 
@@ -57,17 +57,13 @@ def decode(kind: type[R], data: bytes) -> R:
         BadMessage: not canonical CBOR, another record or version, or a field that is missing, unknown, of
             another type, or refused by the record's own checks. The sender's fault.
     """
-    value = load(data)
     name, version = kind.RECORD
-    match value:
-        case [str(found), int(found_version), dict() as fields]:
-            if (found, found_version) != (name, version):
-                raise BadMessage(f"expected the record {name}/{version}, got {found[:40]}/{found_version}")
-            record = _reader(kind)(fields, name)
-            assert isinstance(record, kind)
-            return record
-        case _:
-            raise BadMessage(f"expected the record {name}/{version}, got something else")
+    found, found_version, fields = _parts(data, f"the record {name}/{version}")
+    if (found, found_version) != (name, version):
+        raise BadMessage(f"expected the record {name}/{version}, got {found[:40]}/{found_version}")
+    record = _reader(kind)(fields, name)
+    assert isinstance(record, kind)
+    return record
 
 
 def decode_one_of(kinds: tuple[type[R], ...], data: bytes) -> R:
@@ -76,12 +72,21 @@ def decode_one_of(kinds: tuple[type[R], ...], data: bytes) -> R:
     Raises:
         BadMessage: as `decode`.
     """
-    match load(data):
-        case [str(name), int(version), dict()]:
-            for kind in kinds:
-                if kind.RECORD == (name, version):
-                    return decode(kind, data)
-    raise BadMessage("not one of the expected records")
+    name, version, _ = _parts(data, "a record")
+    for kind in kinds:
+        if kind.RECORD == (name, version):
+            return decode(kind, data)
+    raise BadMessage(f"the record {name[:40]}/{version} is not one of those expected here")
+
+
+def _parts(data: bytes, expected: str) -> tuple[str, int, dict[str, Any]]:
+    """Name, version and fields of a record's encoding."""
+    value: Any = load(data)
+    parts = cast(list[Any], value) if isinstance(value, list) else list[Any]()
+    # Exact types: True is no version, although it is an int.
+    if [type(part) for part in parts] != [str, int, dict]:
+        raise BadMessage(f"expected {expected}, got something else")
+    return parts[0], parts[1], parts[2]
 
 
 def load(data: bytes) -> object:
@@ -106,30 +111,29 @@ def _dump(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def _depth(value: object, level: int = 1) -> int:
+def _depth(value: Any, level: int = 1) -> int:
     """Nesting depth; also the place where types outside the subset are refused."""
     if level > MAX_DEPTH:
         return level
-    match value:
-        case dict():
-            if not all(isinstance(key, str) for key in value):
-                raise ValueError("map keys are text")
-            return max((_depth(item, level + 1) for item in value.values()), default=level)
-        case list():
-            return max((_depth(item, level + 1) for item in value), default=level)
-        case None | bool() | int() | str() | bytes():
-            return level
-        case _:
-            raise ValueError("outside the encoding's subset")
+    if isinstance(value, dict):
+        table = cast(dict[Any, Any], value)
+        if not all(isinstance(key, str) for key in table):
+            raise ValueError("map keys are text")
+        return max((_depth(item, level + 1) for item in table.values()), default=level)
+    if isinstance(value, list):
+        return max((_depth(item, level + 1) for item in cast(list[Any], value)), default=level)
+    if value is None or isinstance(value, bool | int | str | bytes):
+        return level
+    raise ValueError("outside the encoding's subset")
 
 
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(type(value)):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast(tuple[Any, ...], value)]
     return value
 
 
@@ -183,16 +187,17 @@ def _sequence(item: Reader) -> Reader:
     def read(value: Any, place: str) -> Any:
         if type(value) is not list:
             raise BadMessage(f"{place} is not a list")
-        return tuple(item(element, f"{place}[{index}]") for index, element in enumerate(value))
+        return tuple(item(element, f"{place}[{index}]") for index, element in enumerate(cast(list[Any], value)))
 
     return read
 
 
 def _product(items: tuple[Reader, ...]) -> Reader:
     def read(value: Any, place: str) -> Any:
-        if type(value) is not list or len(value) != len(items):
+        elements = cast(list[Any], value) if type(value) is list else list[Any]()
+        if len(elements) != len(items):
             raise BadMessage(f"{place} is not a list of {len(items)}")
-        return tuple(item(element, place) for item, element in zip(items, value, strict=True))
+        return tuple(item(element, place) for item, element in zip(items, elements, strict=True))
 
     return read
 
