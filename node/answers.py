@@ -132,14 +132,21 @@ class Answers:
         """As `NodeApi.watch`."""
         self.callers += 1
         try:
-            async with self._agent.watching() as changes:
-                stored = await self._find(job_id)
-                yield {"job": await self._view(stored)}
-                while not stored.ended:
-                    changed = await changes.receive()
-                    if changed.key == stored.key:
-                        stored = changed
-                        yield {"job": await self._view(stored)}
+            is_over = False
+            while not is_over:
+                # Once more from the start when this watcher was too slow for its channel.
+                async with self._agent.watching() as changes:
+                    stored = await self._find(job_id)
+                    yield {"job": await self._view(stored)}
+                    is_over = stored.ended
+                    while not is_over:
+                        try:
+                            changed = await changes.receive()
+                        except trio.EndOfChannel:
+                            break
+                        if changed.key == stored.key:
+                            yield {"job": await self._view(changed)}
+                            is_over = changed.ended
         finally:
             self.callers -= 1
 
