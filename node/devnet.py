@@ -126,7 +126,7 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
         options = AnvilOptions(block_time_s=plan.block_time_s)
         async with run_anvil(options) as chain:
             report("deploying the contracts")
-            profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id, plan.block_time_s)
+            profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id)
             report(f"making {plan.providers} providers and a requester, with keys and money")
             providers, requester = await _parties(plan)
             profile = replace(profile, bootstrap=tuple(p.multiaddr("127.0.0.1") for p in providers))

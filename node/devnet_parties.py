@@ -117,7 +117,7 @@ def join(folder: DataFolder, profile: NetworkProfile) -> None:
     link.symlink_to(path.name)
 
 
-async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int, block_time_s: int | None) -> NetworkProfile:
+async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int) -> NetworkProfile:
     """Put the contracts on a fresh development chain."""
     plan = DeployPlan(name="devnet", rpc_urls=(rpc_url,), ws_urls=(ws_url,))
     async with open_rpc((rpc_url,), chain_id) as rpc, sending(rpc, root / "deployer.db", _rich()) as sender:
