@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
-from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, Protocol, TypeGuard, TypeVar
 
 import cbor2
 
@@ -61,9 +61,7 @@ def decode(kind: type[R], data: bytes) -> R:
     found, found_version, fields = _parts(data, f"the record {name}/{version}")
     if (found, found_version) != (name, version):
         raise BadMessage(f"expected the record {name}/{version}, got {found[:40]}/{found_version}")
-    record = _reader(kind)(fields, name)
-    assert isinstance(record, kind)
-    return record
+    return _record_of(kind, fields)
 
 
 def decode_one_of(kinds: tuple[type[R], ...], data: bytes) -> R:
@@ -72,21 +70,27 @@ def decode_one_of(kinds: tuple[type[R], ...], data: bytes) -> R:
     Raises:
         BadMessage: as `decode`.
     """
-    name, version, _ = _parts(data, "a record")
+    name, version, fields = _parts(data, "a record")
     for kind in kinds:
         if kind.RECORD == (name, version):
-            return decode(kind, data)
+            return _record_of(kind, fields)
     raise BadMessage(f"the record {name[:40]}/{version} is not one of those expected here")
 
 
 def _parts(data: bytes, expected: str) -> tuple[str, int, dict[str, Any]]:
     """Name, version and fields of a record's encoding."""
     value: Any = load(data)
-    parts = cast(list[Any], value) if isinstance(value, list) else list[Any]()
+    parts = value if _is_list(value) else []
     # Exact types: True is no version, although it is an int.
     if [type(part) for part in parts] != [str, int, dict]:
         raise BadMessage(f"expected {expected}, got something else")
     return parts[0], parts[1], parts[2]
+
+
+def _record_of(kind: type[R], fields: dict[str, Any]) -> R:
+    record = _reader(kind)(fields, kind.RECORD[0])
+    assert isinstance(record, kind)
+    return record
 
 
 def load(data: bytes) -> object:
@@ -115,26 +119,37 @@ def _depth(value: Any, level: int = 1) -> int:
     """Nesting depth; also the place where types outside the subset are refused."""
     if level > MAX_DEPTH:
         return level
-    if isinstance(value, dict):
-        table = cast(dict[Any, Any], value)
-        if not all(isinstance(key, str) for key in table):
+    if _is_table(value):
+        if not all(isinstance(key, str) for key in value):
             raise ValueError("map keys are text")
-        return max((_depth(item, level + 1) for item in table.values()), default=level)
-    if isinstance(value, list):
-        return max((_depth(item, level + 1) for item in cast(list[Any], value)), default=level)
+        return max((_depth(item, level + 1) for item in value.values()), default=level)
+    if _is_list(value):
+        return max((_depth(item, level + 1) for item in value), default=level)
     if value is None or isinstance(value, bool | int | str | bytes):
         return level
     raise ValueError("outside the encoding's subset")
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(type(value)):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, tuple):
-        return [_plain(item) for item in cast(tuple[Any, ...], value)]
+    if _is_tuple(value):
+        return [_plain(item) for item in value]
     return value
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return type(value) is list
+
+
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
+def _is_table(value: Any) -> TypeGuard[dict[Any, Any]]:
+    return type(value) is dict
 
 
 Reader = Callable[[Any, str], Any]
@@ -147,10 +162,10 @@ def _reader(kind: Any) -> Reader:
         return _reader(kind.__supertype__)
     if kind in (int, str, bytes, bool):
         return _scalar(kind)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _enumeration(kind)
     if dataclasses.is_dataclass(kind):
         return _record(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _enumeration(kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return _sequence(_reader(arguments[0]))
@@ -185,16 +200,16 @@ def _enumeration(kind: type[enum.Enum]) -> Reader:
 
 def _sequence(item: Reader) -> Reader:
     def read(value: Any, place: str) -> Any:
-        if type(value) is not list:
+        if not _is_list(value):
             raise BadMessage(f"{place} is not a list")
-        return tuple(item(element, f"{place}[{index}]") for index, element in enumerate(cast(list[Any], value)))
+        return tuple(item(element, f"{place}[{index}]") for index, element in enumerate(value))
 
     return read
 
 
 def _product(items: tuple[Reader, ...]) -> Reader:
     def read(value: Any, place: str) -> Any:
-        elements = cast(list[Any], value) if type(value) is list else list[Any]()
+        elements = value if _is_list(value) else []
         if len(elements) != len(items):
             raise BadMessage(f"{place} is not a list of {len(items)}")
         return tuple(item(element, place) for item, element in zip(items, elements, strict=True))
