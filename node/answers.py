@@ -225,6 +225,9 @@ class Answers:
             )
 
     async def _find(self, job_id: str) -> Stored:
+        exact = await self._journal.find(job_id)
+        if exact is not None and exact.side is Side.REQUESTER:
+            return exact
         found = [
             stored
             for stored in await self._journal.deals(Side.REQUESTER, MAX_LISTED)
