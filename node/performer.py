@@ -1,5 +1,7 @@
 """Which part of the node carries out which command. The only place that knows them all."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
@@ -137,12 +139,26 @@ class NodePerformer:
 
     async def _assign(self, parts: ProviderParts, deal: provider.Assigning) -> Event | None:
         # The container is made ready while the chain decides; it starts only once the deal is bound.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(parts.execution.stage, deal.work)
+        async with _beside(parts.execution.stage, deal.work):
             return await self._settlement.assign(deal)
 
     async def _commit(self, parts: ProviderParts, deal: provider.Committing) -> Event | None:
         # The result is kept apart already, so the machine is freed while the commitment is mined.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(parts.execution.release, deal.work)
+        async with _beside(parts.execution.release, deal.work):
             return await self._settlement.commit(deal)
+
+
+@asynccontextmanager
+async def _beside(act: Callable[[provider.Work], Awaitable[None]], work: provider.Work) -> AsyncIterator[None]:
+    """Do `act` meanwhile. One fault comes out as itself, not in a group: the agent goes by its kind."""
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(act, work)
+            yield
+    except BaseExceptionGroup as group:
+        errors, called_off = group.split(Exception)
+        if errors is None or called_off is not None:
+            # What fails while it is being called off does not matter any more.
+            raise (called_off or group) from None
+        bugs = [error for error in errors.exceptions if isinstance(error, InvariantViolated)]
+        raise (bugs or errors.exceptions)[0] from None
