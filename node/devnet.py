@@ -174,7 +174,7 @@ def _next_steps(devnet: Devnet) -> tuple[str, ...]:
         "buy something in another terminal:",
         f"  export CAPANODE_DATA={devnet.requester.folder.root}",
         "  capanode wallet balance",
-        "  capanode job submit examples/hello/job.yaml --wait",
+        "  capanode job submit examples/wordcount/job.yaml --wait",
         f"join it with another node: capanode network use {devnet.requester.folder.networks / 'devnet.toml'}",
         "Ctrl-C stops everything.",
     )
