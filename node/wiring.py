@@ -339,6 +339,7 @@ class Seller:
     """A provider's parts that more than the performer needs."""
 
     parts: ProviderParts
+    executor: Executor
     identity: Identity
     bidding: Bidding
     desk: ResultDesk
@@ -393,7 +394,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.place, hardware)
     await executor.sweep(await _running(ground))
     await executor.warm(config.provider.slots)
-    return Seller(ProviderParts(preparation, execution), identity, bidding, desk, appraisal)
+    return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal)
 
 
 async def _running(ground: Ground) -> set[ExecutionId]:
@@ -440,6 +441,7 @@ async def _open_intake(
             seller.desk.serve()
             demands = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
             intake.start_soon(seller.bidding.run, demands)
+            intake.start_soon(_leave_at_stop, seller.executor)
             intake.start_soon(
                 run_offers,
                 ground.network,
@@ -466,6 +468,14 @@ async def _open_intake(
         log.info("up", peer=ground.network.peer_id, addresses=ground.network.addresses())
         await answers.stop_requested.wait()
         intake.cancel_scope.cancel()
+
+
+async def _leave_at_stop(executor: Executor) -> None:
+    """Running containers outlive a stop of the node: the next start takes them up where they are."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        executor.leave()
 
 
 async def _drop_all(heard: trio.MemoryReceiveChannel[Message]) -> None:

@@ -134,6 +134,7 @@ class DockerExecutor:
         self._follower = Follower(engine, threads, outputs, settings.reconnect_s)
         self._jobs: dict[ExecutionId, Job] = {}
         self._staging: dict[ExecutionId, trio.Lock] = {}
+        self._leaving = False
         self._images: dict[ImageId, FitImage] = {}
         self._gpus: dict[str, Gpu] = {}
 
@@ -191,6 +192,9 @@ class DockerExecutor:
             return await self._see_through(job)
 
         return await self._guarded(execution_id, rest)
+
+    def leave(self) -> None:
+        self._leaving = True
 
     async def cancel(self, execution_id: ExecutionId) -> None:
         job = self._jobs.get(execution_id)
@@ -320,7 +324,10 @@ class DockerExecutor:
         except InvariantViolated:
             raise
         except BaseException:
-            await self._release_quietly(execution)
+            # A stop cancels everything in one batch; whoever says `leave` has said so after it.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            if not self._leaving:
+                await self._release_quietly(execution)
             raise
 
     async def _release_quietly(self, execution: ExecutionId) -> None:

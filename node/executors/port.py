@@ -183,6 +183,10 @@ class Executor(Protocol):
         """Take up a job that an earlier process of this node started, running or ended; None if none."""
         ...
 
+    def leave(self) -> None:
+        """From now on, runs that are cancelled leave their containers to the next process, which adopts them."""
+        ...
+
     async def cancel(self, execution_id: ExecutionId) -> None:
         """Make the `run` or `adopt` in progress end as CANCELLED; nothing happens when there is none."""
         ...

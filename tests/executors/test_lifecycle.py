@@ -167,6 +167,28 @@ async def test_a_running_job_is_adopted_after_a_restart(
             second_life.cancel_scope.cancel()
 
 
+async def test_a_job_that_was_left_is_finished_by_the_next_process(
+    image: PreparedImage, settings: DockerSettings
+) -> None:
+    gate = settings.state / "gate"
+    gate.mkdir(parents=True)
+    script = "import os, time\nwhile not os.path.exists('/in/gate/go'): time.sleep(0.02)\nprint('once')"
+    request = python_job(image, script, inputs=(("gate", gate),))
+    async with trio.open_nursery() as first:
+        executor = await next_life(settings, first)
+        await start(executor, request, first)
+        executor.leave()
+        first.cancel_scope.cancel()
+
+    (gate / "go").touch()
+    async with trio.open_nursery() as second:
+        outcome = await (await next_life(settings, second)).adopt(request.execution_id)
+        second.cancel_scope.cancel()
+
+    assert outcome is not None
+    assert (outcome.end, outcome.stdout_tail) == (End.EXITED, b"once\n")
+
+
 async def test_a_job_that_ended_meanwhile_is_adopted_with_its_outcome(
     executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
 ) -> None:

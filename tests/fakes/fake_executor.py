@@ -121,6 +121,9 @@ class FakeExecutor:
             raise InvariantViolated(f"execution {execution_id} already belongs to this process")
         return self.outcomes.get(execution_id)
 
+    def leave(self) -> None:
+        """Plays end with their process; only `outcomes` outlive it."""
+
     async def cancel(self, execution_id: ExecutionId) -> None:
         await trio.lowlevel.checkpoint()
         if running := self._running.get(execution_id):
