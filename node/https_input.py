@@ -8,10 +8,10 @@ import hashlib
 import ipaddress
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -45,6 +45,9 @@ async def download(item: Input, target: Path) -> None:
                 digest = await _receive(item.url, item.size_bytes, file.write)
             except httpx.HTTPError as error:
                 raise Unavailable(f"The input {item.name} could not be fetched ({error!r}): retrying.") from error
+            except (httpx.InvalidURL, ValueError) as error:
+                # The address, or one that a server redirects to; some of this reaches only the libraries' checks.
+                raise Refused(f"the input {item.name} has a malformed address: {str(error)[:200]}") from error
             if digest != item.sha256:
                 raise Refused(f"the input {item.name} does not have the sha256 that the job states")
             file.flush()
@@ -70,12 +73,15 @@ async def _receive(url: str, size_bytes: int, write: Write) -> bytes:
 
 async def _take(reply: httpx.Response, size_bytes: int, write: Write) -> bytes:
     digest, left = hashlib.sha256(), size_bytes
-    async for chunk in reply.aiter_bytes():
-        left -= len(chunk)
-        if left < 0:
-            break
-        digest.update(chunk)
-        write(chunk)
+    # A generator in fact; left behind half read it would be the garbage collector's.
+    chunks = cast(AsyncGenerator[bytes, None], reply.aiter_bytes())
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                break
+            digest.update(chunk)
+            write(chunk)
     if left != 0:
         raise Refused(f"the input's address does not serve the {size_bytes} bytes that the job states")
     return digest.digest()
