@@ -52,22 +52,27 @@ async def run_sender(sender: Sender, *, task_status: trio.TaskStatus[None] = tri
     """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled."""
     first_seen: dict[TxHash, float] = {}
     mined_seen_at = float("-inf")
+    head: object = None
+    is_pending = True
     task_status.started()
     while True:
-        # Blocks seldom go away, and those above finality are many on a busy chain.
-        with_mined = trio.current_time() - mined_seen_at >= sender.options.poll_s
         try:
-            await look_once(sender, first_seen, with_mined=with_mined)
+            # Blocks seldom go away, and those above finality are many on a busy chain.
+            with_mined = trio.current_time() - mined_seen_at >= sender.options.poll_s
             if with_mined:
                 mined_seen_at = trio.current_time()
+                before, head = head, await sender.rpc.call("eth_getBlockByNumber", "latest", False)
+                with_mined = head != before
+            is_pending = await look_once(sender, first_seen, with_mined=with_mined)
         except Unavailable as error:
             _log.warning("transactions_not_checked", reason=str(error))
+            head = None
             await trio.sleep(sender.options.poll_s)
-        await sender.wait_news()
+        await sender.wait_news(is_pending=is_pending)
 
 
-async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_mined: bool = True) -> None:
-    """Compare every unfinished transaction with the chain once.
+async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_mined: bool = True) -> bool:
+    """Compare every unfinished transaction with the chain once; whether some were not in a block before.
 
     Args:
         with_mined: also those that are in a block, which a reorganisation may undo.
@@ -81,7 +86,7 @@ async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_min
         lambda connection: unfinished(connection, account, MAX_AT_ONCE, with_mined=with_mined)
     )
     if not entries:
-        return
+        return False
     view = await _view(sender, entries)
     changed = False
     for entry in entries:
@@ -91,6 +96,7 @@ async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_min
         del first_seen[gone]
     if changed:
         sender.tell()
+    return any(entry.inclusion is None for entry in entries)
 
 
 async def _view(sender: Sender, entries: Sequence[Entry]) -> View:

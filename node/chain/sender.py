@@ -237,9 +237,11 @@ class Sender:
         self._nap_s = FIRST_NAP_S
         self._news.set()
 
-    async def wait_news(self) -> None:
-        """Wait for `look`, or for a while that grows from moments after the last `look` to the polling interval."""
-        nap_s, self._nap_s = self._nap_s, min(2 * self._nap_s, self.options.poll_s)
+    async def wait_news(self, *, is_pending: bool) -> None:
+        """Wait for `look`, or for a while: with something pending it grows from moments to the polling interval."""
+        nap_s = self.options.poll_s
+        if is_pending:
+            nap_s, self._nap_s = self._nap_s, min(2 * self._nap_s, self.options.poll_s)
         with trio.move_on_after(nap_s):
             await self._news.wait()
         self._news = trio.Event()
