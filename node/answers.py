@@ -217,10 +217,10 @@ class Answers:
     async def _require_funds(self, job: JobSubmitted) -> None:
         """Refuse now what the chain would refuse later."""
         needed = job.demand.price_cap_wei + job.demand.verification_wei
-        wallet = await self._purse.show()
-        if wallet["free_wei"] < needed:
+        free = await self._purse.free_wei()
+        if free < needed:
             raise Refused(
-                f"the job may cost {needed} base units and the escrow holds {wallet['free_wei']} free: "
+                f"the job may cost {needed} base units and the escrow holds {free} free: "
                 "deposit more with `capanode wallet deposit`, or lower price_cap"
             )
 

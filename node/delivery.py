@@ -6,6 +6,7 @@ is on chain, every file to its entry, and the receipt must check out, before any
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -49,6 +50,9 @@ from capanode.protocol.messages import (
     ResultRequest,
 )
 from capanode.protocol.typed_data import Domain, accept_digest
+
+COMMITMENT_SEEN_S: Final = 2.0
+"""How long a requester who is ahead of us on chain waits for us to follow."""
 
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
@@ -102,7 +106,7 @@ class ResultDesk:
 
     async def _answer_result(self, peer: PeerId, data: bytes) -> bytes:
         wanted = encoding.decode(ResultRequest, data)
-        state = self._deal_of(wanted.deal_id, peer)
+        state = await self._committed(wanted.deal_id, peer)
         if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
             raise Unavailable("the result is not committed yet")
         manifest_path = self._blobs.path(state.result.manifest)
@@ -139,6 +143,16 @@ class ResultDesk:
             manifest = self._execution.manifest(state.result)
             return encoding.encode(LogReply(manifest.log_tail[-limit:] if manifest and limit else b""))
         return encoding.encode(LogReply(b""))
+
+    async def _committed(self, deal_id: bytes, peer: PeerId) -> provider.Deal:
+        """The deal; where its requester has seen the commitment before us, as soon as we have seen it too."""
+        async with self._agent.watching() as changes:
+            state = self._deal_of(deal_id, peer)
+            with trio.move_on_after(COMMITMENT_SEEN_S), suppress(trio.EndOfChannel):
+                while isinstance(state, provider.Committing):
+                    await changes.receive()
+                    state = self._deal_of(deal_id, peer)
+            return state
 
     def _deal_of(self, deal_id: bytes, peer: PeerId) -> provider.Deal:
         for stored in self._agent.open_deals():

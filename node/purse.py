@@ -39,6 +39,10 @@ class Purse:
         self._market = Market(rpc, contracts.market)
         self._token = Token(rpc, contracts.token)
 
+    async def free_wei(self) -> Wei:
+        """What new deals can be paid from."""
+        return (await self._market.account(self._wallet)).free_wei
+
     async def show(self) -> Json:
         """Everything that the account has, in base units."""
         account = await self._market.account(self._wallet)

@@ -1,6 +1,5 @@
 """From a user's job file to a demand: inputs taken in, image pinned, spec and terms made."""
 
-import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import trio
 from capanode.node.api.port import JobOrder, Json
 from capanode.node.auction import AuctionTimes, handover_s
 from capanode.node.chain_clock import ChainClock
-from capanode.node.images.archive import ImageLimits, check_archive
+from capanode.node.intake import Intake, sha256_of
 from capanode.node.jobfile.job_file import CidInput, InputSource, JobFile, LocalInput, UrlInput
 from capanode.node.jobfile.parse import parse
 from capanode.node.locator import locator_of
@@ -24,7 +23,6 @@ from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, Ppm, UnixTime, Wei
 from capanode.protocol.money import ARBITER_FEE_WEI, deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
 from capanode.protocol.records import (
-    ArchiveImage,
     Demand,
     Image,
     Input,
@@ -70,6 +68,7 @@ class Submission:
         self._terms = terms
         self._network = network
         self._blobs = blobs
+        self._intake = Intake(blobs)
         self._clock = clock
 
     def locator(self) -> bytes:
@@ -147,27 +146,20 @@ class Submission:
     async def _input(self, name: str, source: InputSource, folder: Path) -> Input:
         match source:
             case LocalInput():
-                path = folder / source.path
-                return await trio.to_thread.run_sync(self._local, name, path)
+                taken = await trio.to_thread.run_sync(self._intake.file, name, folder / source.path, self._until())
+                return Input(name, taken.sha256, taken.size_bytes, taken.cid, None)
             case CidInput():
                 if not self._blobs.has(source.cid):
                     raise Refused(
                         f"the input {name} names {source.cid}, which is not in this node's store: give a path"
                     )
                 path = self._blobs.path(source.cid)
-                digest, size = await trio.to_thread.run_sync(_sha256, path)
+                digest, size = await trio.to_thread.run_sync(sha256_of, path)
                 return Input(name, digest, size, source.cid, None)
             case UrlInput():
                 if source.size_bytes is None:
                     raise Refused(f"the input {name} does not state its size: add size_bytes beside its url")
                 return Input(name, source.sha256, source.size_bytes, None, source.url)
-
-    def _local(self, name: str, path: Path) -> Input:
-        if not path.is_file():
-            raise Refused(f"the input {name} is not there: {path} is no file")
-        digest, size = _sha256(path)
-        cid = self._blobs.put_file(path, reason="input", until=self._until())
-        return Input(name, digest, size, cid, None)
 
     async def _image(self, text: str, folder: Path) -> Image:
         if "@sha256:" in text:
@@ -181,13 +173,7 @@ class Submission:
                 f"the image {text[:120]!r} is not pinned: give name@sha256:…, or the path of an archive made by "
                 "`docker save`; `capanode run` and `capanode job submit` pin a tag where an engine is at hand"
             )
-        return await trio.to_thread.run_sync(self._archive, path)
-
-    def _archive(self, path: Path) -> Image:
-        checked = check_archive(path, None, ImageLimits())
-        cid = self._blobs.put_file(path, reason="image", until=self._until())
-        image_id = Digest(bytes.fromhex(checked.image_id.removeprefix("sha256:")))
-        return Image(None, ArchiveImage(cid, image_id, path.stat().st_size))
+        return Image(None, await trio.to_thread.run_sync(self._intake.archive, path, self._until()))
 
     def _until(self) -> UnixTime:
         return UnixTime(self._clock.now() + KEEP_INPUTS_S)
@@ -271,8 +257,3 @@ def _mode(order: JobOrder) -> Mode:
                 f"a job is announced by gossip or on chain, not {order.announce[:20]!r}/{order.policy[:20]!r}"
             )
 
-
-def _sha256(path: Path) -> tuple[Digest, int]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
-        return Digest(digest), file.tell()
