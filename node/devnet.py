@@ -141,8 +141,13 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
                 for party in running:
                     await until_up(party, processes[party.name], len(running) - 1)
                 _write_state(devnet)
-                yield devnet
-                report("stopping")
+                try:
+                    yield devnet
+                finally:
+                    report("stopping")
+                    with trio.CancelScope(shield=True):
+                        if not plan.requester_runs:
+                            await _end_visitor(requester)
 
 
 async def _keep(plan: DevnetPlan, report: Report) -> None:
@@ -208,6 +213,17 @@ async def _running(parties: Sequence[Party]) -> AsyncGenerator[Mapping[str, trio
             for party in parties:
                 if party.role == "provider":
                     await clear_away(party)
+
+
+async def _end_visitor(party: Party) -> None:
+    """End the node that a command has started on a folder of ours: its chain goes now."""
+    pid = holder(party.folder)
+    if pid is None or pid == os.getpid():
+        return
+    os.kill(pid, signal.SIGTERM)
+    with trio.move_on_after(STOP_TIMEOUT_S):
+        while holder(party.folder) == pid:  # noqa: ASYNC110  # another process wakes nobody here
+            await trio.sleep(POLL_S)
 
 
 async def start_node(party: Party) -> trio.Process:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note, pairs, say, table
@@ -60,7 +61,8 @@ def quote(
     as_json: AsJson = False,
 ) -> None:
     """Say what a job would cost at most, and what its provider would have to put up."""
-    answer = reached(data).quote(order_of(file, "", announce, policy, "auto", data))
+    order = order_of(file, "", announce, policy, "auto", data)
+    answer = reached(data).quote(order)
     if as_json:
         emit(answer)
         return
@@ -85,8 +87,10 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Hand a job to the node, which carries it on by itself."""
+    order = order_of(file, name, announce, policy, accept, data)
     client = reached(data)
-    view = follow_submit(client.submit(order_of(file, name, announce, policy, accept, data)), quiet=as_json)
+    say_terms(client, quiet=as_json)
+    view = follow_submit(client.submit(order), quiet=as_json)
     if wait:
         view = follow(client.watch(view.job_id), has_ended, quiet=as_json)
     if as_json:
@@ -190,6 +194,15 @@ def order_of(file: Path, name: str, announce: str, policy: str, accept: str, dat
     text = read_job_file(file)
     folder = str(file.absolute().parent)
     return JobOrder(text, folder, name, pinned_image(text, file, data), announce, policy, accept)
+
+
+def say_terms(client: NodeClient, *, quiet: bool) -> None:
+    """What a buyer has to know before each job."""
+    if quiet:
+        return
+    note("the job's provider can read it; once the result is committed, everybody can")
+    if not client.status().get("is_disputable", False):
+        note("results are not disputable on this network yet: its market has no court")
 
 
 def read_job_file(path: Path) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
-from capanode.node.cli.jobs import copied, printable
+from capanode.node.cli.jobs import copied, printable, say_terms
 from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note
 from capanode.node.cli.session import reached
@@ -68,6 +68,7 @@ def run(
         raise typer.Exit(ran(text, found, out, data_folder(data), as_json))
     order = JobOrder(text, str(Path.cwd()), name, found, announce, "award", accept)
     client = reached(data)
+    say_terms(client, quiet=as_json)
     view = follow_submit(client.submit(order), quiet=as_json)
     view = follow(client.watch(view.job_id), has_result, quiet=as_json)
     _finish(client, view, out, as_json)
@@ -111,4 +112,6 @@ def _finish(client: NodeClient, view: JobView, out: Path | None, as_json: bool) 
     else:
         note(f"outputs: {folder}")
         note(f"price: {tokens(view.price_wei)} tokens to {view.provider}")
+    if view.exit_code:
+        note(f"the program ended with the exit code {view.exit_code}")
     raise typer.Exit(exit_of_job(view))
