@@ -39,6 +39,7 @@ class Facts:
     roles: tuple[str, ...]
     results: Path
     max_open_jobs: int
+    is_disputable: bool = False
 
 
 class Answers:
@@ -95,6 +96,7 @@ class Answers:
             "capacity": _capacity_json(self._capacity()) if self._capacity else None,
             "jobs": sum(stored.side is Side.REQUESTER for stored in open_deals),
             "deals": sum(stored.side is Side.PROVIDER for stored in open_deals),
+            "is_disputable": self._facts.is_disputable,
             "is_draining": self._bidding.is_draining if self._bidding else False,
         }
 

@@ -423,6 +423,7 @@ async def _open_intake(
             roles=tuple(sorted(role.value for role in ground.config.roles)),
             results=ground.config.folder.results,
             max_open_jobs=ground.config.limits.open_jobs,
+            is_disputable=ground.contracts.is_disputable,
         ),
         ground.agent,
         Journal(ground.database),
