@@ -256,4 +256,3 @@ def _mode(order: JobOrder) -> Mode:
             raise Refused(
                 f"a job is announced by gossip or on chain, not {order.announce[:20]!r}/{order.policy[:20]!r}"
             )
-
