@@ -146,8 +146,7 @@ class Bidding:
         offer = await self._offer(demand)
         if offer is None:
             return
-        account = await self._market.account(demand.requester)
-        earmark = await self._market.earmark(demand.requester, self._me.provider)
+        account, earmark = await self._market.means(demand.requester, self._me.provider)
         if max(account.free_wei, earmark.amount_wei) < offer.quote.price_wei + demand.verification_wei:
             log.info("no-bid", reason="the requester has not enough in escrow", requester=demand.requester.hex())
             return

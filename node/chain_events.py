@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from capanode.contracts_abi import bindings
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.follower import DecodedLog
-from capanode.node.journal import receive_in, retract_in
+from capanode.node.journal import is_open_in, receive_in, retract_in
 from capanode.node.provider_peers import learn_in
 from capanode.protocol import events
 from capanode.protocol.events import ChainEvent
@@ -23,11 +23,15 @@ class ChainIntake:
         self._heard = heard
 
     def apply(self, connection: sqlite3.Connection, block: BlockRef, logs: Sequence[DecodedLog]) -> None:
-        """Put every deal event of the block into the inbox."""
+        """Put the block's events of this node's open deals into the inbox.
+
+        A deal is written down before anything of it is sent to the chain, so no event comes before its deal.
+        """
         for log in logs:
             if isinstance(log.event, bindings.NodeRegistered | bindings.NodeRemoved):
                 learn_in(connection, log.event)
-            elif (event := deal_event(log.event, log.tx_hash, block.time)) is not None:
+            event = deal_event(log.event, log.tx_hash, block.time)
+            if event is not None and is_open_in(connection, event.deal_id):
                 receive_in(connection, event, block.hash)
             if isinstance(log.event, bindings.DealAnnounced):
                 self._heard(log.event)

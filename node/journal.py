@@ -251,6 +251,12 @@ class Journal:
         await self._database.write(write)
 
 
+def is_open_in(connection: sqlite3.Connection, deal_id: DealId) -> bool:
+    """Whether a deal of this node that has not ended bears the id."""
+    found = connection.execute("SELECT 1 FROM deal WHERE deal_id = ? AND ended = 0 LIMIT 1", (deal_id,)).fetchone()
+    return found is not None
+
+
 def receive_in(connection: sqlite3.Connection, event: ChainEvent, block: Digest) -> None:
     """Put a confirmed event into the inbox, within the transaction of its block."""
     connection.execute("INSERT INTO inbox (block, data) VALUES (?,?)", (block, encoding.encode(event)))

@@ -100,6 +100,12 @@ class Market:
         """What `payer` has set aside for `provider`."""
         return await read(self._rpc, self._earmark(payer, provider), at)
 
+    async def means(
+        self, payer: Address, provider: Address, at: BlockTag = "latest"
+    ) -> tuple[MarketAccount, EarmarkState]:
+        """What `payer` can pay `provider` from: its account, and what it has set aside for it."""
+        return await read_all(self._rpc, (self._account(payer), self._earmark(payer, provider)), at)
+
     async def earmarks(
         self, payer: Address, providers: tuple[Address, ...], at: BlockTag = "latest"
     ) -> tuple[EarmarkState, ...]:
