@@ -14,7 +14,7 @@ from capanode.node.keys.recover import is_signed_by
 from capanode.node.p2p.port import Verdict
 from capanode.protocol import encoding
 from capanode.protocol.faults import PeerFault
-from capanode.protocol.ids import Address, PeerId, UnixTime
+from capanode.protocol.ids import PeerId, UnixTime
 from capanode.protocol.messages import MAX_GOSSIP_BYTES
 from capanode.protocol.records import SignedDemand
 from capanode.protocol.typed_data import Domain, demand_hint_digest
@@ -26,7 +26,10 @@ LONGEST_LIFE_S: Final = 7 * 86_400
 """A demand may expire this far ahead at most, so that a flood cannot settle in."""
 
 DEMANDS_PER_MINUTE: Final = 120
-"""New demands that one requester may spread a minute; enough for a batch, not for a flood."""
+"""New demands that one peer may spread a minute; enough for a batch, not for a flood."""
+
+REPEAT_S: Final = 1
+"""A known demand passes again after so long: its requester repeats it for those who had no room, or came late."""
 
 
 K = TypeVar("K", bound=Hashable)
@@ -40,13 +43,13 @@ class _Allowance:
 
 
 class DemandFilter:
-    """Judges gossip on the demands topic. A demand is accepted once; repeats of it are ignored, not charged."""
+    """Judges gossip on the demands topic. The rate is the sender's own: nobody can use up another's by forgeries."""
 
     def __init__(self, domain: Domain, now: Callable[[], UnixTime]) -> None:
         self._domain = domain
         self._now = now
-        self._known: OrderedDict[bytes, None] = OrderedDict()
-        self._allowances: OrderedDict[Address, _Allowance] = OrderedDict()
+        self._known: OrderedDict[bytes, UnixTime] = OrderedDict()
+        self._allowances: OrderedDict[PeerId, _Allowance] = OrderedDict()
 
     def __call__(self, topic: str, source: PeerId, data: bytes) -> Verdict:
         """ACCEPT a new, well-formed, unexpired demand that its requester has signed and its own peer sends."""
@@ -63,21 +66,26 @@ class DemandFilter:
             return Verdict.IGNORE
         # Over the whole message: a known demand under a forged signature is not a known message.
         digest = sha256(data).digest()
-        if digest in self._known:
+        last = self._known.get(digest)
+        if last is not None and last <= now < last + REPEAT_S:
+            return Verdict.IGNORE
+        if last is not None:
+            self._known[digest] = now
             return Verdict.ACCEPT
-        if not self._within_rate(demand.requester, float(now)):
+        if not self._within_rate(source, float(now)):
             return Verdict.IGNORE
         if not is_signed_by(demand.requester, demand_hint_digest(self._domain, demand), signed.signature):
             return Verdict.REJECT
-        _remember(self._known, digest, None, KNOWN)
+        _remember(self._known, digest, now, KNOWN)
         return Verdict.ACCEPT
 
-    def _within_rate(self, requester: Address, now: float) -> bool:
-        allowance = self._allowances.pop(requester, None) or _Allowance(float(DEMANDS_PER_MINUTE), now)
-        refill = (now - allowance.at) * DEMANDS_PER_MINUTE / 60
+    def _within_rate(self, sender: PeerId, now: float) -> bool:
+        allowance = self._allowances.pop(sender, None) or _Allowance(float(DEMANDS_PER_MINUTE), now)
+        # Chain time may be set back; that takes nothing away.
+        refill = max(0.0, now - allowance.at) * DEMANDS_PER_MINUTE / 60
         allowance.left = min(float(DEMANDS_PER_MINUTE), allowance.left + refill)
         allowance.at = now
-        _remember(self._allowances, requester, allowance, KNOWN)
+        _remember(self._allowances, sender, allowance, KNOWN)
         if allowance.left < 1:
             return False
         allowance.left -= 1
