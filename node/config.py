@@ -69,14 +69,6 @@ class WalletSettings(_Section):
     """One line; the file must be readable by its owner only."""
 
 
-class HotKeySettings(_Section):
-    """The node's own key, which assigns and commits under the wallet's stake and can never withdraw."""
-
-    enabled: bool = True
-    ceiling_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="ceiling_tokens")
-    """The most that this key may have locked in bonds at once: what a stolen node can lose."""
-
-
 class ChainSettings(_Section):
     """What differs from the network profile on this machine; empty means the profile's value."""
 
@@ -135,8 +127,6 @@ class ProviderSettings(_Section):
     """Disk offered; empty means half of what is free under the data folder."""
     gpus: Texts = ("all",)
     """UUIDs of the GPUs offered, `all`, or `none`."""
-    runtime: str = ""
-    """The engine's runtime for jobs, such as `runsc`; empty means its default."""
     max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
     """Jobs that demand a higher bond are declined."""
     max_input: Size = 10 * 2**30
@@ -149,8 +139,6 @@ class RequesterSettings(_Section):
 
     audit_rate_ppm: Rate = Ppm(200_000)
     """Share of results that this node recomputes by a secret coin; the fraud bond follows from it."""
-    accept: Literal["auto", "wait", "never"] = "auto"
-    """Sign the acceptance once the result is here and verified, let the window pass, or ask the user."""
     bid_window_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
     """Longest time to collect bids; empty means the network profile's."""
     target_price_wei: Amount | None = Field(default=None, alias="target_price_tokens")
@@ -164,32 +152,20 @@ class RequesterSettings(_Section):
 class Limits(_Section):
     """Bounds on what this node keeps and carries at once."""
 
-    open_deals: Annotated[int, Field(ge=1)] = 256
     open_jobs: Annotated[int, Field(ge=1)] = 1024
     store: Size = 50 * 2**30
     """Blobs beyond this are dropped, oldest first, except those of open deals."""
     result: Size = 2 * 2**30
     """Largest result that the requester downloads."""
     api_connections: Annotated[int, Field(ge=1, le=1024)] = 64
-    log_tail: Size = 2**20
 
 
 class Timeouts(_Section):
-    """Every wait on the outside has a name here."""
+    """Waits on the outside that depend on the operator's lines and machines; the others are constants."""
 
-    rpc: Duration = 10.0
-    transaction: Duration = 180.0
-    """From broadcast to mined, fee replacements included."""
     image: Duration = 1800.0
-    """Bringing an image onto this machine before a deal is assigned."""
-    transfer_idle: Duration = 30.0
-    """A download that moves no byte for so long is tried elsewhere."""
+    """Bringing image and inputs onto this machine before a deal is assigned."""
     peer_request: Duration = 10.0
-    award: Duration = 15.0
-    """A bidder that does not get an award by then is free again."""
-    engine: Duration = 60.0
-    drain: Duration = 3600.0
-    stop: Duration = 10.0
 
 
 class LogSettings(_Section):
@@ -210,7 +186,6 @@ class NodeConfig(_Section):
     until_idle_s: Annotated[float, Field(gt=0)] | None = None
     """Stop after so many seconds without an open job and without a caller; never by itself when empty."""
     wallet: WalletSettings = WalletSettings()
-    hot_key: HotKeySettings = HotKeySettings()
     chain: ChainSettings = ChainSettings()
     p2p: P2pSettings = P2pSettings()
     provider: ProviderSettings = ProviderSettings()

@@ -505,6 +505,7 @@ def _rates(config: NodeConfig) -> Rates:
         tokens_per_coin_wei=pricing.tokens_per_coin_wei,
         margin_ppm=pricing.margin_ppm,
         load_ppm=pricing.load_ppm,
+        transfer_gib_wei=pricing.transfer_gib_wei,
     )
 
 

@@ -38,10 +38,10 @@ def test_amounts_are_read_exactly(tmp_path: Path) -> None:
 
 def test_sizes_times_and_addresses_are_read(tmp_path: Path) -> None:
     wallet = "0x" + "ab" * 20
-    text = f'[provider]\nmemory = "1.5GiB"\n[timeouts]\nrpc = "250ms"\n[requester]\navoid = ["{wallet}"]'
+    text = f'[provider]\nmemory = "1.5GiB"\n[timeouts]\nimage = "250ms"\n[requester]\navoid = ["{wallet}"]'
     found = config(tmp_path, text)
     assert found.provider.memory == 3 * 2**29
-    assert found.timeouts.rpc == 0.25
+    assert found.timeouts.image == 0.25
     assert found.requester.avoid == {b"\xab" * 20}
 
 
@@ -84,7 +84,7 @@ def test_unknown_setting_gets_a_suggestion(tmp_path: Path, text: str, sentence: 
         ("[provider.pricing]\nfloor_tokens = -1", "out of range"),
         ("[provider.pricing]\nfloor_tokens = 0.0000000000000000001", "finer than one base unit"),
         ("[provider]\nmemory = 'lots'", "'lots' is no size"),
-        ("[timeouts]\nrpc = '5 parsecs'", "'5 parsecs' is no duration"),
+        ("[timeouts]\nimage = '5 parsecs'", "'5 parsecs' is no duration"),
         ("[requester]\navoid = ['0x12']", "'0x12' is no address"),
         ('[provider]\naccept = "image allow x\\nfrobnicate"', "line 2: there is no rule 'frobnicate'"),
         ("[provider\nslots = 1", "is no TOML"),
