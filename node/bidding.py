@@ -6,7 +6,7 @@ scheduler from the present capacity, the operator's rules, and the chain's word 
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -105,6 +105,7 @@ class Bidding:
         self._grace_s = grace_s
         self._request_s = request_s
         self._busy = 0
+        self._one_direct = trio.Lock()
         self._asked: OrderedDict[Digest, Wei] = OrderedDict()
         self.is_draining = False
 
@@ -247,16 +248,21 @@ class Bidding:
     async def _answer_award(self, peer: PeerId, data: bytes) -> bytes:
         sent = encoding.decode(AwardRequest, data)
         found = deal_id(self._domain, sent.award, sent.demand.price_cap_wei)
-        if self._agent.find(key_of(found)) is None:
-            _require_consistent(sent, found)
-            self._require_signed(sent)
-            refusal = await self._why_not(found, sent.award, sent.demand, sent.spec)
-            if refusal is not None:
-                log.info("award-declined", deal=found.hex(), reason=str(refusal))
-                return encoding.encode(AwardReply(False, str(refusal)[:500]))
-            if not await self._take(found, sent.award, sent.demand, sent.spec, peer):
-                return encoding.encode(AwardReply(False, BUSY))
-        return encoding.encode(AwardReply(True, ""))
+        _require_consistent(sent, found)
+        self._require_signed(sent)
+        # One DIRECT award at a time: the earmark that one counts on is not there for the next.
+        async with self._one_direct if sent.award.terms.mode is Mode.DIRECT else nullcontext():
+            return encoding.encode(await self._decide(found, sent, peer))
+
+    async def _decide(self, found: DealId, sent: AwardRequest, peer: PeerId) -> AwardReply:
+        if self._agent.find(key_of(found)) is not None:
+            return AwardReply(True, "")
+        refusal = await self._why_not(found, sent.award, sent.demand, sent.spec)
+        if refusal is not None:
+            log.info("award-declined", deal=found.hex(), reason=str(refusal))
+            return AwardReply(False, str(refusal)[:500])
+        taken = await self._take(found, sent.award, sent.demand, sent.spec, peer)
+        return AwardReply(taken, "" if taken else BUSY)
 
     async def _take(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec, peer: PeerId) -> bool:
         taken = WorkTaken(found, award, demand, spec, peer)
@@ -300,6 +306,9 @@ class Bidding:
             account = await self._market.account(terms.requester)
             needed = terms.price_wei + terms.verification_wei
             return None if account.free_wei >= needed else "the requester's escrow does not cover the deal"
+        if len(award.signature) != 65:
+            # The chain would judge it only after the work was done.
+            return "a contract wallet's signature cannot be checked before a DIRECT deal: award it as LOCK"
         state = await self._market.earmark(terms.requester, terms.provider)
         earmark = Earmark(state.amount_wei, state.thawing_wei, state.ready_at)
         decided = secured(terms, earmark, self._outstanding(terms.requester), now, grace_s=self._grace_s)
