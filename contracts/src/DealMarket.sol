@@ -52,6 +52,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSlot slot;
     }
 
+    // Written through storage pointers, which the analysis does not follow.
+    // slither-disable-next-line uninitialized-state
     mapping(bytes32 dealId => Slot) private _slots;
 
     /// @param court_ Zero: this version has no way to challenge.
@@ -424,7 +426,9 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @dev The key first: most signers have no code, and looking for it costs a cold account.
     function _requireSigned(address signer, bytes32 digest, bytes calldata signature) private view {
-        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature); // zero when it is none
+        // Zero when it is none, whatever the reason.
+        // slither-disable-next-line unused-return
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (recovered == signer) {
             if (signer != address(0)) return;
         }

@@ -44,6 +44,8 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IEscrow
     uint256 public totalBurned;
 
+    // Written through storage pointers, which the analysis does not follow.
+    // slither-disable-next-line uninitialized-state
     mapping(address account => Ledger) internal _ledgers;
     mapping(address payer => mapping(address provider => Mark)) private _marks;
     mapping(address account => Thaw) private _withdrawals;

@@ -43,6 +43,8 @@ contract ProviderRegistry is IProviderRegistry, EIP712 {
     ) external returns (address peer) {
         _requireClass(hardwareClass);
         peer = address(uint160(uint256(keccak256(abi.encode(x, y)))));
+        // Zero when it is none, whatever the reason.
+        // slither-disable-next-line unused-return
         (address recovered,,) =
             ECDSA.tryRecoverCalldata(_hashTypedDataV4(TypedData.peerBinding(msg.sender)), signature);
         if (recovered != peer) revert BadPeerSignature(peer, recovered);
@@ -70,6 +72,8 @@ contract ProviderRegistry is IProviderRegistry, EIP712 {
     function record(Claim calldata deal) external {
         if (recorded[deal.dealId]) revert AlreadyRecorded(deal.dealId);
         address provider = deal.terms.provider;
+        // The count of open challenges is zero at every end.
+        // slither-disable-next-line unused-return
         (Phase phase,, uint40 deadline, uint200 hash) = market.slot(deal.dealId);
         if (provider == address(0) || phase < Phase.FINALIZED) revert NotEnded(deal.dealId);
         bool paid = phase == Phase.FINALIZED;
