@@ -120,10 +120,12 @@ def _address(folder: DataFolder) -> Address | None:
 
 
 def _wallet(folder: DataFolder, address: Address | None) -> Finding:
-    if address is None:
+    if not folder.wallet.exists():
         return Finding("wallet", Level.MISSING, "there is none", "make one with `capanode wallet create`")
     if folder.wallet.stat().st_mode & 0o077:
         return Finding("wallet", Level.MISSING, f"others may read {folder.wallet}", f"run `chmod 600 {folder.wallet}`")
+    if address is None:
+        return Finding("wallet", Level.MISSING, f"{folder.wallet} is no keystore", "restore it from a backup")
     return Finding("wallet", Level.OK, hexadecimal(address))
 
 

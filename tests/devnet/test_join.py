@@ -4,33 +4,28 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
-from capanode.node.api.client import NodeClient
 from capanode.node.chain.anvil import AnvilOptions, development_key, run_anvil
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.data_folder import DataFolder
-from capanode.node.devnet import end
 from capanode.node.devnet_parties import COIN, done, sending
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.network_profile import NetworkProfile, profile_text, read_profile
-from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, Wei
+from tests.devnet.processes import running, said
 
+IP = str(shutil.which("ip", path=os.environ["PATH"] + ":/usr/sbin:/sbin"))
 OUTSIDE, INSIDE = "10.213.77.1", "10.213.77.2"
-CAPANODE = (sys.executable, "-m", "capanode.node")
 
 
 def ip(*arguments: str) -> None:
-    subprocess.run([str(shutil.which("ip")), *arguments], check=True, capture_output=True)
+    subprocess.run([IP, *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ async def test_newcomer_needs_the_profile_and_a_funded_key(tmp_path: Path, names
     for path, text in ((password, "secret"), (key, development_key(1).hex())):
         path.write_text(text)
         path.chmod(0o600)
-    there = (str(shutil.which("ip")), "netns", "exec", namespace)
+    there = (IP, "netns", "exec", namespace)
     async with run_anvil(AnvilOptions(host="0.0.0.0")) as chain:
         url = f"http://{OUTSIDE}:{chain.port}"
         first, second = DataFolder(tmp_path / "first"), DataFolder(tmp_path / "second")
@@ -82,40 +77,7 @@ def dialled(status: dict[str, Any]) -> list[str]:
     ]
 
 
-async def said(prefix: Sequence[str], folder: DataFolder, *arguments: str) -> str:
-    """What a command prints; it has to succeed."""
-    command = [*prefix, *CAPANODE, *arguments, "--data", str(folder.root)]
-    ran = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
-    assert ran.returncode == 0, ran.stderr.decode()
-    return ran.stdout.decode()
-
-
 async def fund(profile: NetworkProfile, database: Path, address: str) -> None:
     rich = LocalSigner(development_key(2))
     async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc, sending(rpc, database, rich) as sender:
         await done(sender, "coins", Address(bytes.fromhex(address[2:])), b"", Wei(COIN))
-
-
-@asynccontextmanager
-async def running(prefix: Sequence[str], folder: DataFolder) -> AsyncGenerator[dict[str, Any]]:
-    """A node in a process of its own, and its status once it has a peer or needs none."""
-    command = [*prefix, *CAPANODE, "start", "--data", str(folder.root)]
-    with folder.log.open("ab") as log:
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        yield await _status(process, folder, 1 if prefix else 0)
-    finally:
-        with trio.CancelScope(shield=True):
-            await end(process)
-
-
-async def _status(process: trio.Process, folder: DataFolder, peers: int) -> dict[str, Any]:
-    while process.poll() is None:
-        try:
-            status: dict[str, Any] = await trio.to_thread.run_sync(NodeClient(folder.socket).status)
-        except Unavailable:
-            status = {"peers": -1}
-        if status["peers"] >= peers:
-            return status
-        await trio.sleep(0.05)  # another process says in no other way that it is up
-    raise AssertionError(folder.log.read_text())
