@@ -89,6 +89,7 @@ class Auction:
         avoid: frozenset[Address],
         promised: Callable[[Address], Wei],
         grace_s: int,
+        bidders: Callable[[Demand], frozenset[PeerId]] = lambda _: frozenset(),
     ) -> None:
         self._network = network
         self._market = market
@@ -100,6 +101,7 @@ class Auction:
         self._avoid = avoid
         self._promised = promised
         self._grace_s = grace_s
+        self._bidders = bidders
         self._books: dict[Digest, _Book] = {}
         self._handed: dict[Digest, set[PeerId]] = {}
 
@@ -172,7 +174,7 @@ class Auction:
                 await self._spread(book)
                 spread_at = trio.current_time()
             choice = self._choose(book, job.order.target_price_wei)
-            window_over = trio.current_time() - opened_at >= self._times.bid_window_s
+            window_over = trio.current_time() - opened_at >= self._times.bid_window_s or self._is_complete(book)
             if choice.bid is not None and (choice.on_target or window_over):
                 return await self._award(book, choice.bid, job.order.announcement)
             if self._clock.now() >= book.demand.expires_at:
@@ -182,6 +184,11 @@ class Auction:
             with trio.move_on_after(min(pause, SPREAD_EVERY_S)):
                 await book.news.wait()
             book.news = trio.Event()
+
+    def _is_complete(self, book: _Book) -> bool:
+        """Whether everybody has bid whose standing offer fits: nobody is left to wait for."""
+        expected = self._bidders(book.demand)
+        return bool(expected) and expected <= {signed.bid.peer for signed in book.bids.values()}
 
     def _choose(self, book: _Book, target_wei: Wei) -> Choice:
         return choose(tuple(book.bids.values()), book.demand, target_wei, self._clock.now(), {})

@@ -62,9 +62,11 @@ class OfferBook:
     def __init__(self, now: Callable[[], UnixTime]) -> None:
         self._now = now
         self._offers: OrderedDict[PeerId, Offer] = OrderedDict()
+        self._listening_since: float | None = None
 
     async def run(self, heard: trio.MemoryReceiveChannel[Message]) -> None:
         """Remember what is heard until cancelled."""
+        self._listening_since = trio.current_time()
         async for message in heard:
             offer = encoding.decode(SignedOffer, message.data).offer
             self._offers.pop(offer.peer, None)
@@ -75,6 +77,13 @@ class OfferBook:
     def current(self) -> tuple[Offer, ...]:
         """Offers that have not expired."""
         return tuple(offer for offer in self._offers.values() if offer.expires_at > self._now())
+
+    def bidders(self, demand: Demand) -> frozenset[PeerId]:
+        """Who may be expected to bid; nobody before each provider has had the time to renew its offer here."""
+        since = self._listening_since
+        if since is None or trio.current_time() - since < 1.5 * RENEW_EVERY_S:
+            return frozenset()
+        return frozenset(offer.peer for offer in self.fitting(demand))
 
     def fitting(self, demand: Demand) -> tuple[Offer, ...]:
         """Offers with room and hardware for a demand, cheapest core first."""

@@ -123,6 +123,7 @@ class Ground:
     head: HeadWatch
     clock: ChainClock
     network: Network
+    offers: OfferBook
     blobs: BlobStore
     agent: Agent
 
@@ -167,6 +168,7 @@ async def run_node(
         contracts = await resolve(rpc, profile)
         sender = await stack.enter_async_context(open_sender(rpc, database, keys.signer, explain=explain))
         network = await stack.enter_async_context(open_network(_network_config(config, profile)))
+        clock = ChainClock()
         ground = Ground(
             config=config,
             profile=profile,
@@ -176,8 +178,9 @@ async def run_node(
             rpc=rpc,
             sender=sender,
             head=HeadWatch(),
-            clock=ChainClock(),
+            clock=clock,
             network=network,
+            offers=OfferBook(clock.now),
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
             agent=Agent(Journal(database), keys.signer.address, contracts.clocks.grace_s),
         )
@@ -319,6 +322,7 @@ def _requester(ground: Ground) -> RequesterParts:
         config.requester.avoid,
         lambda provider_wallet: promised_wei(ground.agent.open_deals(), provider_wallet),
         ground.contracts.clocks.grace_s,
+        ground.offers.bidders,
     )
     auction.serve()
     collector = Collector(
@@ -415,7 +419,6 @@ async def _open_intake(
     task_status: trio.TaskStatus[None],
 ) -> None:
     """Let work and questions in, until the node is told to stop."""
-    offers = OfferBook(ground.clock.now)
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -430,7 +433,7 @@ async def _open_intake(
         ground.network,
         ground.head,
         Purse(ground.rpc, ground.contracts, ground.sender, ground.keys.wallet, ground.keys.signer, ground.clock),
-        offers=offers,
+        offers=ground.offers,
         submission=buyer.submission if buyer else None,
         collector=buyer.collector if buyer else None,
         bidding=seller.bidding if seller else None,
@@ -460,7 +463,7 @@ async def _open_intake(
             heard = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
             intake.start_soon(_drop_all, heard)
         offers_heard = ground.network.subscribe(ground.topic("offers"), OfferFilter(ground.domain, ground.clock.now))
-        intake.start_soon(offers.run, offers_heard)
+        intake.start_soon(ground.offers.run, offers_heard)
         serve = partial(serve_api, max_connections=ground.config.limits.api_connections)
         await intake.start(serve, answers, ground.config.folder.socket)
         if ground.config.until_idle_s is not None:

@@ -76,6 +76,9 @@ class FakeMarket:
     async def means(self, payer: Address, provider: Address) -> tuple[MarketAccount, EarmarkState]:
         return await self.account(payer), await self.earmark(payer, provider)
 
+    async def means(self, *_: Address) -> tuple[MarketAccount, EarmarkState]:
+        return await self.account(_[0]), await self.earmark()
+
     async def standing(self, *_: Address) -> Standing:
         await trio.lowlevel.checkpoint()
         account = MarketAccount(Wei(0), self.stake_wei, Wei(0))
@@ -120,7 +123,13 @@ class Place:
 
 @asynccontextmanager
 async def market_place(
-    folder: Path, *, slots: int = 4, rules: Rules = EASY, avoid: frozenset[Address] = frozenset()
+    folder: Path,
+    *,
+    slots: int = 4,
+    rules: Rules = EASY,
+    avoid: frozenset[Address] = frozenset(),
+    window_s: float = 0.1,
+    expected: frozenset[PeerId] = frozenset(),
 ) -> AsyncGenerator[Place]:
     internet, market, moment = FakeInternet(), FakeMarket(), [float(NOW)]
     requester, provider = internet.node("requester"), internet.node("provider")
@@ -153,9 +162,19 @@ async def market_place(
             REQUEST_S,
         )
         bidding.serve()
-        times = AuctionTimes(bid_window_s=0.1, assign_within_s=30, request_s=REQUEST_S)
+        times = AuctionTimes(bid_window_s=window_s, assign_within_s=30, request_s=REQUEST_S)
         auction = Auction(
-            requester, contract, WALLET, DOMAIN, TOPIC, clock, times, avoid, lambda _: market.promised_wei, GRACE_S
+            requester,
+            contract,
+            WALLET,
+            DOMAIN,
+            TOPIC,
+            clock,
+            times,
+            avoid,
+            lambda _: market.promised_wei,
+            GRACE_S,
+            lambda _: expected,
         )
         auction.serve()
         heard = provider.subscribe(TOPIC, DemandFilter(DOMAIN, clock.now))
