@@ -32,7 +32,7 @@ class JobOrder:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One thing that happened to a job, in order: when, its event name (`DealAssigned`), a sentence, and its figures."""
+    """One thing that happened to a job: when, its event name (`DealAssigned`), a sentence, and its figures."""
 
     at: float
     event: str
