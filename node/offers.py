@@ -22,6 +22,9 @@ from capanode.scheduler.hardware import serves
 from capanode.scheduler.pricing import Rates
 
 RENEW_EVERY_S: Final = 30.0
+SETTLED_S: Final = RENEW_EVERY_S + 5
+"""Who has listened for so long has heard everybody who renews."""
+
 LIFE_S: Final = 90
 """An offer outlives two renewals that get lost."""
 
@@ -81,7 +84,7 @@ class OfferBook:
     def bidders(self, demand: Demand) -> frozenset[PeerId]:
         """Who may be expected to bid; nobody before each provider has had the time to renew its offer here."""
         since = self._listening_since
-        if since is None or trio.current_time() - since < 1.5 * RENEW_EVERY_S:
+        if since is None or trio.current_time() - since < SETTLED_S:
             return frozenset()
         return frozenset(offer.peer for offer in self.fitting(demand))
 
