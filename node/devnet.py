@@ -248,8 +248,7 @@ async def end(process: trio.Process) -> None:
 
 async def clear_away(party: Party) -> None:
     """Remove what a provider's node keeps in the engine for its next start: this network has no next start."""
-    from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
-    from capanode.node.wiring import executor_name
+    from capanode.node.executors.docker import DockerExecutor, DockerSettings, executor_name, run_docker_executor
 
     settings = DockerSettings(node=executor_name(PeerId(party.peer_id)), state=party.folder.executions)
     try:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -41,7 +40,7 @@ from capanode.node.config import NodeConfig
 from capanode.node.delivery import Collector, Place, ResultDesk
 from capanode.node.demand_filter import DemandFilter
 from capanode.node.execution import Execution, execution_of
-from capanode.node.executors.docker import DockerSettings, run_docker_executor
+from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
 from capanode.node.gas_price import GasPrice, run_gas_price
@@ -67,7 +66,7 @@ from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
 from capanode.node.submission import BuyingTerms, Submission
 from capanode.protocol import provider
-from capanode.protocol.ids import Address, PeerId, Wei
+from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic
 from capanode.protocol.money import ARBITER_FEE_WEI
 from capanode.protocol.typed_data import Domain, domain
@@ -514,8 +513,3 @@ def _rates(config: NodeConfig) -> Rates:
 
 def _line(profile: NetworkProfile) -> int:
     return DEVNET_LINE_BYTES_PER_S if profile.is_devnet else LINE_BYTES_PER_S
-
-
-def executor_name(peer: PeerId) -> str:
-    """A name for the engine's labels: unique per node, lower case, short."""
-    return sha256(peer.encode()).hexdigest()[:16]

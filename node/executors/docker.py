@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum, unique
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,7 @@ from capanode.node.executors.volumes import Volumes
 from capanode.node.images.archive import ImageLimits
 from capanode.node.images.reference import ImageId, ImageRef, ImageRejected
 from capanode.protocol.faults import InvariantViolated, Misconfigured, Unavailable
+from capanode.protocol.ids import PeerId
 
 _NODE_NAME: Final = re.compile(r"[a-z0-9]{1,32}")
 _PULL_S: Final = 3600.0
@@ -82,6 +84,11 @@ class DockerSettings:
     gpu_way: GpuWay = GpuWay.DEVICE_REQUEST
     outputs: OutputWay = field(default_factory=output_way)
     reconnect_s: float = 30.0
+
+
+def executor_name(peer: PeerId) -> str:
+    """A name for the engine's labels: unique per node, lower case, short."""
+    return sha256(peer.encode()).hexdigest()[:16]
 
 
 async def run_docker_executor(
