@@ -1,0 +1,152 @@
+"""From a job file to a job: what is wrong with it is said in a sentence, and nothing is taken in for it."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capanode.node.api.port import JobOrder
+from capanode.node.auction import AuctionTimes
+from capanode.node.chain_clock import ChainClock
+from capanode.node.storage.blobs import BlobStore
+from capanode.node.submission import BuyingTerms, Submission
+from capanode.proofs.tree import input_root
+from capanode.protocol import requester
+from capanode.protocol.events import JobSubmitted
+from capanode.protocol.faults import Fault, Misconfigured, Refused
+from capanode.protocol.ids import Cid, Ppm, Wei
+from capanode.protocol.records import Mode
+from capanode.protocol.typed_data import announcement_deal_id, spec_digest
+from tests.fakes.fake_network import FakeInternet
+from tests.node.market_place import DOMAIN, TOKEN, WALLET
+from tests.protocol.deals import NOW, SPEC
+
+assert SPEC.image.registry is not None
+PINNED = SPEC.image.registry.reference
+ABSENT = Cid("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
+JOB = f"""\
+version: 1
+name: count
+image: {PINNED}
+command: [wc, /in/words.txt]
+resources: {{cpu: 1, memory: 64MiB, disk: 16MiB}}
+timeout: 10s
+price_cap: 1.5
+"""
+
+
+class Desk:
+    """A requester's submission, its store and its clock."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int = 2**20, **changes: Any) -> None:
+        self.folder = folder
+        self.blobs = BlobStore(folder / "store", limit_bytes=limit_bytes, clock=lambda: float(NOW))
+        buying = BuyingTerms(
+            requester=WALLET.address,
+            domain=DOMAIN,
+            window_floor_s=5,
+            transfer_bytes_per_s=2**20,
+            slack_s=30,
+            audit_rate_ppm=Ppm(200_000),
+            target_price_wei=Wei(0),
+            max_price_wei=None,
+            times=AuctionTimes(bid_window_s=1, assign_within_s=30, request_s=5),
+        )
+        clock = ChainClock(lambda: float(NOW))
+        self.submission = Submission(replace(buying, **changes), FakeInternet().node("requester"), self.blobs, clock)
+
+    async def submit(self, text: str = JOB, **changes: Any) -> JobSubmitted:
+        order = JobOrder(text, str(self.folder), "", None, "gossip", "award", "auto")
+        items = [item async for item in self.submission.take_in(replace(order, **changes))]
+        assert isinstance(items[-1], JobSubmitted)
+        return items[-1]
+
+
+async def test_a_job_becomes_a_demand(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_bytes(b"one two three")
+    desk = Desk(tmp_path)
+    job = await desk.submit(JOB + "inputs: {words.txt: ./words.txt}\n")
+    (item,) = job.spec.inputs
+    assert item.sha256 == hashlib.sha256(b"one two three").digest()
+    assert item.cid is not None
+    assert desk.blobs.path(item.cid).read_bytes() == b"one two three"
+    assert job.demand.spec == spec_digest(job.spec)
+    assert job.demand.input_root == input_root(job.spec.inputs)
+    assert job.demand.price_cap_wei == 15 * TOKEN // 10
+    assert (job.demand.mode, job.announcement, job.auto_accept) == (Mode.LOCK, None, True)
+
+
+@pytest.mark.parametrize(("policy", "mode"), [("first", Mode.FIRST), ("award", Mode.AWARD)])
+async def test_a_job_for_the_chain_carries_its_announcement(tmp_path: Path, policy: str, mode: Mode) -> None:
+    job = await Desk(tmp_path).submit(announce="chain", policy=policy)
+    assert job.announcement is not None
+    assert job.announcement.mode is job.demand.mode is mode
+    assert job.demand.deal_id == announcement_deal_id(DOMAIN, job.announcement)
+
+
+WRONG: list[Any] = [
+    pytest.param(JOB + "inputs: {x: ./absent.txt}\n", "the input x is not there", id="missing input"),
+    pytest.param(JOB + "inputs: {x: ./folder}\n", "is no file", id="a folder"),
+    pytest.param(JOB + f"inputs: {{x: {ABSENT}}}\n", "not in this node's store", id="CID not in store"),
+    pytest.param(
+        JOB + f"inputs: {{x: {{url: https://example.org/x, sha256: {'ab' * 32}}}}}\n", "state its size", id="no size"
+    ),
+    pytest.param(JOB.replace(PINNED, "busybox:latest"), "is not pinned", id="a tag"),
+    pytest.param(JOB.replace(PINNED, "./absent.tar"), "is not pinned", id="no archive"),
+    pytest.param(JOB.replace(PINNED, "busybox@sha256:abc"), "not pinned", id="half a digest"),
+    pytest.param(JOB + "window: 1s\n", "too short to challenge in", id="window too short"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG)
+async def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Fault, match=sentence) as said:
+        await Desk(tmp_path).submit(text)
+    assert isinstance(said.value, Refused | Misconfigured)
+
+
+async def test_every_mistake_of_a_job_file_is_said_at_once(tmp_path: Path) -> None:
+    wrong = JOB.replace("timeout: 10s", "timeout: soon").replace("price_cap: 1.5", "price_cap: -1") + "colour: red\n"
+    with pytest.raises(Misconfigured) as said:
+        await Desk(tmp_path).submit(wrong)
+    for word in ("timeout", "price_cap", "colour"):
+        assert word in str(said.value)
+
+
+async def test_an_input_too_big_for_the_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(3 * 2**20))
+    with pytest.raises(Fault) as said:
+        await Desk(tmp_path).submit(JOB + "inputs: {big: ./big}\n")
+    assert "big" in str(said.value) or "limit" in str(said.value) or "store" in str(said.value)
+
+
+async def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "image.tar").write_bytes(b"no archive at all" * 100)
+    with pytest.raises(Fault):
+        await Desk(tmp_path).submit(JOB.replace(PINNED, "./image.tar"))
+
+
+async def test_a_price_above_the_nodes_limit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="above this node's limit"):
+        await Desk(tmp_path, max_price_wei=Wei(TOKEN)).submit()
+
+
+@pytest.mark.parametrize("way", [{"announce": "shout"}, {"announce": "chain", "policy": "best"}])
+async def test_an_unknown_way_to_announce_is_refused(tmp_path: Path, way: dict[str, str]) -> None:
+    with pytest.raises(Refused, match="announced by gossip or on chain"):
+        await Desk(tmp_path).submit(**way)
+
+
+async def test_a_job_is_asked_for_again_under_another_salt(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    job = await desk.submit(announce="chain", policy="first")
+    started = requester.submit(job).job
+    assert isinstance(started, requester.Announcing)
+    renewed = desk.submission.renew(started.order)
+    assert renewed.demand.salt != job.demand.salt
+    assert renewed.demand.deal_id != job.demand.deal_id
+    assert renewed.announcement is not None
+    assert renewed.demand.spec == job.demand.spec
