@@ -70,6 +70,9 @@ class FakeMarket:
         await trio.lowlevel.checkpoint()
         return EarmarkState(self.earmark_wei, self.thawing_wei, self.thawed_at)
 
+    async def means(self, payer: Address, provider: Address) -> tuple[MarketAccount, EarmarkState]:
+        return await self.account(payer), await self.earmark(payer, provider)
+
     async def standing(self, *_: Address) -> Standing:
         await trio.lowlevel.checkpoint()
         account = MarketAccount(Wei(0), self.stake_wei, Wei(0))
