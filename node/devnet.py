@@ -73,9 +73,9 @@ class Devnet:
     processes: Mapping[str, trio.Process] = field(default_factory=dict[str, trio.Process])
 
 
-def run_devnet(plan: DevnetPlan, report: Report) -> None:
-    """Start a devnet and keep it until Ctrl-C, SIGTERM or `devnet down`."""
-    trio.run(_keep, plan, report)
+def run_devnet(plan: DevnetPlan, report: Report, is_up: Callable[[dict[str, Any]], None]) -> None:
+    """Start a devnet and keep it until Ctrl-C, SIGTERM or `devnet down`; `is_up` gets what `devnet_status` knows."""
+    trio.run(_keep, plan, report, is_up)
 
 
 def stop_devnet(root: Path) -> bool:
@@ -140,7 +140,7 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
                 devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, processes)
                 for party in running:
                     await until_up(party, processes[party.name], len(running) - 1)
-                _write_state(devnet)
+                (plan.root / STATE_FILE).write_text(json.dumps(_state(devnet), indent=2), "utf-8")
                 try:
                     yield devnet
                 finally:
@@ -150,13 +150,14 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
                             await _end_visitor(requester)
 
 
-async def _keep(plan: DevnetPlan, report: Report) -> None:
+async def _keep(plan: DevnetPlan, report: Report, is_up: Callable[[dict[str, Any]], None]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at, signals, nursery.cancel_scope)
             async with open_devnet(plan, report) as devnet:
                 for sentence in _next_steps(devnet):
                     report(sentence)
+                is_up(_state(devnet))
                 for party in devnet.providers:
                     nursery.start_soon(_watch, party, devnet.processes[party.name], report)
                 await trio.sleep_forever()
@@ -298,18 +299,17 @@ def _node_state(data: Path) -> dict[str, Any]:
     return {"state": "up", "peers": peers_in(status)}
 
 
-def _write_state(devnet: Devnet) -> None:
+def _state(devnet: Devnet) -> dict[str, Any]:
     nodes = [
         {"name": p.name, "data": str(p.folder.root), "wallet": f"0x{p.address.hex()}", "peer_id": p.peer_id}
         for p in devnet.providers
     ]
-    state = {
+    return {
         "rpc_url": devnet.rpc_url,
         "profile": str(devnet.requester.folder.networks / "devnet.toml"),
         "requester": str(devnet.requester.folder.root),
         "nodes": nodes,
     }
-    (devnet.root / STATE_FILE).write_text(json.dumps(state, indent=2), "utf-8")
 
 
 def _said(folder: DataFolder) -> str:

@@ -19,11 +19,13 @@ def up(
     providers: Annotated[int, typer.Option(min=1, max=20, help="How many provider nodes.")] = 3,
     block_time: Annotated[int | None, typer.Option(metavar="S", min=1, help="Else a block a transaction.")] = None,
     data: Folder = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Start a chain, the contracts and provider nodes; Ctrl-C stops everything."""
     from capanode.node.devnet import DevnetPlan, run_devnet
 
-    run_devnet(DevnetPlan(data.expanduser().absolute(), providers, block_time), note)
+    plan = DevnetPlan(data.expanduser().absolute(), providers, block_time)
+    run_devnet(plan, note, emit if as_json else lambda _: None)
 
 
 @app.command()

@@ -71,6 +71,7 @@ def start(
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from there.")] = False,
     data: Data = None,
     password_file: PasswordFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the node until it is told to stop; Ctrl-C does."""
     from capanode.node.cli.starting import overridden, started
@@ -85,7 +86,7 @@ def start(
         password_file=password_file,
     )
     secret = sys.stdin.readline().rstrip("\n") if password_stdin else None
-    started(config, secret)
+    started(config, secret, as_json)
 
 
 def drain(data: Data = None, as_json: AsJson = False) -> None:

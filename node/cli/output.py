@@ -11,6 +11,7 @@ from capanode.node.api.wire import plain
 def emit(value: Any) -> None:
     """One JSON value as the whole standard output."""
     sys.stdout.write(json.dumps(plain(value), indent=2) + "\n")
+    sys.stdout.flush()
 
 
 def say(sentence: str) -> None:

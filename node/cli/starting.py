@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from capanode.node.cli.output import note
+from capanode.node.cli.output import emit, note
 from capanode.node.config import NodeConfig
 from capanode.node.config_file import load_config
 from capanode.node.data_folder import DataFolder
@@ -68,29 +68,31 @@ def overridden(
     return load_config(folder, overrides=over)
 
 
-def started(config: NodeConfig, password: str | None) -> None:
+def started(config: NodeConfig, password: str | None, as_json: bool) -> None:
     """Run the node on its data folder until it ends by itself or is told to."""
     from capanode.node.data_folder import held
     from capanode.node.logs import open_log
 
     open_log(config.log)
     with held(config.folder):
-        trio.run(_run, config, password)
+        trio.run(_run, config, password, as_json)
 
 
-async def _run(config: NodeConfig, password: str | None) -> None:
+async def _run(config: NodeConfig, password: str | None, as_json: bool) -> None:
     async with trio.open_nursery() as signals:
         await signals.start(_signals, signals.cancel_scope)
-        await _until_ended(config, password)
+        await _until_ended(config, password, as_json)
         signals.cancel_scope.cancel()
 
 
-async def _until_ended(config: NodeConfig, password: str | None) -> None:
+async def _until_ended(config: NodeConfig, password: str | None, as_json: bool) -> None:
     from capanode.node.wiring import run_node
 
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(run_node, config, password=_prompt(password)))
         note(f"capanode: the node is up on {config.folder.root}; Ctrl-C ends it")
+        if as_json:
+            emit({"data": str(config.folder.root), "socket": str(config.folder.socket)})
 
 
 async def _signals(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
