@@ -271,8 +271,14 @@ class Collector:
         self, data: bytes, entries: tuple[Entry, ...], job: requester.Committed | requester.Paid
     ) -> None:
         signed = receipts.decode(data)
-        if signed.receipt.deal_id != job.deal.deal_id or signed.receipt.provider != job.deal.terms.provider:
+        receipt, committed = signed.receipt, job.commitment
+        if receipt.deal_id != job.deal.deal_id or receipt.provider != job.deal.terms.provider:
             raise PeerFault("the receipt is of another deal")
+        if receipt.commit_tx != committed.tx or receipt.commitment_digest != digest_of(committed):
+            raise PeerFault("the receipt is not of the commitment that is on chain")
+        # The key that locked the bonds; the market names none when it was the provider's wallet.
+        if receipt.signer not in (receipt.provider, committed.locked_by):
+            raise PeerFault("the receipt is signed by a key that does not act for the provider in this deal")
         failed = [
             check.sentence
             for check in receipts.verify(signed, recover, outputs=entries, spec=job.order.spec)
