@@ -56,14 +56,15 @@ async def _run(job: JobFile, image: str, target: Path, state: Path) -> RunOutcom
     outcome: RunOutcome | None = None
     async with trio.open_nursery() as nursery:
         executor: DockerExecutor = await nursery.start(run_docker_executor, DockerSettings(node=node, state=state))
+        prepared = await executor.prepare(reference, archive=archive, progress=lambda step: note(step.doing))
+        request = _request(job, prepared.image_id)
         try:
-            prepared = await executor.prepare(reference, archive=archive, progress=lambda step: note(step.doing))
-            request = _request(job, prepared.image_id)
             outcome = await executor.run(request, started=lambda _: None)
             if outcome.outputs is not None:
                 await trio.to_thread.run_sync(_copy, outcome.outputs, target)
         finally:
             with trio.CancelScope(shield=True):
+                await executor.release(request.execution_id)
                 await executor.sweep(set())
         nursery.cancel_scope.cancel()
     assert outcome is not None

@@ -17,11 +17,12 @@ def commands(command: Any, name: str = "capanode") -> Iterator[tuple[str, Any]]:
         yield from commands(one, f"{name} {key}")
 
 
-@pytest.mark.parametrize(
-    ("name", "command"), list(commands(get_command(app))), ids=lambda v: v if isinstance(v, str) else ""
-)
+COMMANDS = dict(commands(get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_command_takes_json_and_has_help(name: str) -> None:
     command = COMMANDS[name]
     options = {option for parameter in command.params for option in parameter.opts}
-    assert "--json" in options, name
-    assert command.help, name
+    assert "--json" in options
+    assert command.help
