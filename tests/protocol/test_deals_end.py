@@ -207,6 +207,7 @@ def _went_elsewhere(world: World) -> bool:
 
 
 def _stepped(world: World, event: Any, answered: Command | None) -> World:
+    state: requester.Job | provider.Deal
     if isinstance(world.state, requester.Job):
         step = requester.step(world.state, event, GRACE_S)
         state, issued = step.job, frozenset[Command](step.commands)

@@ -33,7 +33,7 @@ from capanode.protocol.events import (
     WorkTaken,
 )
 from capanode.protocol.faults import InvariantViolated
-from capanode.protocol.ids import Wei
+from capanode.protocol.ids import UnixTime, Wei
 from capanode.protocol.records import Mode
 from tests.protocol.deals import (
     ANNOUNCED,
@@ -103,6 +103,7 @@ REQUESTER_STARTS = [requester.submit(job) for job in JOBS]
 PROVIDER_STARTS = [provider.take(work) for work in WORKS]
 REQUESTER_ARROWS = walk([start.job for start in REQUESTER_STARTS], REQUESTER_EVENTS, step_requester)
 PROVIDER_ARROWS = walk([start.deal for start in PROVIDER_STARTS], PROVIDER_EVENTS, step_provider)
+ARROWS: tuple[Arrow[Any, Any], ...] = (*REQUESTER_ARROWS, *PROVIDER_ARROWS)
 
 
 def states(arrows: Iterable[Arrow[S, Any]]) -> set[S]:
@@ -116,8 +117,7 @@ def test_every_phase_is_reached() -> None:
 
 def test_nothing_leaves_an_end() -> None:
     ended = (requester.Settled, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
-    arrows: list[Arrow[Any, Any]] = [*REQUESTER_ARROWS, *PROVIDER_ARROWS]
-    from_ends = [arrow for arrow in arrows if isinstance(arrow.source, ended)]
+    from_ends = [arrow for arrow in ARROWS if isinstance(arrow.source, ended)]
     assert from_ends
     for arrow in from_ends:
         assert (arrow.target, arrow.commands) == (arrow.source, ())
@@ -127,7 +127,7 @@ def test_every_phase_that_is_entered_and_not_an_end_has_something_that_moves_it(
     """A new phase comes with a command, or waits for what is certain to come: the other side's own interest."""
     ended = (requester.Settled, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
     waits = (requester.Delivered, *ended)
-    for arrow in [*REQUESTER_ARROWS, *PROVIDER_ARROWS]:
+    for arrow in ARROWS:
         entered = type(arrow.source) is not type(arrow.target)
         if entered and not isinstance(arrow.target, waits):
             assert arrow.commands, arrow
@@ -144,7 +144,7 @@ def test_every_state_survives_its_encoding(side: Side) -> None:
 def test_every_event_and_command_survives_its_encoding() -> None:
     for record in (*REQUESTER_EVENTS, *PROVIDER_EVENTS):
         assert encoding.decode(type(record), encoding.encode(record)) == record
-    commands = {command for arrow in [*REQUESTER_ARROWS, *PROVIDER_ARROWS] for command in arrow.commands}
+    commands = {command for arrow in ARROWS for command in arrow.commands}
     for command in commands:
         assert encoding.decode(type(command), encoding.encode(command)) == command
 
@@ -289,7 +289,7 @@ def test_an_award_has_lapsed_when_the_chain_no_longer_takes_it(mode: Mode) -> No
     step = requester.step(requester.submit(submitted()).job, chosen(mode), GRACE_S)
     terms = cast(requester.Awarding, step.job).award.terms
     lapses_at = terms.commit_by + GRACE_S if mode is Mode.DIRECT else terms.assign_by
-    assert WakeAt(lapses_at) in step.commands
+    assert WakeAt(UnixTime(lapses_at)) in step.commands
 
 
 def test_attempts_are_bounded() -> None:
