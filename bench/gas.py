@@ -48,7 +48,7 @@ PRICE: Final = 2_450_000 * 10**12
 PAID: Final = PRICE
 VERIFICATION: Final = 180_000 * 10**12
 FRAUD_BOND: Final = 5 * PRICE
-SALT_BYTES: Final = 8
+SALT_BYTES: Final = 4
 BATCH: Final = 100
 OPEN_DEALS: Final = 50
 NO_ADDRESS: Final = ZERO_ADDRESS
@@ -183,7 +183,7 @@ def direct_deal(bench: Bench) -> Committed:
     terms, demand = new_terms(bench, Mode.DIRECT)
     deal_id = award_digest(bench, terms)
     signature = bench.requester.sign(deal_id)
-    data = bindings.encode_deal_market_assign_and_commit(terms, signature, demand, new_commitment(), [])
+    data = bindings.encode_deal_market_assign_and_commit(demand, new_commitment(), terms, signature)
     receipt = bench.send(data)
     return committed(bench, deal_id, terms, receipt, {"assign_and_commit": int(receipt["gasUsed"], 16)})
 
@@ -210,7 +210,7 @@ def first_deal(bench: Bench) -> Committed:
     """Announced at a posted price, taken without a signature."""
     deal_id, announced, demand, gas = announce(bench, Mode.FIRST, PRICE)
     terms = replace(announced, provider=bench.provider.address)
-    gas["assign"] = bench.gas(bindings.encode_deal_market_assign_announced(announced, PRICE, terms.provider, b""))
+    gas["assign"] = bench.gas(bindings.encode_deal_market_assign_first(terms.provider, announced))
     return commit(bench, deal_id, terms, demand, gas)
 
 
@@ -226,7 +226,7 @@ def announce(bench: Bench, mode: Mode, cap: int) -> tuple[DealId, bindings.Terms
 def commit(
     bench: Bench, deal_id: DealId, terms: bindings.Terms, demand: bindings.DemandCore, gas: dict[str, int]
 ) -> Committed:
-    data = bindings.encode_deal_market_commit(terms, bench.locked_by, deal_id, new_commitment(), demand, [])
+    data = bindings.encode_deal_market_commit(bench.locked_by, terms, demand, deal_id, new_commitment())
     receipt = bench.send(data)
     return committed(bench, deal_id, terms, receipt, gas | {"commit": int(receipt["gasUsed"], 16)})
 

@@ -255,24 +255,18 @@ class Reputation:
 class DealAnnounced:
     """`event DealAnnounced`."""
 
-    TOPIC: ClassVar[bytes] = bytes.fromhex("76d6ce2f81507383cdcc63e2678041a4396c969b4f43600fa1c8bb7a28a356b4")
+    TOPIC: ClassVar[bytes] = bytes.fromhex("b72d4daf6b459a5cf71b0be1b81a54fa6ef193b201374dca9947b269597918ad")
 
     deal_id: DealId
-    requester: Address
     terms: Terms
     locator: bytes
 
     @classmethod
     def decode(cls, topics: Sequence[bytes], data: bytes) -> "DealAnnounced":
         """The event of a log whose first topic is `TOPIC`."""
-        _require_log("DealAnnounced", topics, 3, data, None)
+        _require_log("DealAnnounced", topics, 2, data, None)
         values = _decode("DealAnnounced", (Terms.ABI, "bytes"), data)
-        return cls(
-            deal_id=DealId(topics[1]),
-            requester=Address(topics[2][12:32]),
-            terms=Terms.from_abi(values[0]),
-            locator=values[1],
-        )
+        return cls(deal_id=DealId(topics[1]), terms=Terms.from_abi(values[0]), locator=values[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -972,22 +966,42 @@ def decode_deal_market_assign(data: bytes) -> DealId:
     return result
 
 
-DEAL_MARKET_ASSIGN_AND_COMMIT: Final = bytes.fromhex("0346b9b9")
+DEAL_MARKET_ASSIGN_AND_COMMIT: Final = bytes.fromhex("02dd58fd")
 
 
 def encode_deal_market_assign_and_commit(
-    award: Terms, signature: bytes, demand: DemandCore, commitment: Commitment, trace: Sequence[bytes]
+    demand: DemandCore, commitment: Commitment, award: Terms, signature: bytes
 ) -> bytes:
     """Calldata of `DealMarket.assignAndCommit`."""
     return DEAL_MARKET_ASSIGN_AND_COMMIT + encode(
-        (Terms.ABI, "bytes", DemandCore.ABI, Commitment.ABI, "bytes32[]"),
-        (award.to_abi(), signature, demand.to_abi(), commitment.to_abi(), trace),
+        (DemandCore.ABI, Commitment.ABI, Terms.ABI, "bytes"),
+        (demand.to_abi(), commitment.to_abi(), award.to_abi(), signature),
     )
 
 
 def decode_deal_market_assign_and_commit(data: bytes) -> DealId:
     """What `DealMarket.assignAndCommit` returned."""
     (value,) = _decode("DealMarket.assignAndCommit", ("bytes32",), data)
+    result: DealId = DealId(value)
+    return result
+
+
+DEAL_MARKET_ASSIGN_AND_COMMIT_STEPS: Final = bytes.fromhex("75813d14")
+
+
+def encode_deal_market_assign_and_commit_steps(
+    demand: DemandCore, commitment: Commitment, award: Terms, signature: bytes, trace: Sequence[bytes]
+) -> bytes:
+    """Calldata of `DealMarket.assignAndCommitSteps`."""
+    return DEAL_MARKET_ASSIGN_AND_COMMIT_STEPS + encode(
+        (DemandCore.ABI, Commitment.ABI, Terms.ABI, "bytes", "bytes32[]"),
+        (demand.to_abi(), commitment.to_abi(), award.to_abi(), signature, trace),
+    )
+
+
+def decode_deal_market_assign_and_commit_steps(data: bytes) -> DealId:
+    """What `DealMarket.assignAndCommitSteps` returned."""
+    (value,) = _decode("DealMarket.assignAndCommitSteps", ("bytes32",), data)
     result: DealId = DealId(value)
     return result
 
@@ -1005,6 +1019,21 @@ def encode_deal_market_assign_announced(announced: Terms, price: int, provider: 
 def decode_deal_market_assign_announced(data: bytes) -> DealId:
     """What `DealMarket.assignAnnounced` returned."""
     (value,) = _decode("DealMarket.assignAnnounced", ("bytes32",), data)
+    result: DealId = DealId(value)
+    return result
+
+
+DEAL_MARKET_ASSIGN_FIRST: Final = bytes.fromhex("247731e2")
+
+
+def encode_deal_market_assign_first(provider: Address, announced: Terms) -> bytes:
+    """Calldata of `DealMarket.assignFirst`."""
+    return DEAL_MARKET_ASSIGN_FIRST + encode(("address", Terms.ABI), (provider, announced.to_abi()))
+
+
+def decode_deal_market_assign_first(data: bytes) -> DealId:
+    """What `DealMarket.assignFirst` returned."""
+    (value,) = _decode("DealMarket.assignFirst", ("bytes32",), data)
     result: DealId = DealId(value)
     return result
 
@@ -1099,21 +1128,34 @@ def decode_deal_market_clocks(data: bytes) -> Clocks:
     return result
 
 
-DEAL_MARKET_COMMIT: Final = bytes.fromhex("0af3494e")
+DEAL_MARKET_COMMIT: Final = bytes.fromhex("014795b4")
 
 
 def encode_deal_market_commit(
-    terms: Terms,
-    locked_by: Address,
-    deal_id: DealId,
-    commitment: Commitment,
-    demand: DemandCore,
-    trace: Sequence[bytes],
+    locked_by: Address, terms: Terms, demand: DemandCore, deal_id: DealId, commitment: Commitment
 ) -> bytes:
     """Calldata of `DealMarket.commit`."""
     return DEAL_MARKET_COMMIT + encode(
-        (Terms.ABI, "address", "bytes32", Commitment.ABI, DemandCore.ABI, "bytes32[]"),
-        (terms.to_abi(), locked_by, deal_id, commitment.to_abi(), demand.to_abi(), trace),
+        ("address", Terms.ABI, DemandCore.ABI, "bytes32", Commitment.ABI),
+        (locked_by, terms.to_abi(), demand.to_abi(), deal_id, commitment.to_abi()),
+    )
+
+
+DEAL_MARKET_COMMIT_STEPS: Final = bytes.fromhex("0fc9ea51")
+
+
+def encode_deal_market_commit_steps(
+    locked_by: Address,
+    terms: Terms,
+    demand: DemandCore,
+    deal_id: DealId,
+    commitment: Commitment,
+    trace: Sequence[bytes],
+) -> bytes:
+    """Calldata of `DealMarket.commitSteps`."""
+    return DEAL_MARKET_COMMIT_STEPS + encode(
+        ("address", Terms.ABI, DemandCore.ABI, "bytes32", Commitment.ABI, "bytes32[]"),
+        (locked_by, terms.to_abi(), demand.to_abi(), deal_id, commitment.to_abi(), trace),
     )
 
 

@@ -77,7 +77,9 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     function announce(Terms calldata terms, bytes calldata locator) external returns (bytes32 dealId) {
         DealSheet t = DealSheetLib.openNew(terms);
         if (msg.sender != t.requester()) revert NotRequester(msg.sender, t.requester());
-        if (!_isAnnounced(t)) revert WrongMode(uint8(t.mode()));
+        if (t.mode() != uint8(Mode.AWARD)) {
+            if (t.mode() != uint8(Mode.FIRST)) revert WrongMode(uint8(t.mode()));
+        }
         if (t.provider() != address(0)) revert BadProvider(t.provider());
         if (locator.length > MAX_LOCATOR) revert LocatorTooLong(locator.length);
         _requireTimes(t);
@@ -109,67 +111,85 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         address provider,
         bytes calldata signature
     ) external returns (bytes32 dealId) {
-        DealSheet t = DealSheetLib.open(announced);
-        dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
-        Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, _low(dealId));
-        _requireInTime(s.deadline());
-        if (provider == address(0)) revert BadProvider(provider);
-
+        DealSheet t;
+        Slot storage stored;
+        (dealId, stored, t) = _taken(announced, provider, Mode.AWARD);
         uint96 cap = uint96(t.price());
-        t.setProvider(provider);
+        if (price > cap) revert BadPrice(price, cap);
+
+        uint256 salt = t.salt();
         t.setPrice(price);
-        if (t.mode() == uint8(Mode.FIRST)) {
-            if (price != cap) revert BadPrice(price, cap);
-        } else {
-            if (price > cap) revert BadPrice(price, cap);
-            uint256 salt = t.salt();
-            t.setSalt(uint256(dealId));
-            _requireSigned(t.requester(), _digest(t.typed(TypedData.AWARD)), signature);
-            t.setSalt(salt);
-            _credit(t.requester(), cap - price);
-        }
+        t.setSalt(uint256(dealId));
+        _requireSigned(t.requester(), _digest(t.typed(TypedData.AWARD)), signature);
+        t.setSalt(salt);
+        _credit(t.requester(), cap - price);
+        _assign(dealId, stored, t);
+    }
+
+    /// @inheritdoc IDealMarket
+    function assignFirst(address provider, Terms calldata announced) external returns (bytes32 dealId) {
+        DealSheet t;
+        Slot storage stored;
+        (dealId, stored, t) = _taken(announced, provider, Mode.FIRST);
         _assign(dealId, stored, t);
     }
 
     /// @inheritdoc IDealMarket
     function assignAndCommit(
-        Terms calldata award,
-        bytes calldata signature,
         DemandCore calldata demand,
         Commitment calldata commitment,
+        Terms calldata award,
+        bytes calldata signature
+    ) external returns (bytes32 dealId) {
+        Slot storage stored;
+        DealSheet t;
+        address lockedBy;
+        (dealId, stored, t, lockedBy) = _assignDirect(award, signature);
+        bytes32 root = Trace.rootOfOne(dealId, demand, commitment);
+        _commit(dealId, stored, t, lockedBy, demand, commitment, root);
+    }
+
+    /// @inheritdoc IDealMarket
+    function assignAndCommitSteps(
+        DemandCore calldata demand,
+        Commitment calldata commitment,
+        Terms calldata award,
+        bytes calldata signature,
         bytes32[] calldata trace
     ) external returns (bytes32 dealId) {
-        DealSheet t = DealSheetLib.openNew(award);
-        _requireAward(t, Mode.DIRECT);
-        unchecked {
-            _requireInTime(t.commitBy() + _grace);
-        }
-        _requireWindow(t.window());
-
-        dealId = _digest(t.typed(TypedData.AWARD));
-        Slot storage stored = _new(dealId);
-        _requireSigned(t.requester(), dealId, signature);
-        _debitEarmark(t.requester(), t.provider(), _locked(t));
-        address lockedBy = _lockBonds(t.provider(), t.fraudBond());
-        _commit(dealId, stored, t, lockedBy, demand, commitment, trace);
+        Slot storage stored;
+        DealSheet t;
+        address lockedBy;
+        (dealId, stored, t, lockedBy) = _assignDirect(award, signature);
+        bytes32 root = Trace.rootOfMore(dealId, demand, commitment, trace);
+        _commit(dealId, stored, t, lockedBy, demand, commitment, root);
     }
 
     /// @inheritdoc IDealMarket
     function commit(
-        Terms calldata terms,
         address lockedBy,
+        Terms calldata terms,
+        DemandCore calldata demand,
+        bytes32 dealId,
+        Commitment calldata commitment
+    ) external {
+        (Slot storage stored, DealSheet t) = _dueFrom(dealId, terms, lockedBy);
+        bytes32 root = Trace.rootOfOne(dealId, demand, commitment);
+        _commit(dealId, stored, t, lockedBy, demand, commitment, root);
+    }
+
+    /// @inheritdoc IDealMarket
+    function commitSteps(
+        address lockedBy,
+        Terms calldata terms,
+        DemandCore calldata demand,
         bytes32 dealId,
         Commitment calldata commitment,
-        DemandCore calldata demand,
         bytes32[] calldata trace
     ) external {
-        DealSheet t = DealSheetLib.open(terms);
-        Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
-        _requireActingFor(t.provider());
-        _requireInTime(s.deadline());
-        _commit(dealId, stored, t, lockedBy, demand, commitment, trace);
+        (Slot storage stored, DealSheet t) = _dueFrom(dealId, terms, lockedBy);
+        bytes32 root = Trace.rootOfMore(dealId, demand, commitment, trace);
+        _commit(dealId, stored, t, lockedBy, demand, commitment, root);
     }
 
     /* TO THE MONEY */
@@ -204,7 +224,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSheet t = DealSheetLib.open(announced);
         bytes32 dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
         Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ANNOUNCED, _low(dealId));
+        DealSlot s = stored.slot;
+        if (!s.isIn(Phase.ANNOUNCED)) revert WrongPhase(dealId, s.phase());
         if (msg.sender != t.requester() && block.timestamp <= s.deadline()) {
             revert NotRequester(msg.sender, t.requester());
         }
@@ -216,12 +237,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @inheritdoc IDealMarket
     function abandon(bytes32 dealId, Terms calldata terms, address lockedBy) external {
-        DealSheet t = DealSheetLib.open(terms);
-        Slot storage stored = _slots[dealId];
-        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
-        _requireActingFor(t.provider());
-        _requireInTime(s.deadline());
-        stored.slot = s.endByParty(Phase.REFUNDED);
+        (Slot storage stored, DealSheet t) = _dueFrom(dealId, terms, lockedBy);
+        stored.slot = stored.slot.endByParty(Phase.REFUNDED);
         _refund(dealId, t, lockedBy, t.price() / ABANDON_SHARE, 0, ABANDONED);
     }
 
@@ -290,11 +307,28 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     /// @inheritdoc IDealMarket
     function dealIdOf(Terms calldata terms) external view returns (bytes32) {
         DealSheet t = DealSheetLib.openNew(terms);
-        bool announced = _isAnnounced(t);
+        bool announced = t.mode() == uint8(Mode.AWARD) || t.mode() == uint8(Mode.FIRST);
         return _digest(t.typed(announced ? TypedData.ANNOUNCEMENT : TypedData.AWARD));
     }
 
     /* TRANSITIONS */
+
+    /// @dev An announced deal that `provider` may still get, with it on the sheet.
+    function _taken(Terms calldata announced, address provider, Mode mode)
+        private
+        view
+        returns (bytes32 dealId, Slot storage stored, DealSheet t)
+    {
+        t = DealSheetLib.open(announced);
+        dealId = _digest(t.typed(TypedData.ANNOUNCEMENT));
+        stored = _slots[dealId];
+        DealSlot s = stored.slot;
+        if (!s.isIn(Phase.ANNOUNCED)) revert WrongPhase(dealId, s.phase()); // the id itself binds the terms
+        if (block.timestamp > s.deadline()) revert TooLate(s.deadline());
+        if (t.mode() != uint8(mode)) revert WrongMode(uint8(t.mode()));
+        if (provider == address(0)) revert BadProvider(provider);
+        t.setProvider(provider);
+    }
 
     /// @dev The sheet holds the agreed provider and price.
     function _assign(bytes32 dealId, Slot storage stored, DealSheet t) private {
@@ -305,6 +339,38 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         emit DealAssigned(dealId, t.requester(), t.provider(), uint96(t.price()), lockedBy);
     }
 
+    /// @dev All of a DIRECT deal but its commitment.
+    function _assignDirect(Terms calldata award, bytes calldata signature)
+        private
+        returns (bytes32 dealId, Slot storage stored, DealSheet t, address lockedBy)
+    {
+        t = DealSheetLib.openNew(award);
+        _requireAward(t, Mode.DIRECT);
+        unchecked {
+            _requireInTime(t.commitBy() + _grace);
+        }
+        _requireWindow(t.window());
+
+        dealId = _digest(t.typed(TypedData.AWARD));
+        stored = _new(dealId);
+        _requireSigned(t.requester(), dealId, signature);
+        _debitEarmark(t.requester(), t.provider(), _locked(t));
+        lockedBy = _lockBonds(t.provider(), t.fraudBond());
+    }
+
+    /// @dev An assigned deal that its provider, who is the sender, may still commit or abandon.
+    function _dueFrom(bytes32 dealId, Terms calldata terms, address lockedBy)
+        private
+        view
+        returns (Slot storage stored, DealSheet t)
+    {
+        t = DealSheetLib.open(terms);
+        stored = _slots[dealId];
+        DealSlot s = _expect(dealId, stored, Phase.ASSIGNED, t.assigned(lockedBy));
+        _requireActingFor(t.provider());
+        _requireInTime(s.deadline());
+    }
+
     function _commit(
         bytes32 dealId,
         Slot storage stored,
@@ -312,14 +378,13 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         address lockedBy,
         DemandCore calldata demand,
         Commitment calldata c,
-        bytes32[] calldata trace
+        bytes32 traceRoot
     ) private {
         if (Trace.demandDigest(demand) != t.demandDigest()) {
             revert DemandMismatch(t.demandDigest());
         }
         if (c.amount > t.price()) revert AmountAbovePrice(c.amount, uint96(t.price()));
 
-        bytes32 traceRoot = Trace.rootOf(dealId, demand, c, trace);
         uint256 windowEndsAt;
         unchecked {
             windowEndsAt = block.timestamp + t.window();
@@ -333,9 +398,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSheet t = DealSheetLib.open(c);
         Slot storage stored = _slots[dealId];
         DealSlot s = stored.slot;
-        if (!s.isAt(Phase.COMMITTED, t.committed()) || block.timestamp <= s.deadline()) {
-            revert NotClaimable(index, dealId, s.phase(), s.deadline());
-        }
+        bool due = s.isAt(Phase.COMMITTED, t.committed()) && block.timestamp > s.deadline();
+        if (!due) revert NotClaimable(index, dealId, s.phase(), s.deadline());
         stored.slot = s.endByClock(Phase.FINALIZED);
         _pay(dealId, t, c.lockedBy, c.amount);
     }
@@ -374,10 +438,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         returns (DealSlot s)
     {
         s = stored.slot;
-        if (!s.isAt(phase, hash)) {
-            if (s.phase() != phase) revert WrongPhase(dealId, s.phase());
-            revert TermsMismatch(dealId);
-        }
+        if (!s.isIn(phase)) revert WrongPhase(dealId, s.phase());
+        if (s.hash() != hash) revert TermsMismatch(dealId);
     }
 
     function _low(bytes32 hash) private pure returns (uint200) {
@@ -438,10 +500,6 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     }
 
     /* AMOUNTS */
-
-    function _isAnnounced(DealSheet t) private pure returns (bool) {
-        return t.mode() == uint8(Mode.AWARD) || t.mode() == uint8(Mode.FIRST);
-    }
 
     // No sum below can overflow: each field has at most 96 bits.
 

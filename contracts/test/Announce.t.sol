@@ -28,7 +28,7 @@ contract AnnounceTest is MarketTest {
         bytes memory locator = noise[:noise.length < 512 ? noise.length : 512];
         Terms memory terms = newTerms(Mode.AWARD);
         vm.expectEmit(address(market));
-        emit IDealMarket.DealAnnounced(announcementDigest(terms), requester.addr, terms, locator);
+        emit IDealMarket.DealAnnounced(announcementDigest(terms), terms, locator);
         vm.prank(requester.addr);
         market.announce(terms, locator);
     }

@@ -4,7 +4,8 @@ pragma solidity ^0.8.28;
 import {IDealMarket} from "../src/interfaces/IDealMarket.sol";
 import {IEscrow} from "../src/interfaces/IEscrow.sol";
 import {IStakes} from "../src/interfaces/IStakes.sol";
-import {Claim, Mode, Phase, Terms} from "../src/types/Deal.sol";
+import {Trace} from "../src/libraries/Trace.sol";
+import {Claim, Commitment, Mode, Phase, Terms} from "../src/types/Deal.sol";
 import {MarketTest} from "./base/MarketTest.sol";
 
 contract AssignAndCommitTest is MarketTest {
@@ -90,7 +91,7 @@ contract AssignAndCommitTest is MarketTest {
         bytes memory signature = signAward(terms);
         vm.expectRevert(abi.encodeWithSelector(IStakes.NotActingFor.selector, stranger.addr, provider.addr));
         vm.prank(stranger.addr);
-        market.assignAndCommit(terms, signature, demand(1), newCommitment(PRICE), new bytes32[](0));
+        market.assignAndCommit(demand(1), newCommitment(PRICE), terms, signature);
     }
 
     function test_RefusesAForgedAward() external {
@@ -98,19 +99,34 @@ contract AssignAndCommitTest is MarketTest {
         bytes memory signature = sign(stranger, awardDigest(terms));
         vm.expectRevert(abi.encodeWithSelector(IDealMarket.BadSignature.selector, requester.addr));
         vm.prank(provider.addr);
-        market.assignAndCommit(terms, signature, demand(1), newCommitment(PRICE), new bytes32[](0));
+        market.assignAndCommit(demand(1), newCommitment(PRICE), terms, signature);
+    }
+
+    function test_MoreStepsPostTheirLeaves() external {
+        Terms memory terms = newTerms(Mode.DIRECT);
+        terms.demandDigest = keccak256(abi.encode(demand(2)));
+        bytes32 id = awardDigest(terms);
+        bytes memory signature = signAward(terms);
+        Commitment memory c = newCommitment(PRICE);
+        (c.stepCount, c.leavesCid) = (2, keccak256("leaves"));
+        bytes32[] memory leaves = new bytes32[](3);
+        leaves[0] = Trace.leaf(id, 0, demand(2).inputRoot, 0, 0, 0);
+        leaves[2] = Trace.leaf(id, 2, c.resultRoot, 0, 0, 1);
+        vm.prank(provider.addr);
+        market.assignAndCommitSteps(demand(2), c, terms, signature, leaves);
+        assertPhase(id, Phase.COMMITTED);
     }
 
     function send(Terms memory terms, uint96 amount) private returns (bytes32) {
         bytes memory signature = signAward(terms);
         vm.prank(provider.addr);
-        return market.assignAndCommit(terms, signature, demand(1), newCommitment(amount), new bytes32[](0));
+        return market.assignAndCommit(demand(1), newCommitment(amount), terms, signature);
     }
 
     function refused(Terms memory terms, bytes memory reason) private {
         bytes memory signature = signAward(terms);
         vm.expectRevert(reason);
         vm.prank(provider.addr);
-        market.assignAndCommit(terms, signature, demand(1), newCommitment(PRICE), new bytes32[](0));
+        market.assignAndCommit(demand(1), newCommitment(PRICE), terms, signature);
     }
 }

@@ -23,31 +23,6 @@ contract AssignAnnouncedTest is MarketTest {
         vm.assertEq(hash, uint200(uint256(keccak256(abi.encode(terms, address(0))))));
     }
 
-    function test_FirstComesFirst() external {
-        (bytes32 dealId, Terms memory terms) = announced(Mode.FIRST);
-        vm.expectEmit(address(market));
-        emit IDealMarket.DealAssigned(dealId, requester.addr, provider.addr, PRICE, address(0));
-        vm.prank(provider.addr);
-        market.assignAnnounced(terms, PRICE, provider.addr, "");
-        vm.assertEq(lockedOf(provider.addr), DEADLINE_BOND + FRAUD_BOND);
-
-        deposit(stranger.addr, STAKE);
-        vm.startPrank(stranger.addr);
-        market.stake(STAKE);
-        vm.expectRevert(abi.encodeWithSelector(IDealMarket.WrongPhase.selector, dealId, Phase.ASSIGNED));
-        market.assignAnnounced(terms, PRICE, stranger.addr, "");
-    }
-
-    function test_FirstNeedsStakeAndThePostedPrice() external {
-        (, Terms memory terms) = announced(Mode.FIRST);
-        uint256 bonds = uint256(DEADLINE_BOND) + FRAUD_BOND;
-        vm.expectRevert(abi.encodeWithSelector(IStakes.InsufficientStake.selector, stranger.addr, 0, bonds));
-        vm.prank(stranger.addr);
-        market.assignAnnounced(terms, PRICE, stranger.addr, "");
-        refused(terms, PRICE - 1, "", abi.encodeWithSelector(IDealMarket.BadPrice.selector, PRICE - 1, PRICE));
-        refused(terms, PRICE + 1, "", abi.encodeWithSelector(IDealMarket.BadPrice.selector, PRICE + 1, PRICE));
-    }
-
     function test_AwardStaysUnderTheCap() external {
         (bytes32 dealId, Terms memory terms) = announced(Mode.AWARD);
         bytes memory signature = signAwardFor(dealId, terms, provider.addr, PRICE + 1);
@@ -78,43 +53,32 @@ contract AssignAnnouncedTest is MarketTest {
     }
 
     function test_UntilAssignBy() external {
-        (, Terms memory terms) = announced(Mode.FIRST);
+        (bytes32 dealId, Terms memory terms) = announced(Mode.AWARD);
+        bytes memory signature = signAwardFor(dealId, terms, provider.addr, PRICE);
         vm.warp(terms.assignBy + 1);
-        refused(terms, PRICE, "", abi.encodeWithSelector(IDealMarket.TooLate.selector, terms.assignBy));
+        refused(terms, PRICE, signature, abi.encodeWithSelector(IDealMarket.TooLate.selector, terms.assignBy));
         vm.warp(terms.assignBy);
         vm.prank(provider.addr);
-        market.assignAnnounced(terms, PRICE, provider.addr, "");
+        market.assignAnnounced(terms, PRICE, provider.addr, signature);
     }
 
-    function test_NotAfterACancel() external {
+    function test_NotInAnotherMode() external {
         (bytes32 dealId, Terms memory terms) = announced(Mode.FIRST);
-        vm.prank(requester.addr);
-        market.cancel(terms);
+        bytes memory signature = signAwardFor(dealId, terms, provider.addr, PRICE);
+        refused(terms, PRICE, signature, abi.encodeWithSelector(IDealMarket.WrongMode.selector, Mode.FIRST));
+    }
+
+    function test_OnlyOnce() external {
+        (bytes32 dealId, Terms memory terms) = announced(Mode.AWARD);
+        bytes memory signature = signAwardFor(dealId, terms, provider.addr, PRICE);
+        vm.prank(provider.addr);
+        market.assignAnnounced(terms, PRICE, provider.addr, signature);
         refused(
-            terms, PRICE, "", abi.encodeWithSelector(IDealMarket.WrongPhase.selector, dealId, Phase.CANCELLED)
+            terms,
+            PRICE,
+            signature,
+            abi.encodeWithSelector(IDealMarket.WrongPhase.selector, dealId, Phase.ASSIGNED)
         );
-    }
-
-    function test_NotWithoutAnAnnouncement() external {
-        Terms memory terms = newTerms(Mode.FIRST);
-        bytes32 dealId = announcementDigest(terms);
-        refused(terms, PRICE, "", abi.encodeWithSelector(IDealMarket.WrongPhase.selector, dealId, Phase.NONE));
-    }
-
-    function test_NotToNobody() external {
-        (, Terms memory terms) = announced(Mode.FIRST);
-        vm.expectRevert(abi.encodeWithSelector(IDealMarket.BadProvider.selector, address(0)));
-        market.assignAnnounced(terms, PRICE, address(0), "");
-    }
-
-    function test_HotKeyMayTakeIt() external {
-        giveHotKey(FRAUD_BOND + DEADLINE_BOND);
-        (bytes32 dealId, Terms memory terms) = announced(Mode.FIRST);
-        vm.prank(hotKey.addr);
-        market.assignAnnounced(terms, PRICE, provider.addr, "");
-        terms.provider = provider.addr;
-        commitAs(hotKey.addr, dealId, terms, hotKey.addr, PRICE);
-        assertPhase(dealId, Phase.COMMITTED);
     }
 
     function refused(Terms memory terms, uint96 price, bytes memory signature, bytes memory reason) private {

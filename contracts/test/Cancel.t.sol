@@ -44,7 +44,7 @@ contract CancelTest is MarketTest {
     function test_NotOnceAssigned() external {
         (bytes32 dealId, Terms memory terms) = announced(Mode.FIRST);
         vm.prank(provider.addr);
-        market.assignAnnounced(terms, PRICE, provider.addr, "");
+        market.assignFirst(provider.addr, terms);
         vm.expectRevert(abi.encodeWithSelector(IDealMarket.WrongPhase.selector, dealId, Phase.ASSIGNED));
         vm.prank(requester.addr);
         market.cancel(terms);

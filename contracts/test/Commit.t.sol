@@ -8,8 +8,6 @@ import {Claim, Commitment, DemandCore, Mode, Phase, Terms} from "../src/types/De
 import {MarketTest} from "./base/MarketTest.sol";
 
 contract CommitTest is MarketTest {
-    bytes32[] private none;
-
     function testFuzz_BindsTheResult(uint96 amount, uint8 status, bytes32 stdoutRoot, bytes32 deliveryRoot)
         external
     {
@@ -19,7 +17,7 @@ contract CommitTest is MarketTest {
         bytes32 root = traceRoot(dealId, demand(1), c);
         expectCommitted(dealId, root, c, uint40(block.timestamp + terms.window));
         vm.prank(provider.addr);
-        market.commit(terms, address(0), dealId, c, demand(1), none);
+        market.commit(address(0), terms, demand(1), dealId, c);
 
         (Phase phase, uint8 open, uint40 deadline, uint200 hash) = market.slot(dealId);
         vm.assertEq(uint256(phase), uint256(Phase.COMMITTED));
@@ -42,7 +40,7 @@ contract CommitTest is MarketTest {
         Commitment memory c = newCommitment(PRICE);
         c.deliveryRoot = 0;
         vm.prank(provider.addr);
-        market.commit(terms, address(0), dealId, c, demand(1), none);
+        market.commit(address(0), terms, demand(1), dealId, c);
         (,,, uint200 short) = market.slot(dealId);
         c.deliveryRoot = c.resultRoot;
         bytes32 digest = commitmentDigest(traceRoot(dealId, demand(1), c), c);
@@ -78,7 +76,7 @@ contract CommitTest is MarketTest {
         (bytes32 dealId, Terms memory terms) = assigned();
         vm.expectRevert(abi.encodeWithSelector(IStakes.NotActingFor.selector, stranger.addr, provider.addr));
         vm.prank(stranger.addr);
-        market.commit(terms, address(0), dealId, newCommitment(PRICE), demand(1), none);
+        market.commit(address(0), terms, demand(1), dealId, newCommitment(PRICE));
     }
 
     function testFuzz_OnlyWithTheSameTerms(uint256 price, address lockedBy) external {
@@ -87,7 +85,7 @@ contract CommitTest is MarketTest {
         terms.price = uint96(price);
         vm.expectRevert(abi.encodeWithSelector(IDealMarket.TermsMismatch.selector, dealId));
         vm.prank(provider.addr);
-        market.commit(terms, lockedBy, dealId, newCommitment(0), demand(1), none);
+        market.commit(lockedBy, terms, demand(1), dealId, newCommitment(0));
     }
 
     function test_OnlyTheDemandAwarded() external {
@@ -126,9 +124,44 @@ contract CommitTest is MarketTest {
         Commitment memory c = newCommitment(PRICE);
         c.leavesCid = keccak256("leaves");
         refused(dealId, terms, c, demand(1), abi.encodeWithSelector(Trace.BadLeavesCid.selector));
-        vm.expectRevert(abi.encodeWithSelector(Trace.BadTraceLength.selector, 1, 0));
+    }
+
+    function test_MoreStepsPostTheirLeaves() external {
+        Terms memory terms = newTerms(Mode.LOCK);
+        terms.demandDigest = keccak256(abi.encode(demand(5)));
+        bytes32 dealId = assignAs(provider.addr, terms);
+        (Commitment memory c, bytes32[] memory leaves) = steps(dealId, 3);
         vm.prank(provider.addr);
-        market.commit(terms, address(0), dealId, newCommitment(PRICE), demand(1), new bytes32[](1));
+        market.commitSteps(address(0), terms, demand(5), dealId, c, leaves);
+        assertPhase(dealId, Phase.COMMITTED);
+        (,,, uint200 hash) = market.slot(dealId);
+        bytes32 digest = commitmentDigest(Trace.treeRoot(leaves), c);
+        vm.assertEq(hash, uint200(uint256(keccak256(abi.encode(terms, address(0), c.amount, digest)))));
+    }
+
+    function test_EachFunctionTakesItsOwnStepCount() external {
+        (bytes32 dealId, Terms memory terms) = assigned();
+        (Commitment memory c, bytes32[] memory leaves) = steps(dealId, 3);
+        refused(dealId, terms, c, demand(1), abi.encodeWithSelector(Trace.BadStepCount.selector, 3, 1));
+        c.stepCount = 1;
+        vm.expectRevert(abi.encodeWithSelector(Trace.BadStepCount.selector, 1, 1));
+        vm.prank(provider.addr);
+        market.commitSteps(address(0), terms, demand(1), dealId, c, leaves);
+    }
+
+    function steps(bytes32 dealId, uint32 count)
+        private
+        pure
+        returns (Commitment memory c, bytes32[] memory leaves)
+    {
+        c = newCommitment(PRICE);
+        (c.stepCount, c.leavesCid) = (count, keccak256("leaves"));
+        leaves = new bytes32[](count + 1);
+        leaves[0] = Trace.leaf(dealId, 0, demand(1).inputRoot, 0, 0, 0);
+        for (uint256 i = 1; i < count; ++i) {
+            leaves[i] = Trace.leaf(dealId, i, keccak256(abi.encode(i)), 0, 0, 0);
+        }
+        leaves[count] = Trace.leaf(dealId, count, c.resultRoot, c.status, c.stdoutRoot, 1);
     }
 
     function expectCommitted(bytes32 dealId, bytes32 root, Commitment memory c, uint40 ends) private {
@@ -158,6 +191,6 @@ contract CommitTest is MarketTest {
     ) private {
         vm.expectRevert(reason);
         vm.prank(provider.addr);
-        market.commit(terms, address(0), dealId, c, d, none);
+        market.commit(address(0), terms, d, dealId, c);
     }
 }

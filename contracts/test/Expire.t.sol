@@ -47,9 +47,8 @@ contract ExpireTest is MarketTest {
     function testFuzz_CommitAndExpireExcludeEachOther(uint32 later) external {
         (bytes32 dealId, Terms memory terms) = assigned();
         vm.warp(block.timestamp + bound(later, 0, 1 days));
-        bytes memory commitCall = abi.encodeCall(
-            IDealMarket.commit, (terms, address(0), dealId, newCommitment(PRICE), demand(1), new bytes32[](0))
-        );
+        bytes memory commitCall =
+            abi.encodeCall(IDealMarket.commit, (address(0), terms, demand(1), dealId, newCommitment(PRICE)));
         bytes memory expireCall = abi.encodeCall(IDealMarket.expire, (dealId, terms, address(0)));
         bool late = block.timestamp > terms.commitBy + GRACE;
         vm.prank(provider.addr);

@@ -11,7 +11,7 @@ import {Claim, Clocks, Commitment, DemandCore, Phase, Terms} from "../types/Deal
 /// have none. Wherever a signature of a party is asked for, it may be empty when that party is the sender.
 interface IDealMarket {
     /// @param locator Where the requester can be reached; nothing on chain reads it.
-    event DealAnnounced(bytes32 indexed dealId, address indexed requester, Terms terms, bytes locator);
+    event DealAnnounced(bytes32 indexed dealId, Terms terms, bytes locator);
     event DealAssigned(
         bytes32 indexed dealId,
         address indexed requester,
@@ -82,10 +82,10 @@ interface IDealMarket {
     /// @dev Sender: provider or its hot key, until `assignBy`.
     function assign(Terms calldata award, bytes calldata signature) external returns (bytes32 dealId);
 
-    /// @notice Binds an announced deal to `provider` at `price` and locks its bonds.
-    /// @dev Sender: provider or its hot key, until `assignBy`. AWARD: `signature` is the requester's over the Award with
-    /// the announcement's terms, `provider`, `price` and `salt = uint256(dealId)`; what the price is below the cap
-    /// goes back to the requester. FIRST: no signature, `price` is the posted one.
+    /// @notice Binds a deal announced as AWARD to `provider` at `price` and locks its bonds.
+    /// @dev Sender: provider or its hot key, until `assignBy`. `signature` is the requester's over the Award with the
+    /// announcement's terms, `provider`, `price` and `salt = uint256(dealId)`. What the price is below the cap goes back
+    /// to the requester.
     function assignAnnounced(
         Terms calldata announced,
         uint96 price,
@@ -93,25 +93,47 @@ interface IDealMarket {
         bytes calldata signature
     ) external returns (bytes32 dealId);
 
-    /// @notice Binds a DIRECT award and commits its result, paid from the requester's earmark for the provider.
+    /// @notice Binds a deal announced as FIRST to `provider` at the posted price and locks its bonds.
+    /// @dev Sender: provider or its hot key, until `assignBy`.
+    function assignFirst(address provider, Terms calldata announced) external returns (bytes32 dealId);
+
+    /// @notice Binds a DIRECT award and commits its result of one step, paid from the requester's earmark for the provider.
     /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
     function assignAndCommit(
-        Terms calldata award,
-        bytes calldata signature,
         DemandCore calldata demand,
         Commitment calldata commitment,
+        Terms calldata award,
+        bytes calldata signature
+    ) external returns (bytes32 dealId);
+
+    /// @notice As `assignAndCommit`, for more than one step.
+    /// @param trace All leaves up to 16 steps, else the root and the proofs of first and last leaf.
+    function assignAndCommitSteps(
+        DemandCore calldata demand,
+        Commitment calldata commitment,
+        Terms calldata award,
+        bytes calldata signature,
         bytes32[] calldata trace
     ) external returns (bytes32 dealId);
 
-    /// @notice States the result and opens the challenge window.
-    /// @dev Sender: provider or its hot key, until `commitBy` plus grace. `trace` is empty for one step, all leaves up to
-    /// 16 steps, else the root and the proofs of first and last leaf.
+    /// @notice States the result of one step and opens the challenge window.
+    /// @dev Sender: provider or its hot key, until `commitBy` plus grace.
     function commit(
-        Terms calldata terms,
         address lockedBy,
+        Terms calldata terms,
+        DemandCore calldata demand,
+        bytes32 dealId,
+        Commitment calldata commitment
+    ) external;
+
+    /// @notice As `commit`, for more than one step.
+    /// @param trace All leaves up to 16 steps, else the root and the proofs of first and last leaf.
+    function commitSteps(
+        address lockedBy,
+        Terms calldata terms,
+        DemandCore calldata demand,
         bytes32 dealId,
         Commitment calldata commitment,
-        DemandCore calldata demand,
         bytes32[] calldata trace
     ) external;
 

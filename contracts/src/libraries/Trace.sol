@@ -23,28 +23,29 @@ library Trace {
     /// @notice One step has no published leaf list, more steps have one.
     error BadLeavesCid();
 
-    /// @notice Checks a commitment against the demand and returns the root of its trace.
-    function rootOf(
+    /// @notice Checks a commitment of one step against the demand and returns the root of its trace.
+    function rootOfOne(bytes32 dealId, DemandCore calldata demand, Commitment calldata result)
+        internal
+        pure
+        returns (bytes32)
+    {
+        if (result.stepCount != 1) revert BadStepCount(result.stepCount, 1);
+        if (result.leavesCid != 0) revert BadLeavesCid();
+        (bytes32 first, bytes32 last) = _ends(dealId, demand, result, 1);
+        return node(first, last);
+    }
+
+    /// @notice The same for more steps; `trace` holds the leaves or the proofs.
+    function rootOfMore(
         bytes32 dealId,
         DemandCore calldata demand,
         Commitment calldata result,
         bytes32[] calldata trace
     ) internal pure returns (bytes32) {
         uint256 steps = result.stepCount;
-        uint256 firstStep = demand.steps >> 32;
-        bytes32 first = leaf(dealId, firstStep, demand.inputRoot, 0, 0, 0);
-        bytes32 last;
-        unchecked {
-            if (steps - 1 >= uint32(demand.steps)) revert BadStepCount(steps, uint32(demand.steps)); // zero wraps
-            last = leaf(dealId, firstStep + steps, result.resultRoot, result.status, result.stdoutRoot, 1);
-        }
-
-        if (steps == 1) {
-            if (result.leavesCid != 0) revert BadLeavesCid();
-            _requireLength(trace, 0);
-            return node(first, last);
-        }
+        if (steps < 2) revert BadStepCount(steps, uint32(demand.steps));
         if (result.leavesCid == 0) revert BadLeavesCid();
+        (bytes32 first, bytes32 last) = _ends(dealId, demand, result, steps);
         return steps <= POSTED_STEPS ? _posted(steps, first, last, trace) : _proved(steps, first, last, trace);
     }
 
@@ -115,6 +116,20 @@ library Trace {
             index >>= 1;
         }
         return value;
+    }
+
+    /// @dev The first and the last leaf, which the commitment and the demand determine.
+    function _ends(bytes32 dealId, DemandCore calldata demand, Commitment calldata result, uint256 steps)
+        private
+        pure
+        returns (bytes32 first, bytes32 last)
+    {
+        if (steps > uint32(demand.steps)) revert BadStepCount(steps, uint32(demand.steps));
+        uint256 firstStep = demand.steps >> 32; // 224 bits at most
+        first = leaf(dealId, firstStep, demand.inputRoot, 0, 0, 0);
+        unchecked {
+            last = leaf(dealId, firstStep + steps, result.resultRoot, result.status, result.stdoutRoot, 1);
+        }
     }
 
     function _posted(uint256 steps, bytes32 first, bytes32 last, bytes32[] calldata leaves)

@@ -162,7 +162,7 @@ library DealSheetLib {
         }
     }
 
-    /// @notice Emits DealAnnounced(dealId, requester, terms, locator).
+    /// @notice Emits DealAnnounced(dealId, terms, locator).
     /// @dev Its data, abi.encode(terms, locator), is what the sheet holds and the locator behind it.
     function emitAnnounced(DealSheet self, bytes32 dealId, bytes calldata locator) internal {
         bytes32 topic = IDealMarket.DealAnnounced.selector;
@@ -175,7 +175,7 @@ library DealSheetLib {
             // This call allocates nothing more, so the locator may run beyond the sheet into free memory.
             calldatacopy(tail, locator.offset, locator.length)
             mstore(add(tail, locator.length), 0)
-            log3(data, add(0x1a0, padded), topic, dealId, mload(data))
+            log2(data, add(0x1a0, padded), topic, dealId)
         }
     }
 

@@ -36,6 +36,11 @@ library DealSlotLib {
         return uint200(DealSlot.unwrap(self));
     }
 
+    /// @notice Whether the deal is in this phase.
+    function isIn(DealSlot self, Phase phase_) internal pure returns (bool) {
+        return DealSlot.unwrap(self) >> PHASE_AT == uint256(phase_);
+    }
+
     /// @notice Whether the deal is in this phase and bound to this hash.
     function isAt(DealSlot self, Phase phase_, uint200 hash_) internal pure returns (bool) {
         return DealSlot.unwrap(self) & (PHASE | HASH) == (uint256(phase_) << PHASE_AT) | hash_;

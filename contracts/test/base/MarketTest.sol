@@ -207,7 +207,7 @@ abstract contract MarketTest is Test {
     {
         Commitment memory c = newCommitment(amount);
         vm.prank(sender);
-        market.commit(terms, lockedBy, dealId, c, demand(1), new bytes32[](0));
+        market.commit(lockedBy, terms, demand(1), dealId, c);
         return Claim(terms, lockedBy, amount, commitmentDigest(traceRoot(dealId, demand(1), c), c), dealId);
     }
 
@@ -216,7 +216,7 @@ abstract contract MarketTest is Test {
         bytes memory signature = signAward(terms);
         Commitment memory c = newCommitment(amount);
         vm.prank(provider.addr);
-        bytes32 dealId = market.assignAndCommit(terms, signature, demand(1), c, new bytes32[](0));
+        bytes32 dealId = market.assignAndCommit(demand(1), c, terms, signature);
         return Claim(terms, address(0), amount, commitmentDigest(traceRoot(dealId, demand(1), c), c), dealId);
     }
 

@@ -150,9 +150,14 @@ contract MarketHandler is Test {
         agreed.price = first ? terms.price : uint96(bound(price, 0, terms.price));
         (bool able, address sender, address lockedBy) = sends(agreed, byKey);
         if (!able) return;
-        bytes memory signature = first ? bytes("") : signAward(agreed, _deals[i].id);
-        vm.prank(sender);
-        market.assignAnnounced(terms, agreed.price, agreed.provider, signature);
+        if (first) {
+            vm.prank(sender);
+            market.assignFirst(agreed.provider, terms);
+        } else {
+            bytes memory signature = signAward(agreed, _deals[i].id);
+            vm.prank(sender);
+            market.assignAnnounced(terms, agreed.price, agreed.provider, signature);
+        }
         (_deals[i].terms, _deals[i].lockedBy, _deals[i].phase) = (agreed, lockedBy, Phase.ASSIGNED);
     }
 
@@ -168,7 +173,7 @@ contract MarketHandler is Test {
         bytes memory signature = sign(who, id);
         Commitment memory c = commitment(terms.price / 3);
         vm.prank(sender);
-        market.assignAndCommit(terms, signature, demand(), c, new bytes32[](0));
+        market.assignAndCommit(demand(), c, terms, signature);
         _deals.push(Deal(id, terms, lockedBy, c.amount, digestOf(id, c), Phase.COMMITTED));
     }
 
@@ -178,7 +183,7 @@ contract MarketHandler is Test {
         Deal storage deal = _deals[i];
         Commitment memory c = commitment(uint96(bound(amount, 0, deal.terms.price)));
         vm.prank(deal.terms.provider);
-        market.commit(deal.terms, deal.lockedBy, deal.id, c, demand(), new bytes32[](0));
+        market.commit(deal.lockedBy, deal.terms, demand(), deal.id, c);
         (deal.amount, deal.digest, deal.phase) = (c.amount, digestOf(deal.id, c), Phase.COMMITTED);
     }
 
