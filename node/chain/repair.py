@@ -179,13 +179,18 @@ async def _advance_mined(sender: Sender, entry: Entry, inclusion: Inclusion, vie
 
 
 async def _confirm_replaced(sender: Sender, entry: Entry) -> bool:
-    """Ask again about a used nonce without a receipt, as the two may be from different moments."""
+    """Ask again about a used nonce without a receipt, as the two may be from different moments.
+
+    The nonce counts as used by another transaction only where a block that is there holds it: a node that is just
+    storing a block may count its transactions before it has their receipts.
+    """
+    head = read_quantity(await sender.rpc.call("eth_blockNumber"))
+    if await sender.mined_count(head) <= entry.nonce:
+        sender.look()
+        return False
     calls = [Call("eth_getTransactionReceipt", (hexadecimal(attempt.hash),)) for attempt in entry.attempts]
     receipts = await sender.rpc.batch(calls)
     if any(_required(receipt) is not None for receipt in receipts):
-        sender.look()
-        return False
-    if await sender.mined_count() <= entry.nonce:
         sender.look()
         return False
     _log.warning("transaction_replaced", key=entry.order.key, nonce=entry.nonce)

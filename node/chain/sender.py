@@ -260,11 +260,10 @@ class Sender:
         count = await self.mined_count()
         await self.database.write(lambda connection: set_next_nonce(connection, self.account, count))
 
-    async def mined_count(self) -> int:
-        """How many transactions of the account are in the chain."""
-        return read_quantity(
-            await self.rpc.call("eth_getTransactionCount", hexadecimal(self.account.address), "latest")
-        )
+    async def mined_count(self, at: int | None = None) -> int:
+        """How many transactions of the account are in the chain, up to a block or up to the newest."""
+        tag = "latest" if at is None else quantity(at)
+        return read_quantity(await self.rpc.call("eth_getTransactionCount", hexadecimal(self.account.address), tag))
 
     async def reason(self, entry: Entry, block_number: int) -> str:
         """Why a mined transaction reverted, by repeating it on the block before."""
