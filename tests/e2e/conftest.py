@@ -1,4 +1,4 @@
-"""One image for all, and one devnet for each module."""
+"""One image and one devnet for all who leave them as they were."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ def shell_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory, shell_image: Path) -> Iterator[Town]:
-    with open_town(tmp_path_factory.mktemp("town"), shell_image, providers=2) as opened:
+@pytest.fixture(scope="session")
+def town(shell_image: Path) -> Iterator[Town]:
+    with open_town(shell_image, providers=2) as opened:
         yield opened

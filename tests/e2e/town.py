@@ -1,8 +1,10 @@
 """A whole devnet for tests that are not async themselves: processes, money and jobs."""
 
 import secrets
+import tempfile
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,9 +151,17 @@ class Town:
 
 
 @contextmanager
-def open_town(root: Path, image: Path, providers: int, config: Sequence[str] = ()) -> Generator[Town]:
+def open_town(image: Path, providers: int) -> Generator[Town]:
     """A devnet with its requester's node, in a thread of its own."""
-    plan = DevnetPlan(root, providers=providers, provider_config=config)
+    with (
+        tempfile.TemporaryDirectory(prefix="capanode-e2e-") as folder,
+        _open_town(DevnetPlan(Path(folder, "devnet"), providers=providers), image) as town,
+    ):
+        yield town
+
+
+@contextmanager
+def _open_town(plan: DevnetPlan, image: Path) -> Generator[Town]:
     opened: list[Town] = []
     failed: list[BaseException] = []
     is_open, close = threading.Event(), trio.Event()
@@ -188,6 +198,14 @@ def open_town(root: Path, image: Path, providers: int, config: Sequence[str] = (
         thread.join()
     if failed:
         raise failed[0]
+
+
+def eventually(is_so: Callable[[], bool], within_s: float = 30) -> None:
+    """Ask until it is so; for what no node tells by itself."""
+    give_up = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < give_up, f"not within {within_s:.0f} s"
+        time.sleep(0.1)
 
 
 def result(view: JobView, path: str) -> bytes:
