@@ -242,14 +242,6 @@ class Journal:
 
         await self._database.write(write)
 
-    async def answer(self, key: str) -> None:
-        """Strike out a command that was carried out and led to no event."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM outbox WHERE key = ?", (key,))
-
-        await self._database.write(write)
-
 
 def is_open_in(connection: sqlite3.Connection, deal_id: DealId) -> bool:
     """Whether a deal of this node that has not ended bears the id."""

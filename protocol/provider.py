@@ -37,7 +37,7 @@ from capanode.protocol.events import (
     TransactionRefused,
     WorkTaken,
 )
-from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
+from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, PeerId, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
 
 MAX_ATTEMPTS: Final = 3
@@ -200,7 +200,7 @@ def step(deal: Deal, event: ProviderEvent, me: Address, grace_s: int) -> Step:
         case Preparing():
             return _preparing(deal, event, me, grace_s)
         case Assigning():
-            return _assigning(deal, event, grace_s)
+            return _assigning(deal, event, me, grace_s)
         case Executing():
             return _executing(deal, event, grace_s)
         case Committing():
@@ -246,9 +246,9 @@ def _preparing(deal: Preparing, event: ProviderEvent, me: Address, grace_s: int)
             return Step(deal, ())
 
 
-def _assigning(deal: Assigning, event: ProviderEvent, grace_s: int) -> Step:
+def _assigning(deal: Assigning, event: ProviderEvent, me: Address, grace_s: int) -> Step:
     match event:
-        case DealAssigned() if event.provider == deal.work.terms.provider:
+        case DealAssigned() if _is_own(event, deal.work, me):
             return _execute(deal.work, event.locked_by, attempt=1, grace_s=grace_s)
         case DealAssigned() | DealCancelled():
             return Step(Lost(deal.work, "the demand went to somebody else", Wei(0)), ())
@@ -258,6 +258,15 @@ def _assigning(deal: Assigning, event: ProviderEvent, grace_s: int) -> Step:
             return Step(Lost(deal.work, "the assignment was not mined in time", Wei(0)), ())
         case _:
             return Step(deal, ())
+
+
+def _is_own(event: DealAssigned, work: Work, me: Address) -> bool:
+    """Whether this very node assigned: under one wallet, several may go for the same posted price.
+
+    The market names the hot key that locked the bonds, and nobody when the wallet itself did.
+    """
+    locked_by = event.locked_by if event.locked_by != ZERO_ADDRESS else event.provider
+    return event.provider == work.terms.provider and locked_by == me
 
 
 def _executing(deal: Executing, event: ProviderEvent, grace_s: int) -> Step:

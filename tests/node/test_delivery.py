@@ -113,7 +113,7 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
         finished = await execution.run(provider.Executing(made.work, ZERO_ADDRESS, 1))
         assert isinstance(finished, ExecutionFinished)
         committed = commitment(made.work, finished)
-        assigned = replace(deals.ASSIGNED, deal_id=work.deal_id, provider=PROVIDER.address)
+        assigned = replace(deals.ASSIGNED, deal_id=work.deal_id, provider=PROVIDER.address, locked_by=ZERO_ADDRESS)
         await db.write(lambda connection: receive_in(connection, assigned, BLOCK))
         agent.chain_moved()
         await agent.tell(KEY, finished)
