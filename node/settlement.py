@@ -4,7 +4,7 @@ A transaction's key names its effect (`<deal id>/commit`), so performing the sam
 transaction. What the chain refuses now is either final (`TransactionRefused`) or a matter of time (`Unavailable`).
 """
 
-from typing import Final
+from typing import assert_never
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.sender import Mined, Replaced, Reverted, Sender, WouldRevert
@@ -16,8 +16,6 @@ from capanode.protocol.events import DealCommitted, ExecutionFinished, Transacti
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, Terms
-
-MODES_ANNOUNCED: Final = (Mode.AWARD, Mode.FIRST)
 
 
 class Settlement:
@@ -56,17 +54,24 @@ class Settlement:
     async def assign(self, deal: provider.Assigning) -> TransactionRefused | None:
         """Bind a LOCK award, or an announced demand."""
         work = deal.work
-        if work.terms.mode in MODES_ANNOUNCED:
-            announced = announced_terms(work.terms, work.demand.price_cap_wei)
-            signature = b"" if work.terms.mode is Mode.FIRST else work.award.signature
-            data = bindings.encode_deal_market_assign_announced(
-                announced=abi_terms(announced),
-                price=work.terms.price_wei,
-                provider=work.terms.provider,
-                signature=signature,
-            )
-        else:
-            data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
+        match work.terms.mode:
+            case Mode.FIRST:
+                announced = announced_terms(work.terms, work.demand.price_cap_wei)
+                data = bindings.encode_deal_market_assign_first(
+                    provider=work.terms.provider, announced=abi_terms(announced)
+                )
+            case Mode.AWARD:
+                announced = announced_terms(work.terms, work.demand.price_cap_wei)
+                data = bindings.encode_deal_market_assign_announced(
+                    announced=abi_terms(announced),
+                    price=work.terms.price_wei,
+                    provider=work.terms.provider,
+                    signature=work.award.signature,
+                )
+            case Mode.LOCK | Mode.DIRECT:
+                data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
+            case _:
+                assert_never(work.terms.mode)
         return await self._once(work.deal_id, "assign", data)
 
     async def commit(self, deal: provider.Committing) -> TransactionRefused | None:
@@ -79,7 +84,6 @@ class Settlement:
                 signature=work.award.signature,
                 demand=core,
                 commitment=commitment,
-                trace=(),
             )
         else:
             data = bindings.encode_deal_market_commit(
@@ -88,7 +92,6 @@ class Settlement:
                 locked_by=deal.locked_by,
                 demand=core,
                 commitment=commitment,
-                trace=(),
             )
         return await self._once(work.deal_id, "commit", data)
 
