@@ -214,7 +214,7 @@ async def test_deal_goes_the_whole_way_and_the_follower_sees_it(anvil: Anvil, rp
             Digest(b"\x61" * 32), Digest(b"\x61" * 32), Digest(bytes(32)), Digest(bytes(32)), 1, 0, 10 * TOKENS
         )
         core = bindings.DemandCore(spec, input_root, 1)
-        commit = bindings.encode_deal_market_commit(abi_terms(terms), Address(bytes(20)), deal_id, commitment, core, ())
+        commit = bindings.encode_deal_market_commit(Address(bytes(20)), abi_terms(terms), core, deal_id, commitment)
         await done(provider, "commit", ContractCall(contracts.market, commit))
         while await follower.step():
             pass
