@@ -29,7 +29,7 @@ from capanode.node.executors.docker_engine import (
 )
 from capanode.node.executors.following import Follower
 from capanode.node.executors.jobs import Job, RunEnded, outcome_without_container
-from capanode.node.executors.leftovers import occupied_slots, outputs_of, sweep_files, sweep_holders
+from capanode.node.executors.leftovers import holders_of, occupied_slots, outputs_of, sweep_files, sweep_holders
 from capanode.node.executors.nvidia import nvidia_gpus
 from capanode.node.executors.outputs import missing_tools
 from capanode.node.executors.port import (
@@ -240,7 +240,8 @@ class DockerExecutor:
         for execution in orphans:
             await self.release(execution)
         kept_disks = {labels.get(OUTPUTS_LABEL, "") for execution, labels in jobs if execution in kept}
-        known = self._berths.slots.holders()
+        theirs = [container for container, labels in rows if labels.get(EXECUTION_LABEL) in kept]
+        known = self._berths.slots.holders() | await self._threads.ask(holders_of, self._engine, theirs)
         return [
             *(f"container of execution {execution}" for execution in sorted(orphans)),
             *await self._threads.ask(sweep_holders, self._engine, node, known),

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from capanode.node.executors import metering
@@ -24,6 +25,15 @@ def occupied_slots(engine: Engine, node: str) -> dict[int, str]:
         if state.running and labels.get(SLOT_LABEL, "").isdigit():
             occupied[int(labels[SLOT_LABEL])] = state.network.removeprefix("container:")
     return occupied
+
+
+def holders_of(engine: Engine, containers: Collection[str]) -> frozenset[str]:
+    """The network holders that containers have joined; without its own, an end looks like that of the machine."""
+    holders: set[str] = set()
+    for container in containers:
+        with suppress(NoSuchThing):
+            holders.add(engine.inspect(container).network.removeprefix("container:"))
+    return frozenset(holders)
 
 
 def outputs_of(engine: Engine, container: str) -> list[str]:
