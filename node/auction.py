@@ -4,7 +4,6 @@ Bids live in memory only. They bind nobody, so a crash loses nothing but a windo
 is signed here and sent only after the journal holds it.
 """
 
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,6 +17,7 @@ from capanode.node.journal import Stored
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
 from capanode.node.p2p.port import Network
+from capanode.node.salts import new_salt
 from capanode.protocol import encoding, requester
 from capanode.protocol.awards import signed_digest
 from capanode.protocol.events import AwardAnswered, BidsClosed
@@ -234,7 +234,7 @@ class Auction:
             commit_by=commit_by if mode is Mode.DIRECT else UnixTime(assign_by + demand.commit_within_s),
             window_s=demand.window_s,
             mode=mode,
-            salt=Digest(secrets.token_bytes(32)),
+            salt=new_salt(),
         )
 
     # ---- bidders ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from capanode.protocol import provider, requester
 from capanode.protocol.awards import announced_terms
 from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import Address, DealId, Digest, UnixTime, Wei
+from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, Terms
 
 
@@ -180,7 +180,8 @@ def commitment_of(result: ExecutionFinished, terms: Terms) -> bindings.Commitmen
     made = commitment_of_single_step(result.result_root, result.stdout_root, result.status, terms.price_wei)
     return bindings.Commitment(
         result_root=made.result_root,
-        delivery_root=made.delivery_root,
+        # Zero stands for the result's root, and costs less to send.
+        delivery_root=ZERO_DIGEST if made.delivery_root == made.result_root else made.delivery_root,
         stdout_root=made.stdout_root,
         leaves_cid=made.leaves_cid,
         step_count=made.step_count,

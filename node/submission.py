@@ -1,6 +1,5 @@
 """From a user's job file to a demand: inputs taken in, image pinned, spec and terms made."""
 
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from capanode.node.jobfile.job_file import CidInput, InputSource, JobFile, Local
 from capanode.node.jobfile.parse import parse
 from capanode.node.locator import locator_of
 from capanode.node.p2p.port import Network
+from capanode.node.salts import new_salt
 from capanode.node.storage.blobs import BlobStore
 from capanode.proofs.tree import input_root
 from capanode.protocol.events import DemandRenewed, JobSubmitted
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, Ppm, UnixTime, Wei
+from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Ppm, UnixTime, Wei
 from capanode.protocol.money import ARBITER_FEE_WEI, deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
 from capanode.protocol.records import (
     Demand,
@@ -129,7 +129,7 @@ class Submission:
         shifted = replace(
             order.demand,
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
-            salt=Digest(secrets.token_bytes(32)),
+            salt=new_salt(),
             addresses=self._network.addresses()[:8],
         )
         demand, announcement = self._announced(shifted)
@@ -216,7 +216,7 @@ class Submission:
             # An announced demand gets its own id just below, from the terms that are made of it.
             deal_id=None if mode is Mode.LOCK else DealId(ZERO_DIGEST),
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
-            salt=Digest(secrets.token_bytes(32)),
+            salt=new_salt(),
         )
         return self._announced(demand)
 
