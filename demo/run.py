@@ -92,8 +92,11 @@ def _main() -> None:
     with Screen() as screen:
         try:
             summary = trio.run(_demo, screen, folder)
-        except Exception:
-            screen.step(f"the nodes' logs are in {folder}/devnet/nodes/*/node.log")
+        except BaseException as error:
+            if isinstance(error, Exception):
+                screen.step(f"the nodes' logs are in {folder}/devnet/nodes/*/node.log")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)  # interrupted: nobody wants to look at logs
             raise
     shutil.rmtree(folder)
     sys.exit(0 if summary["receipt_verified"] and summary["deals_finalized"] == 2 else 6)
