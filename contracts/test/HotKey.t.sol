@@ -41,15 +41,20 @@ contract HotKeyTest is MarketTest {
     }
 
     function test_StopsAtTheCeiling() external {
-        giveHotKey(BONDS + BONDS - 1);
+        uint96 two = uint96(2 * up(BONDS));
+        giveHotKey(two - uint96(UNIT));
         assignAs(hotKey.addr, newTerms(Mode.LOCK));
         Terms memory terms = newTerms(Mode.LOCK);
         bytes memory signature = signAward(terms);
-        uint256 room = up(BONDS + BONDS - 1) - up(BONDS);
-        if (room >= BONDS) return;
+        uint256 room = up(BONDS) - UNIT;
         vm.expectRevert(abi.encodeWithSelector(IStakes.AboveLockCeiling.selector, hotKey.addr, room, BONDS));
         vm.prank(hotKey.addr);
         market.assign(terms, signature);
+
+        giveHotKey(two);
+        vm.prank(hotKey.addr);
+        market.assign(terms, signature);
+        vm.assertEq(lockedBy(hotKey.addr), two);
     }
 
     function test_WalletIsNotCounted() external {
