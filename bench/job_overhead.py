@@ -19,12 +19,12 @@ import trio
 
 from bench import report
 from bench.shell_image import write_shell_image
+from capanode.node.announced.offers import SETTLED_S
 from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.devnet import DevnetPlan, end, open_devnet, start_node, until_up
 from capanode.node.executors.sandbox import EXECUTION_LABEL
 from capanode.node.images.reference import ImageId
-from capanode.node.offers import SETTLED_S
 
 JOBS: Final = 40
 WARM_UP: Final = 3

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-from capanode.node.accept_rules import parse_rules
+from capanode.node.bid.accept_rules import parse_rules
 from capanode.node.data_folder import DataFolder
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
 from capanode.protocol.faults import Misconfigured

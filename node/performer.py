@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import trio
 
-from capanode.node.auction import Auction
+from capanode.node.announced.submission import Submission
+from capanode.node.assigned.preparation import Preparation
+from capanode.node.bid.auction import Auction
 from capanode.node.chain.head import HeadWatch
-from capanode.node.delivery import Collector
-from capanode.node.execution import Execution
+from capanode.node.committed.delivery import Collector
+from capanode.node.executed.execution import Execution
 from capanode.node.journal import Event, Side, Stored
-from capanode.node.preparation import Preparation
-from capanode.node.settlement import Settlement
-from capanode.node.submission import Submission
+from capanode.node.paid.settlement import Settlement
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import (
     CollectBids,

@@ -15,56 +15,57 @@ import structlog
 import trio
 
 from capanode.contracts_abi import bindings
-from capanode.node import journal, provider_peers
-from capanode.node.accept_rules import parse_rules
+from capanode.node import journal
 from capanode.node.agent import Agent
-from capanode.node.answers import Answers, Facts
+from capanode.node.announced.demand_filter import DemandFilter
+from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
+from capanode.node.announced.submission import BuyingTerms, Submission
+from capanode.node.api.answers import Answers, Facts
 from capanode.node.api.server import serve_api
-from capanode.node.appraisal import Appraisal, Terrain
-from capanode.node.auction import Auction, AuctionTimes, promised_wei
-from capanode.node.bidding import Bidding, Identity
-from capanode.node.blob_access import BlobAccess
+from capanode.node.assigned import provider_peers
+from capanode.node.assigned.preparation import Preparation, PreparationLimits
+from capanode.node.assigned.provider_peers import ProviderPeers
+from capanode.node.assigned.registration import ensure_registered
+from capanode.node.bid.accept_rules import parse_rules
+from capanode.node.bid.appraisal import Appraisal, Terrain
+from capanode.node.bid.auction import Auction, AuctionTimes, promised_wei
+from capanode.node.bid.bidding import Bidding, Identity
+from capanode.node.bid.gas_price import GasPrice, run_gas_price
+from capanode.node.bid.offered import offered_capacity
 from capanode.node.chain import blocks, transactions
+from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
 from capanode.node.chain.follower import FollowerOptions, run_follower
 from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.intake import ChainIntake
 from capanode.node.chain.market import Market
 from capanode.node.chain.registry import Registry
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.revert import explain
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Sender, open_sender
-from capanode.node.chain_clock import ChainClock
-from capanode.node.chain_events import ChainIntake
+from capanode.node.committed.blob_access import BlobAccess
+from capanode.node.committed.delivery import Collector, Place, ResultDesk
 from capanode.node.config import NodeConfig
-from capanode.node.delivery import Collector, Place, ResultDesk
-from capanode.node.demand_filter import DemandFilter
-from capanode.node.execution import Execution, execution_of
+from capanode.node.executed.execution import Execution, execution_of
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
-from capanode.node.gas_price import GasPrice, run_gas_price
 from capanode.node.journal import Journal
 from capanode.node.keys.key_file import read_private_file
 from capanode.node.keys.peer_key import open_peer_key
 from capanode.node.keys.signer import LocalSigner, Signer
 from capanode.node.keys.wallet import find_password, unlock_wallet, wallet_address
 from capanode.node.network_profile import NetworkProfile, read_profile
-from capanode.node.offered import offered_capacity
-from capanode.node.offers import OfferBook, OfferFilter, run_offers
 from capanode.node.p2p.blobs import serve_blobs
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network
+from capanode.node.paid.purse import Purse
+from capanode.node.paid.settlement import Settlement
 from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
-from capanode.node.preparation import Preparation, PreparationLimits
-from capanode.node.provider_peers import ProviderPeers
-from capanode.node.purse import Purse
-from capanode.node.registration import ensure_registered
-from capanode.node.settlement import Settlement
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
-from capanode.node.submission import BuyingTerms, Submission
 from capanode.protocol import provider
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic

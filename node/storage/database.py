@@ -45,6 +45,11 @@ class Database:
         """Run `work`, which must not write, between two transactions."""
         return await trio.to_thread.run_sync(work, self._connection, limiter=self._turn)
 
+    async def close(self) -> None:
+        """Close the file once no work is on it; closing it under a running statement would end the process."""
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._connection.close, limiter=self._turn)
+
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -65,12 +70,13 @@ async def open_database(path: Path, schemas: Sequence[Schema]) -> AsyncIterator[
         Misconfigured: another process uses the file, it was written by a newer release, or it cannot be written.
     """
     connection = _connect(path)
+    database = Database(connection)
     try:
         for schema in schemas:
             _migrate(connection, schema)
-        yield Database(connection)
+        yield database
     finally:
-        connection.close()
+        await database.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -81,7 +87,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+        )
         # Takes the exclusive lock now rather than at the first event.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")

@@ -29,7 +29,7 @@ from capanode.node.chain.wire import quantity
 from capanode.node.keys.peer_key import PeerKey
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.network_profile import NetworkProfile
-from capanode.node.settlement import abi_terms
+from capanode.node.paid.settlement import abi_terms
 from capanode.node.storage.database import open_database
 from capanode.protocol.ids import Address, DealId, Digest, SpecDigest, UnixTime, Wei
 from capanode.protocol.phases import Phase

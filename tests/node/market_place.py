@@ -9,13 +9,13 @@ from typing import Any, cast
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.appraisal import Appraisal, Terrain
-from capanode.node.auction import Auction, AuctionTimes
-from capanode.node.bidding import Bidding, Identity
+from capanode.node.announced.demand_filter import DemandFilter
+from capanode.node.bid.appraisal import Appraisal, Terrain
+from capanode.node.bid.auction import Auction, AuctionTimes
+from capanode.node.bid.bidding import Bidding, Identity
 from capanode.node.chain.anvil import development_key
+from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import EarmarkState, Market, MarketAccount, SlotState, Standing
-from capanode.node.chain_clock import ChainClock
-from capanode.node.demand_filter import DemandFilter
 from capanode.node.journal import SCHEMA, Event, Journal, Stored
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.storage.database import open_database

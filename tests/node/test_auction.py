@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from capanode.node.bidding import key_of
-from capanode.node.blob_access import BlobAccess, blobs_of
+from capanode.node.bid.bidding import key_of
+from capanode.node.committed.blob_access import BlobAccess, blobs_of
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import LocalSigner
 from capanode.protocol import encoding, requester

@@ -6,7 +6,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from capanode.node.offers import SETTLED_S, OfferBook
+from capanode.node.announced.offers import SETTLED_S, OfferBook
 from capanode.node.p2p.port import Message
 from capanode.protocol import encoding
 from capanode.protocol.ids import PeerId, UnixTime, Wei

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from capanode.node.bidding import key_of
+from capanode.node.bid.bidding import key_of
 from capanode.protocol import encoding
 from capanode.protocol.awards import announced_terms, signed_digest
 from capanode.protocol.faults import Refused, Unavailable

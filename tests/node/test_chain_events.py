@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from capanode.contracts_abi import bindings
-from capanode.node.settlement import abi_terms, terms_of_abi
+from capanode.node.paid.settlement import abi_terms, terms_of_abi
 from tests.protocol.deals import terms
 
 HOSTILE = [

@@ -10,13 +10,13 @@ import pytest
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.delivery import Collector, Place, ResultDesk
-from capanode.node.execution import Execution
+from capanode.node.assigned.preparation import Preparation, PreparationLimits
+from capanode.node.assigned.provider_peers import ProviderPeers
+from capanode.node.committed.delivery import Collector, Place, ResultDesk
+from capanode.node.executed.execution import Execution
 from capanode.node.journal import SCHEMA, Journal, receive_in
 from capanode.node.keys.signer import LocalSigner
-from capanode.node.preparation import Preparation, PreparationLimits
-from capanode.node.provider_peers import ProviderPeers
-from capanode.node.settlement import digest_of
+from capanode.node.paid.settlement import digest_of
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import open_database
 from capanode.proofs import receipt as receipts

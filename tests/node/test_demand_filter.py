@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capanode.node.announced.demand_filter import DEMANDS_PER_MINUTE, KNOWN, LONGEST_LIFE_S, DemandFilter
 from capanode.node.chain.anvil import development_key
-from capanode.node.demand_filter import DEMANDS_PER_MINUTE, KNOWN, LONGEST_LIFE_S, DemandFilter
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.p2p.port import Verdict
 from capanode.protocol import encoding

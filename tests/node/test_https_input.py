@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from capanode.node.https_input import MAX_REDIRECTS, download
+from capanode.node.assigned.https_input import MAX_REDIRECTS, download
 from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import Digest
 from capanode.protocol.records import Input
@@ -62,7 +62,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handle], list[str]]:
             return handle(request)
 
         client = partial(httpx.AsyncClient, transport=httpx.MockTransport(answer))
-        monkeypatch.setattr("capanode.node.https_input.httpx.AsyncClient", client)
+        monkeypatch.setattr("capanode.node.assigned.https_input.httpx.AsyncClient", client)
         return asked
 
     return begin

@@ -10,10 +10,12 @@ import pytest
 import trio
 
 from capanode.contracts_abi import bindings
+from capanode.node.announced.locator import locator_of
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import development_key, run_anvil
 from capanode.node.chain.contracts import Contracts, resolve
 from capanode.node.chain.deploy import DeployPlan, deploy, mint
+from capanode.node.chain.intake import deal_event
 from capanode.node.chain.market import Market
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
@@ -22,10 +24,8 @@ from capanode.node.chain.token import Token
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import quantity, read_object, read_quantity
-from capanode.node.chain_events import deal_event
 from capanode.node.keys.signer import LocalSigner
-from capanode.node.locator import locator_of
-from capanode.node.settlement import Settlement, abi_terms, terms_of_abi
+from capanode.node.paid.settlement import Settlement, abi_terms, terms_of_abi
 from capanode.node.storage.database import open_database
 from capanode.proofs.tree import input_root
 from capanode.protocol import provider, requester

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.port import JobOrder
-from capanode.node.auction import AuctionTimes
-from capanode.node.chain_clock import ChainClock
+from capanode.node.bid.auction import AuctionTimes
+from capanode.node.chain.clock import ChainClock
 from capanode.node.storage.blobs import BlobStore
-from capanode.node.submission import BuyingTerms, Submission
 from capanode.proofs.tree import input_root
 from capanode.protocol import requester
 from capanode.protocol.events import JobSubmitted

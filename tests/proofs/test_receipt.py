@@ -219,9 +219,7 @@ def test_a_trace_of_many_steps_needs_its_leaves() -> None:
     deal = deal_id(agreed, honest.price_cap_wei)
     stated = replace(honest.commitment, step_count=3, leaves_cid=Digest(b"l" * 32))
     first, last = commitments.first_and_last_leaf(stated, deal, honest.input_root, 0)
-    inner = [
-        trace.leaf_hash(deal, Leaf(i, Digest(bytes([i]) * 32), 0, ZERO_DIGEST, done=False)) for i in (1, 2)
-    ]
+    inner = [trace.leaf_hash(deal, Leaf(i, Digest(bytes([i]) * 32), 0, ZERO_DIGEST, done=False)) for i in (1, 2)]
     leaves = [first, *inner, last]
     root = trace.trace_root(trace.Trace(tuple(leaves)))
     receipt = replace(

@@ -1,9 +1,11 @@
 """The node's one file: whole transactions, one owner, and no release that it does not know."""
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
+import trio
 
 from capanode.node.storage.database import Schema, open_database
 from capanode.protocol.faults import Misconfigured
@@ -87,3 +89,21 @@ async def test_an_upgrade_that_fails_can_be_done_again(tmp_path: Path) -> None:
             raise AssertionError("opened")
     async with open_database(tmp_path / "node.sqlite", [SECOND]) as database:
         assert await database.read(names) == ["fig"]
+
+
+async def test_closing_waits_for_the_work_in_progress(tmp_path: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def work(connection: sqlite3.Connection) -> None:
+        entered.set()
+        leave.wait(10)
+        seen.append(connection.execute("SELECT 1").fetchone()[0])
+
+    async with trio.open_nursery() as nursery:
+        async with open_database(tmp_path / "node.db", ()) as database:
+            nursery.start_soon(database.read, work)
+            await trio.to_thread.run_sync(entered.wait, 10)
+            nursery.start_soon(trio.to_thread.run_sync, leave.set)
+
+    assert seen == [1]

@@ -86,9 +86,7 @@ def trace(steps: int, first_step: int, exit_code: int, with_stdout: bool) -> dic
     stdouts = [bytes(32)] * (steps + 1)
     if with_stdout:
         stdouts[1:] = [word(f"{label}: stdout {i}") for i in range(1, steps + 1)]
-    leaves = [
-        leaf(deal, first_step + i, states[i], exits[i], stdouts[i], int(i == steps)) for i in range(steps + 1)
-    ]
+    leaves = [leaf(deal, first_step + i, states[i], exits[i], stdouts[i], int(i == steps)) for i in range(steps + 1)]
     root = merkle(leaves)
     leaves_cid = bytes(32) if steps == 1 else word(f"{label}: leaves")
     delivery_root = states[-1]
@@ -169,9 +167,7 @@ def signable(name: str, message: dict[str, Any], contract: bytes = MARKET, chain
     )
 
 
-def typed_digest(
-    name: str, message: dict[str, Any], contract: bytes = MARKET, chain_id: int = CHAIN_ID
-) -> bytes:
+def typed_digest(name: str, message: dict[str, Any], contract: bytes = MARKET, chain_id: int = CHAIN_ID) -> bytes:
     parts = signable(name, message, contract, chain_id)
     return keccak(b"\x19" + parts.version + parts.header + parts.body)
 

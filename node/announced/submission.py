@@ -7,13 +7,13 @@ from typing import Final
 
 import trio
 
+from capanode.node.announced.intake import Intake, sha256_of
+from capanode.node.announced.locator import locator_of
 from capanode.node.api.port import JobOrder, Json
-from capanode.node.auction import AuctionTimes, handover_s
-from capanode.node.chain_clock import ChainClock
-from capanode.node.intake import Intake, sha256_of
+from capanode.node.bid.auction import AuctionTimes, handover_s
+from capanode.node.chain.clock import ChainClock
 from capanode.node.jobfile.job_file import CidInput, InputSource, JobFile, LocalInput, UrlInput
 from capanode.node.jobfile.parse import parse
-from capanode.node.locator import locator_of
 from capanode.node.p2p.port import Network
 from capanode.node.salts import new_salt
 from capanode.node.storage.blobs import BlobStore

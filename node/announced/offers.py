@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 import trio
 
-from capanode.node.appraisal import Appraisal
-from capanode.node.bidding import Identity
-from capanode.node.chain_clock import ChainClock
+from capanode.node.bid.appraisal import Appraisal
+from capanode.node.bid.bidding import Identity
+from capanode.node.chain.clock import ChainClock
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.p2p.port import Message, Network, Verdict
 from capanode.protocol import encoding

@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
+from capanode.node.assigned.https_input import download
 from capanode.node.executors.port import Executor
-from capanode.node.https_input import download
 from capanode.node.images.reference import ImageId, ImageRef, archived_image, registry_image
 from capanode.node.p2p.blobs import fetch_blob
 from capanode.node.p2p.port import Network

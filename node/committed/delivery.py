@@ -14,14 +14,14 @@ from typing import BinaryIO, Final
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.execution import Execution
+from capanode.node.assigned.provider_peers import ProviderPeers
+from capanode.node.executed.execution import Execution
 from capanode.node.journal import Side
 from capanode.node.keys.recover import is_signed_by, recover
 from capanode.node.keys.signer import Signer
 from capanode.node.p2p.blobs import fetch_blob
 from capanode.node.p2p.port import Network
-from capanode.node.provider_peers import ProviderPeers
-from capanode.node.settlement import digest_of
+from capanode.node.paid.settlement import digest_of
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.tree_walk import materialise
 from capanode.proofs import receipt as receipts

@@ -15,14 +15,14 @@ import trio
 
 from capanode.contracts_abi import bindings
 from capanode.node.agent import Agent
-from capanode.node.appraisal import Appraisal
+from capanode.node.announced.locator import Locator
+from capanode.node.bid.appraisal import Appraisal
+from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import Market
-from capanode.node.chain_clock import ChainClock
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
-from capanode.node.locator import Locator
 from capanode.node.p2p.port import Message, Network
-from capanode.node.settlement import terms_of_abi
+from capanode.node.paid.settlement import terms_of_abi
 from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.awards import deal_id, signed_digest

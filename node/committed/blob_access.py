@@ -1,8 +1,8 @@
 """Which peer may fetch which blob: a spec's inputs and image for whoever was given the spec, a result for its buyer."""
 
 from capanode.node.agent import Agent
-from capanode.node.auction import Auction
-from capanode.node.delivery import ResultDesk
+from capanode.node.bid.auction import Auction
+from capanode.node.committed.delivery import ResultDesk
 from capanode.protocol import requester
 from capanode.protocol.ids import Cid, PeerId
 from capanode.protocol.records import Spec

@@ -11,10 +11,10 @@ from typing import Final
 import structlog
 import trio
 
+from capanode.node.assigned.preparation import Preparation
 from capanode.node.executors.hardware import determinism_env
 from capanode.node.executors.port import End, ExecutionId, Executor, RunOutcome, RunRequest
 from capanode.node.images.reference import ImageId
-from capanode.node.preparation import Preparation
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.tree_walk import Tree, Unfit, walk
 from capanode.proofs import tree

@@ -10,16 +10,16 @@ import trio
 
 import capanode
 from capanode.node.agent import Agent
+from capanode.node.announced.offers import OfferBook
+from capanode.node.announced.submission import Submission
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
-from capanode.node.bidding import Bidding
+from capanode.node.api.story import entry_of
+from capanode.node.bid.bidding import Bidding
 from capanode.node.chain.head import HeadWatch
-from capanode.node.delivery import Collector
+from capanode.node.committed.delivery import Collector
 from capanode.node.journal import Journal, Side, Stored
-from capanode.node.offers import OfferBook
 from capanode.node.p2p.port import Network
-from capanode.node.purse import Purse
-from capanode.node.story import entry_of
-from capanode.node.submission import Submission
+from capanode.node.paid.purse import Purse
 from capanode.protocol import provider, requester
 from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, JobSubmitted
 from capanode.protocol.faults import Refused

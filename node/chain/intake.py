@@ -4,10 +4,10 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from capanode.contracts_abi import bindings
+from capanode.node.assigned.provider_peers import learn_in
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.follower import DecodedLog
 from capanode.node.journal import is_open_in, receive_in, retract_in
-from capanode.node.provider_peers import learn_in
 from capanode.protocol import events
 from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import TxHash, UnixTime, Wei

@@ -7,6 +7,7 @@ from eth_hash.auto import keccak
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import Json
 from capanode.node.chain import wallet_calls
+from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts
 from capanode.node.chain.market import Market
 from capanode.node.chain.rpc import Rpc
@@ -14,7 +15,6 @@ from capanode.node.chain.sender import Mined, Sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import hexadecimal, read_quantity
-from capanode.node.chain_clock import ChainClock
 from capanode.node.keys.peer_key import uncompressed
 from capanode.node.keys.signer import Signer
 from capanode.protocol.faults import Refused

@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 import trio
 
+from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import Market
-from capanode.node.chain_clock import ChainClock
 from capanode.node.journal import Stored
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer

@@ -1,0 +1,1 @@
+"""What has to be there before a deal is bound: image and inputs, and who answers for a provider."""

@@ -1,0 +1,1 @@
+"""The auction, from both sides: what a provider can do and asks, what a requester chooses."""

@@ -1,0 +1,1 @@
+"""Results and receipts on their way to whom they belong."""

@@ -1,0 +1,1 @@
+"""The job itself, on whatever executor there is."""

@@ -1,0 +1,1 @@
+"""Every transaction that moves money: of deals, and of the wallet."""
