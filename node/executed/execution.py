@@ -36,6 +36,9 @@ TIMEOUT_STATUS: Final = 124
 STAGE_S: Final = 10.0
 """Longest that making a container ahead may hold up a deal that was called off."""
 
+RELEASE_S: Final = 30.0
+"""Longest that giving a machine back may hold up a stop."""
+
 LOG_TAIL_BYTES: Final = 65_536
 SPARE_RETENTION_S: Final = 3600
 """Kept beyond the last moment that a requester may ask, against clocks that disagree."""
@@ -171,12 +174,16 @@ class Execution:
         return self._blobs.put_bytes(encoding.encode(manifest), reason=_reason(work), until=until)
 
     async def release(self, work: provider.Work) -> None:
-        """Give the machine back what the executions of a deal hold; the kept result is not touched. Idempotent."""
-        for attempt in range(1, provider.MAX_ATTEMPTS + 1):
-            execution = execution_of(work, attempt)
-            self._ours.discard(execution)
-            self._gpus_in_use.pop(execution, None)
-            await self._executor.release(execution)
+        """Give the machine back what the executions of a deal hold; the kept result is not touched. Idempotent.
+
+        Goes on for `RELEASE_S` when called off: the commitment that it runs beside may be mined first.
+        """
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_S):
+            for attempt in range(1, provider.MAX_ATTEMPTS + 1):
+                execution = execution_of(work, attempt)
+                self._ours.discard(execution)
+                self._gpus_in_use.pop(execution, None)
+                await self._executor.release(execution)
 
 
 def execution_of(work: provider.Work, attempt: int) -> ExecutionId:

@@ -100,10 +100,9 @@ async def test_closing_waits_for_the_work_in_progress(tmp_path: Path) -> None:
         leave.wait(10)
         seen.append(connection.execute("SELECT 1").fetchone()[0])
 
-    async with trio.open_nursery() as nursery:
-        async with open_database(tmp_path / "node.db", ()) as database:
-            nursery.start_soon(database.read, work)
-            await trio.to_thread.run_sync(entered.wait, 10)
-            nursery.start_soon(trio.to_thread.run_sync, leave.set)
+    async with trio.open_nursery() as nursery, open_database(tmp_path / "node.db", ()) as database:
+        nursery.start_soon(database.read, work)
+        await trio.to_thread.run_sync(entered.wait, 10)
+        nursery.start_soon(trio.to_thread.run_sync, leave.set)
 
     assert seen == [1]
