@@ -17,6 +17,7 @@ from capanode.node.jobfile.parse import parse
 from capanode.node.p2p.port import Network
 from capanode.node.salts import new_salt
 from capanode.node.storage.blobs import BlobStore
+from capanode.node.units import tokens
 from capanode.proofs.tree import input_root
 from capanode.protocol.events import DemandRenewed, JobSubmitted
 from capanode.protocol.faults import Refused
@@ -139,7 +140,7 @@ class Submission:
         limit = self._terms.max_price_wei
         if limit is not None and job.price_cap_wei > limit:
             raise Refused(
-                f"the price cap of {job.price_cap_wei} is above this node's limit of {limit} base units: "
+                f"the price cap of {tokens(job.price_cap_wei)} tokens is above this node's limit of {tokens(limit)}: "
                 "lower price_cap in the job file, or raise max_price_tokens in the config"
             )
 

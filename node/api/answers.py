@@ -20,6 +20,7 @@ from capanode.node.committed.delivery import Collector
 from capanode.node.journal import Journal, Side, Stored
 from capanode.node.p2p.port import Network
 from capanode.node.paid.purse import Purse
+from capanode.node.units import tokens
 from capanode.protocol import provider, requester
 from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, JobSubmitted
 from capanode.protocol.faults import Refused
@@ -222,7 +223,7 @@ class Answers:
         free = await self._purse.free_wei()
         if free < needed:
             raise Refused(
-                f"the job may cost {needed} base units and the escrow holds {free} free: "
+                f"the job may cost {tokens(needed)} tokens and the escrow holds {tokens(free)} free: "
                 "deposit more with `capanode wallet deposit`, or lower price_cap"
             )
 

@@ -20,6 +20,9 @@ SCHEMA: Final = Schema(
     ),
 )
 
+MAX_LISTED: Final = 100
+"""Providers that a wallet's earmarks are looked up for: one batch of calls."""
+
 
 class ProviderPeers:
     """Answers where a provider can be asked, when no bid has told it."""
@@ -44,6 +47,15 @@ class ProviderPeers:
         if found is None:
             raise Unavailable(f"No peer is registered for the provider 0x{provider.hex()}: waiting for one.")
         return PeerId(found)
+
+    async def providers(self) -> tuple[Address, ...]:
+        """The newest registered providers, at most `MAX_LISTED`."""
+
+        def read(connection: sqlite3.Connection) -> tuple[Address, ...]:
+            query = "SELECT owner FROM provider_peer GROUP BY owner ORDER BY max(rowid) DESC LIMIT ?"
+            return tuple(Address(row[0]) for row in connection.execute(query, (MAX_LISTED,)))
+
+        return await self._database.read(read)
 
 
 def learn_in(connection: sqlite3.Connection, event: NodeRegistered | NodeRemoved) -> None:

@@ -6,6 +6,7 @@ from eth_hash.auto import keccak
 
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import Json
+from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts
@@ -17,6 +18,7 @@ from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.keys.peer_key import uncompressed
 from capanode.node.keys.signer import Signer
+from capanode.node.units import tokens
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_DIGEST, Address, UnixTime, Wei
 
@@ -28,7 +30,14 @@ class Purse:
     """Balances and wallet calls of one account."""
 
     def __init__(
-        self, rpc: Rpc, contracts: Contracts, sender: Sender, wallet: Address, signer: Signer, clock: ChainClock
+        self,
+        rpc: Rpc,
+        contracts: Contracts,
+        sender: Sender,
+        wallet: Address,
+        signer: Signer,
+        clock: ChainClock,
+        peers: ProviderPeers,
     ) -> None:
         self._rpc = rpc
         self._contracts = contracts
@@ -36,6 +45,7 @@ class Purse:
         self._wallet = wallet
         self._signer = signer
         self._clock = clock
+        self._peers = peers
         self._market = Market(rpc, contracts.market)
         self._token = Token(rpc, contracts.token)
 
@@ -56,13 +66,28 @@ class Purse:
             "stake_wei": account.stake_wei,
             "locked_wei": account.locked_wei,
             "native_wei": read_quantity(native),
-            "earmarks": [],
+            "earmarks": await self._earmarks(),
             "thaws": [
                 {"what": what, "amount_wei": thaw.amount_wei, "ready_at": thaw.ready_at}
                 for what, thaw in thaws
                 if thaw.amount_wei
             ],
         }
+
+    async def _earmarks(self) -> list[Json]:
+        """What is set aside for each registered provider; empty ones are left out."""
+        providers = await self._peers.providers()
+        found = await self._market.earmarks(self._wallet, providers)
+        return [
+            {
+                "provider": hexadecimal(provider),
+                "amount_wei": earmark.amount_wei,
+                "thawing_wei": earmark.thawing_wei,
+                "ready_at": earmark.ready_at,
+            }
+            for provider, earmark in zip(providers, found, strict=True)
+            if earmark.amount_wei
+        ]
 
     async def call(self, verb: str, arguments: Json) -> Json:
         """Carry out one verb of the wallet and wait until it is mined.
@@ -77,9 +102,24 @@ class Purse:
         tx = await self._sender.submit(key, call.to, call.data)
         match await self._sender.outcome(key):
             case Mined():
-                return {"tx_hash": hexadecimal(tx)}
+                return {"tx_hash": hexadecimal(tx), **await self._thaw(verb, arguments)}
             case failed:
                 raise Refused(f"{verb} was mined without effect: {getattr(failed, 'reason', 'its nonce was used')}")
+
+    async def _thaw(self, verb: str, arguments: Json) -> Json:
+        """When what a call has begun to take out can be taken, for the calls that begin something."""
+        if arguments.get("amount_wei") is None:
+            return {}
+        match verb:
+            case "withdraw":
+                return {"ready_at": (await self._market.thaws(self._wallet))[0].ready_at}
+            case "unstake":
+                return {"ready_at": (await self._market.thaws(self._wallet))[1].ready_at}
+            case "unearmark":
+                provider = _address(arguments.get("provider"))
+                return {"ready_at": (await self._market.earmark(self._wallet, provider)).ready_at}
+            case _:
+                return {}
 
     async def _call(self, verb: str, arguments: Json) -> ContractCall:
         market = self._contracts.market
@@ -130,7 +170,7 @@ class Purse:
     async def _deposit(self, amount: Wei) -> ContractCall:
         held = await self._token.balance(self._wallet)
         if held < amount:
-            raise Refused(f"the wallet holds {held} base units of the token and {amount} are to be deposited")
+            raise Refused(f"the wallet holds {tokens(held)} tokens and {tokens(amount)} are to be deposited")
         deadline = UnixTime(self._clock.now() + PERMIT_LIFE_S)
         permit = await self._token.permit(self._signer, self._contracts.market, amount, deadline)
         if permit is not None:

@@ -45,6 +45,8 @@ def test_earmarked_provider_is_paid_in_two_transactions_of_its_own(town: Town) -
     for provider in town.providers:
         amount = wei_from_tokens("3")
         town.client.wallet_call("earmark", provider=f"0x{provider.address.hex()}", amount_wei=amount)
+    shown = {entry["provider"]: entry["amount_wei"] for entry in town.client.wallet()["earmarks"]}
+    assert shown == {f"0x{provider.address.hex()}": wei_from_tokens("3") for provider in town.providers}
     bought: list[JobView] = []
     with exact_money(town, bought):
         bought.append(town.buy(town.order(COMMAND)))
