@@ -125,7 +125,10 @@ class Answers:
 
     async def jobs(self) -> tuple[JobView, ...]:
         """As `NodeApi.jobs`."""
-        return tuple([await self._view(stored) for stored in await self._journal.deals(Side.REQUESTER, MAX_LISTED)])
+        listed = await self._journal.deals(Side.REQUESTER, MAX_LISTED)
+        return tuple(
+            _job_view(stored, stored.state, ()) for stored in listed if isinstance(stored.state, requester.Job)
+        )
 
     async def job(self, job_id: str) -> JobView:
         """As `NodeApi.job`."""

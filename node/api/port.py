@@ -100,7 +100,9 @@ class NodeApi(Protocol):
         """What the job would cost at most: price cap, verification deposit, bonds, and which mode would be used."""
         ...
 
-    async def jobs(self) -> tuple[JobView, ...]: ...
+    async def jobs(self) -> tuple[JobView, ...]:
+        """The newest jobs, ended ones included, without their timelines: a list is quick however long they are."""
+        ...
 
     async def job(self, job_id: str) -> JobView:
         """By full id, or by any unique beginning of it or of the name."""
