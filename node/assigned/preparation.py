@@ -73,10 +73,6 @@ class Preparation:
             self._prepared[image] = prepared.image_id
         return self._prepared[image]
 
-    def forget_images(self) -> None:
-        """After the engine was gone: look for every image again."""
-        self._prepared.clear()
-
     def input_path(self, item: Input) -> Path:
         """Where an input that was prepared lies."""
         return self._blobs.path(item.cid) if item.cid is not None else self._downloaded(item)

@@ -152,10 +152,6 @@ class Auction:
         reply = encoding.decode(AwardReply, answer)
         return AwardAnswered(reply.accepted, reply.reason[:500])
 
-    def readmit(self, job: requester.Running | requester.Awarding) -> None:
-        """After a restart: let the provider of an open deal fetch what the spec names."""
-        self._allow(job.order.spec, job.deal.peer)
-
     # ---- spreading and choosing --------------------------------------------------------------------------
 
     def _open(self, demand: Demand, spec: Spec) -> _Book:
