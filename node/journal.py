@@ -240,7 +240,7 @@ class Journal:
             if seen is not None:
                 connection.execute("DELETE FROM inbox WHERE seq = ?", (seen.seq,))
 
-        await self._database.write(write)
+        await self._database.write(_step_of(changes), write)
 
 
 def is_open_in(connection: sqlite3.Connection, deal_id: DealId) -> bool:
@@ -288,6 +288,14 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
         "INSERT OR REPLACE INTO outbox (key, deal, data) VALUES (?,?,?)",
         [(item.key, item.deal, encoding.encode(item.command)) for item in change.issued],
     )
+
+
+def _step_of(changes: Sequence[Change]) -> str:
+    """The name of a write among the fault points: whose deal reached which phase by what."""
+    if not changes:
+        return "journal.inbox"
+    change = changes[0]
+    return f"journal.{change.stored.state.RECORD[0]}.{type(change.event).__name__}"
 
 
 _COLUMNS: Final = "key, side, state, created_at, updated_at"

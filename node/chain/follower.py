@@ -240,7 +240,7 @@ class Follower:
                 f"Chain {chain_id} has no block {number} yet, where its contracts begin: "
                 "waiting; check the network profile if it stays so."
             )
-        await self._database.write(lambda connection: blocks.replace_all(connection, block))
+        await self._database.write("chain.begin", lambda connection: blocks.replace_all(connection, block))
         return block
 
     async def _forward(self, block: BlockRef, pending: object) -> bool:
@@ -250,7 +250,7 @@ class Follower:
             raise Unavailable(f"The logs of block {block.number} cannot be read ({found[0].message}): retrying.")
         logs = self._read_logs(found[0], block.number, block.number)
         stored = StoredBlock(block, _logs_in(block, logs), is_delivered=False)
-        changed = await self._database.write(lambda connection: self._store(connection, stored))
+        changed = await self._database.write("chain.block", lambda connection: self._store(connection, stored))
         self._known_tip = block
         self._show(block, pending)
         if changed:
@@ -283,7 +283,7 @@ class Follower:
 
     async def _back(self, tip: BlockRef) -> None:
         self._known_tip = None
-        changed = await self._database.write(lambda connection: self._take_back(connection, tip))
+        changed = await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
         _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
         if changed:
             self._wake()
@@ -329,7 +329,8 @@ class Follower:
         if last <= tip.number:
             # Only what we follow too can be final for us: a range that is behind is not looked at twice.
             await self._database.write(
-                lambda connection: blocks.set_final(connection, tip.chain_id, min(final_number, tip.number))
+                "chain.final",
+                lambda connection: blocks.set_final(connection, tip.chain_id, min(final_number, tip.number)),
             )
             self._final_checked_at = tip.number
             return False
@@ -363,7 +364,9 @@ class Follower:
         if anchor is None:
             raise Unavailable(f"Block {last} of chain {tip.chain_id} is missing at the endpoint: retrying.")
         ranged = tuple((block, _logs_in(block, logs)) for block in found_blocks.values() if block is not None)
-        changed = await self._database.write(lambda connection: self._store_range(connection, tip, anchor, ranged))
+        changed = await self._database.write(
+            "chain.range", lambda connection: self._store_range(connection, tip, anchor, ranged)
+        )
         self._known_tip = anchor
         if changed:
             self._wake()

@@ -200,7 +200,7 @@ async def _confirm_replaced(sender: Sender, entry: Entry) -> bool:
         set_state(connection, account, entry.order.key, State.REPLACED)
         set_next_nonce(connection, account, count)
 
-    await sender.database.write(give_up)
+    await sender.database.write("transaction.replaced", give_up)
     return True
 
 
@@ -235,7 +235,8 @@ async def _raise_fees(sender: Sender, entry: Entry) -> None:
         _log.warning("transaction_stuck_at_fee_cap", key=entry.order.key, cap_wei=policy.max_fee_cap_wei)
         return
     attempt = await sender.database.write(
-        lambda connection: sign_again_in(connection, sender.account, sender.signer, entry, fees)
+        "transaction.fees-raised",
+        lambda connection: sign_again_in(connection, sender.account, sender.signer, entry, fees),
     )
     _log.info("transaction_fees_raised", key=entry.order.key, max_fee_wei=fees.max_fee_wei, tip_wei=fees.tip_wei)
     await _send(sender, attempt)
@@ -269,9 +270,9 @@ async def _inclusion(sender: Sender, entry: Entry, tx_hash: TxHash, receipt: Map
 
 async def _set_mined(sender: Sender, entry: Entry, inclusion: Inclusion) -> None:
     account, key = sender.account, entry.order.key
-    await sender.database.write(lambda connection: set_mined(connection, account, key, inclusion))
+    await sender.database.write("transaction.mined", lambda connection: set_mined(connection, account, key, inclusion))
 
 
 async def _set_state(sender: Sender, entry: Entry, state: State) -> None:
     account, key = sender.account, entry.order.key
-    await sender.database.write(lambda connection: set_state(connection, account, key, state))
+    await sender.database.write(f"transaction.{state}", lambda connection: set_state(connection, account, key, state))

@@ -147,7 +147,9 @@ class Sender:
         entry = await self.entry(key)
         if entry is None or entry.state is State.REPLACED:
             prepared = await self.prepare(key, to, data, value_wei, gas_hint)
-            attempt = await self.database.write(lambda connection: self.store_in(connection, prepared))
+            attempt = await self.database.write(
+                "transaction.signed", lambda connection: self.store_in(connection, prepared)
+            )
             await self.broadcast(attempt)
             return attempt.hash
         if entry.state is State.SIGNED:
@@ -258,7 +260,9 @@ class Sender:
             Unavailable: no endpoint answers.
         """
         count = await self.mined_count()
-        await self.database.write(lambda connection: set_next_nonce(connection, self.account, count))
+        await self.database.write(
+            "transaction.nonce", lambda connection: set_next_nonce(connection, self.account, count)
+        )
 
     async def mined_count(self, at: int | None = None) -> int:
         """How many transactions of the account are in the chain, up to a block or up to the newest."""

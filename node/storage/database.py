@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import trio
 
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Misconfigured
 
 T = TypeVar("T")
@@ -37,9 +38,12 @@ class Database:
         self._connection = connection
         self._turn = trio.CapacityLimiter(1)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` inside one durable transaction; an exception rolls all of it back."""
-        return await trio.to_thread.run_sync(self._in_transaction, work, limiter=self._turn)
+    async def write(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` inside one durable transaction; an exception rolls all of it back.
+
+        `step` names it among the fault points.
+        """
+        return await trio.to_thread.run_sync(self._in_transaction, step, work, limiter=self._turn)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which must not write, between two transactions."""
@@ -50,7 +54,7 @@ class Database:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._connection.close, limiter=self._turn)
 
-    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _in_transaction(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -58,7 +62,8 @@ class Database:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
+        with durable(step):
+            connection.execute("COMMIT")
         return result
 
 

@@ -63,11 +63,11 @@ class MortalDatabase(Database):
         self._before = before
         self.writes = 0
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, step: str, work: Callable[[Connection], T]) -> T:
         self.writes += 1
         if self.writes == self._dies_at and self._before:
             raise Crash
-        result = await self._inner.write(work)
+        result = await self._inner.write(step, work)
         if self.writes == self._dies_at:
             raise Crash
         return result
@@ -140,7 +140,7 @@ class World:
             self.news = trio.Event()
             while self.followed < len(self.logs):
                 log = self.logs[self.followed]
-                await database.write(partial(receive_in, event=log, block=BLOCK))
+                await database.write("test", partial(receive_in, event=log, block=BLOCK))
                 self.followed += 1
                 agent.chain_moved()
             await self.news.wait()

@@ -68,7 +68,7 @@ async def arrive(database: Database, agent: Agent, *events: ChainEvent) -> None:
         for event in events:
             receive_in(connection, event, BLOCK)
 
-    await database.write(write)
+    await database.write("test", write)
     agent.chain_moved()
 
 
@@ -127,7 +127,7 @@ async def test_what_the_chain_said_comes_before_what_a_clock_said(database: Data
     async with running(database, perform) as agent:
         await agent.take_work("deal", work_taken(Mode.LOCK), lambda: True)
         await until(agent, Journal(database), "deal", provider.Assigning)
-        await database.write(lambda connection: receive_in(connection, ASSIGNED, BLOCK))
+        await database.write("test", lambda connection: receive_in(connection, ASSIGNED, BLOCK))
         passed.set()
         await until(agent, Journal(database), "deal", provider.Executing)
 
@@ -164,17 +164,17 @@ async def test_both_sides_of_a_deal_in_one_node_hear_of_it(database: Database) -
 async def test_a_replaced_block_is_taken_back_as_far_as_nothing_has_seen_it(database: Database) -> None:
     other = Digest(b"\x0c" * 32)
 
-    await database.write(lambda connection: receive_in(connection, ASSIGNED, BLOCK))
-    await database.write(lambda connection: receive_in(connection, COMMITTED, other))
-    await database.write(lambda connection: retract_in(connection, BLOCK))
+    await database.write("test", lambda connection: receive_in(connection, ASSIGNED, BLOCK))
+    await database.write("test", lambda connection: receive_in(connection, COMMITTED, other))
+    await database.write("test", lambda connection: retract_in(connection, BLOCK))
     assert [incoming.event for incoming in await Journal(database).incoming(10)] == [COMMITTED]
 
 
 async def test_a_log_that_was_taken_back_is_not_applied(database: Database) -> None:
     async with running(database, wait_for_ever) as agent:
         await agent.take_work("deal", work_taken(), lambda: True)
-        await database.write(lambda connection: receive_in(connection, ASSIGNED, BLOCK))
-        await database.write(lambda connection: retract_in(connection, BLOCK))
+        await database.write("test", lambda connection: receive_in(connection, ASSIGNED, BLOCK))
+        await database.write("test", lambda connection: retract_in(connection, BLOCK))
         agent.chain_moved()
         await agent.tell("deal", AcceptReceived(b"\x09" * 65))
         assert phase(agent.find("deal")) == "Preparing"
@@ -398,7 +398,7 @@ async def test_recovery_reads_what_is_open_and_not_what_is_over(database: Databa
         await agent.take_work("deal", work_taken(), lambda: True)
     rows = [("deal", b"never read", 0.0)] * PAST
     await database.write(
-        lambda connection: connection.executemany("INSERT INTO event (deal, data, at) VALUES (?,?,?)", rows)
+        "test", lambda connection: connection.executemany("INSERT INTO event (deal, data, at) VALUES (?,?,?)", rows)
     )
     began = trio.current_time()
     async with running(database, wait_for_ever) as agent:
@@ -416,7 +416,7 @@ async def test_a_full_inbox_is_worked_off_in_order(database: Database) -> None:
         for event in (*strangers, ASSIGNED, *strangers):
             receive_in(connection, event, BLOCK)
 
-    await database.write(fill)
+    await database.write("test", fill)
     async with running(database, wait_for_ever) as agent:
         await until_ended(agent, Journal(database), "deal")
         await agent.tell("deal", Prepared())

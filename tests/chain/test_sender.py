@@ -99,7 +99,7 @@ async def test_stored_before_a_crash_is_sent_after_it(anvil: Anvil, tmp_path: Pa
         open_sender(rpc, database, signer) as sender,
     ):
         prepared = await sender.prepare("pay", TO, b"", Wei(7))
-        stored = await database.write(lambda connection: sender.store_in(connection, prepared))
+        stored = await database.write("test", lambda connection: sender.store_in(connection, prepared))
         # The process dies here, between its commit and its broadcast.
 
     async with (
@@ -207,7 +207,7 @@ async def test_nonce_used_elsewhere_is_noticed_and_the_key_can_be_used_again(
     rpc = manual_rpc
     async with open_sender(rpc, database, signer) as sender:
         prepared = await sender.prepare("pay", TO, b"", Wei(3))
-        await database.write(lambda connection: sender.store_in(connection, prepared))
+        await database.write("test", lambda connection: sender.store_in(connection, prepared))
         await rpc.call_once(
             "eth_sendTransaction",
             {"from": hexadecimal(signer.address), "to": hexadecimal(REVERTER), "value": "0x1"},
@@ -276,7 +276,7 @@ async def test_chain_that_goes_away_keeps_the_transaction(
 ) -> None:
     async with open_sender(manual_rpc, database, signer) as sender:
         prepared = await sender.prepare("pay", TO, b"", Wei(1))
-        attempt = await database.write(lambda connection: sender.store_in(connection, prepared))
+        attempt = await database.write("test", lambda connection: sender.store_in(connection, prepared))
         async with open_rpc([anvil.rpc_url], anvil.chain_id) as other:
             moved = Sender(other, database, signer, SenderOptions(), lambda data: None)
             await moved.broadcast(attempt)

@@ -25,7 +25,7 @@ def names(connection: sqlite3.Connection) -> list[str]:
 
 async def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
-        await database.write(insert)
+        await database.write("test", insert)
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
         assert await database.read(names) == ["fig"]
 
@@ -37,9 +37,9 @@ async def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
         with pytest.raises(KeyError):
-            await database.write(half)
+            await database.write("test", half)
         assert await database.read(names) == []
-        await database.write(insert)
+        await database.write("test", insert)
         assert await database.read(names) == ["fig"]
 
 
@@ -49,7 +49,7 @@ async def test_a_second_owner_is_refused(tmp_path: Path) -> None:
             async with open_database(tmp_path / "node.sqlite", [FIRST]):
                 raise AssertionError("two nodes in one folder")
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
-        await database.write(insert)
+        await database.write("test", insert)
 
 
 async def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ async def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 async def test_an_older_file_is_brought_up_to_date(tmp_path: Path) -> None:
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
-        await database.write(insert)
+        await database.write("test", insert)
     async with open_database(tmp_path / "node.sqlite", [SECOND]) as database:
         found = await database.read(lambda connection: connection.execute("SELECT * FROM fruit").fetchall())
     assert found == [("fig", None)]
@@ -83,7 +83,7 @@ async def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:
 
 async def test_an_upgrade_that_fails_can_be_done_again(tmp_path: Path) -> None:
     async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
-        await database.write(insert)
+        await database.write("test", insert)
     with pytest.raises(sqlite3.OperationalError):
         async with open_database(tmp_path / "node.sqlite", [BROKEN]):
             raise AssertionError("opened")
