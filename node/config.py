@@ -8,6 +8,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
@@ -168,6 +169,24 @@ class Timeouts(_Section):
     peer_request: Duration = 10.0
 
 
+def _webhook(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable()):
+        raise ValueError("it is no address; write https://host/path")
+    return url
+
+
+class AlertSettings(_Section):
+    """Whom to tell when something needs the operator; docs/operations.md says of what."""
+
+    webhook: Annotated[str, AfterValidator(_webhook)] = ""
+    """Gets each alert as JSON by POST; plain http only within this machine or a private network."""
+    command: Texts = ()
+    """Program and arguments; gets each alert as JSON on its standard input, without a shell."""
+    pause: Duration = 600.0
+    """Alerts of one kind are told once in so long, with their count."""
+
+
 class LogSettings(_Section):
     """The log goes to standard error."""
 
@@ -192,6 +211,7 @@ class NodeConfig(_Section):
     requester: RequesterSettings = RequesterSettings()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
 
     @property

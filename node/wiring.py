@@ -17,6 +17,7 @@ import trio
 from capanode.contracts_abi import bindings
 from capanode.node import journal
 from capanode.node.agent import Agent
+from capanode.node.alerts import Alerts
 from capanode.node.announced.demand_filter import DemandFilter
 from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
@@ -126,6 +127,7 @@ class Ground:
     offers: OfferBook
     blobs: BlobStore
     agent: Agent
+    alerts: Alerts
 
     @property
     def domain(self) -> Domain:
@@ -183,6 +185,7 @@ async def run_node(
             offers=OfferBook(clock.now),
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
             agent=Agent(Journal(database), keys.signer.address, contracts.clocks.grace_s),
+            alerts=Alerts(config.alerts, node=network.peer_id, network=profile.name),
         )
         await _run(ground, task_status)
 
@@ -190,6 +193,7 @@ async def run_node(
 async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
     announced, hear = _announcements(ground)
     async with trio.open_nursery() as chain:
+        await chain.start(ground.alerts.run)
         await chain.start(run_sender, ground.sender)
         await _follow(ground, hear, chain)
         gas_price = GasPrice()

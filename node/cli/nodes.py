@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from capanode.node.cli.exits import Exit
 from capanode.node.cli.options import AsJson, Data, PasswordFile, WeakKey
 from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached, running
@@ -19,7 +20,7 @@ Requester = Annotated[bool, typer.Option("--requester", help="Submit jobs.")]
 
 def add_to(app: typer.Typer) -> None:
     """The commands that stand at the top level."""
-    for command in (init, doctor, start, drain, stop, status):
+    for command in (init, doctor, start, drain, stop, status, alert):
         app.command()(command)
 
 
@@ -119,6 +120,20 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
     _show(answer)
     for deal in deals:
         say(f"  deal {deal.deal_id[:10]}  {deal.phase:<14} {tokens(deal.price_wei)} tokens  {deal.reason}")
+
+
+def alert(data: Data = None, as_json: AsJson = False) -> None:
+    """Send a test alert to the receivers of the config, once, and say which took it."""
+    from capanode.node.cli.alarms import tried
+
+    outcome = tried(data_folder(data))
+    if as_json:
+        emit(outcome)
+    else:
+        for name, fault in outcome.items():
+            say(f"{name}: {fault or 'took it'}")
+    if any(outcome.values()):
+        raise typer.Exit(Exit.UNAVAILABLE)
 
 
 @node_app.command("key")

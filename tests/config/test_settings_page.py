@@ -13,7 +13,7 @@ from capanode.node.units import duration, size, tokens
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 BEGIN = "<!-- settings: made by tests/config/test_settings_page.py, run with CAPANODE_WRITE_DOCS=1 -->\n"
 END = "<!-- end of settings -->\n"
-DURATIONS = {"max_clock_skew"}
+DURATIONS = {"max_clock_skew", "pause"}
 
 
 def test_settings_on_the_page_are_those_of_the_code() -> None:
