@@ -22,7 +22,8 @@ contract Directory is IDirectory, Ownable2Step {
     function publish(bytes32 name, address target) external onlyOwner returns (uint256 version) {
         if (target.code.length == 0) revert NoCode(target);
         version = _versions[name].length;
-        uint40 activeFrom = uint40(block.timestamp + delay);
+        // Nobody can rely yet on a name that has no version: there is nothing to leave, so nothing to wait for.
+        uint40 activeFrom = uint40(version == 0 ? block.timestamp : block.timestamp + delay);
         _versions[name].push(Version(target, activeFrom, false, target.codehash));
         emit Published(name, version, target, target.codehash, activeFrom);
     }

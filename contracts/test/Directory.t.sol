@@ -20,21 +20,57 @@ contract DirectoryTest is Test {
         directory = new Directory(address(this), DELAY);
     }
 
-    function test_PublishesWithADelay() external {
+    function test_TheFirstVersionIsActiveAtOnce() external {
+        vm.expectRevert(abi.encodeWithSelector(IDirectory.NothingActive.selector, NAME, START));
+        directory.active(NAME, START);
         vm.expectEmit(address(directory));
-        emit IDirectory.Published(NAME, 0, address(this), address(this).codehash, uint40(START + DELAY));
+        emit IDirectory.Published(NAME, 0, address(this), address(this).codehash, uint40(START));
         vm.assertEq(directory.publish(NAME, address(this)), 0);
         vm.assertEq(directory.count(NAME), 1);
 
-        (uint256 version, Version memory entry) = directory.latest(NAME);
+        (uint256 version, Version memory entry) = directory.active(NAME, START);
         vm.assertEq(version, 0);
         vm.assertEq(entry.target, address(this));
         vm.assertEq(entry.codeHash, address(this).codehash);
-        vm.assertEq(entry.activeFrom, START + DELAY);
-        vm.expectRevert(abi.encodeWithSelector(IDirectory.NothingActive.selector, NAME, START + DELAY - 1));
-        directory.active(NAME, START + DELAY - 1);
-        (version,) = directory.active(NAME, START + DELAY);
+        vm.assertEq(entry.activeFrom, START);
+        vm.expectRevert(abi.encodeWithSelector(IDirectory.NothingActive.selector, NAME, START - 1));
+        directory.active(NAME, START - 1);
+    }
+
+    function test_ReplacesWithADelay() external {
+        directory.publish(NAME, address(directory));
+        vm.warp(START + 100);
+        vm.expectEmit(address(directory));
+        emit IDirectory.Published(NAME, 1, address(this), address(this).codehash, uint40(START + 100 + DELAY));
+        vm.assertEq(directory.publish(NAME, address(this)), 1);
+
+        (uint256 version, Version memory entry) = directory.latest(NAME);
+        vm.assertEq(version, 1);
+        vm.assertEq(entry.target, address(this));
+        vm.assertEq(entry.activeFrom, START + 100 + DELAY);
+        (version, entry) = directory.active(NAME, START + 100 + DELAY - 1);
         vm.assertEq(version, 0);
+        vm.assertEq(entry.target, address(directory));
+        (version,) = directory.active(NAME, START + 100 + DELAY);
+        vm.assertEq(version, 1);
+    }
+
+    /// @dev No order of publishing makes a version that replaces another active before its delay is over.
+    function testFuzz_OnlyTheFirstVersionOfANameSkipsTheDelay(
+        bytes32[6] calldata names,
+        uint8[6] calldata gaps
+    ) external {
+        uint256 now_ = START;
+        for (uint256 i = 0; i < names.length; ++i) {
+            bytes32 name = bytes32(uint256(names[i]) % 3);
+            now_ += gaps[i];
+            vm.warp(now_);
+            uint256 version = directory.publish(name, address(this));
+            uint256 expected = version == 0 ? now_ : now_ + DELAY;
+            vm.assertEq(directory.versionAt(name, version).activeFrom, expected);
+            vm.expectRevert(abi.encodeWithSelector(IDirectory.UnknownVersion.selector, name, version + 1));
+            directory.versionAt(name, version + 1);
+        }
     }
 
     /// @dev The binary search against a plain one.
@@ -45,7 +81,7 @@ contract DirectoryTest is Test {
             vm.warp(now_);
             directory.publish(NAME, address(this));
         }
-        uint256 at = START + bound(later, DELAY, DELAY + 3_000);
+        uint256 at = START + bound(later, 0, DELAY + 3_000);
         uint256 expected = 0;
         for (uint256 i = 0; i < gaps.length; ++i) {
             if (directory.versionAt(NAME, i).activeFrom <= at) expected = i;

@@ -42,7 +42,7 @@ class DeployPlan:
 
     clocks: bindings.Clocks = DEVNET_CLOCKS
     directory_delay_s: int = 0
-    """Seconds between publishing a version and its activity, for all versions, the first ones included."""
+    """Seconds between publishing a version that replaces another and its activity; a first version needs none."""
 
     is_devnet: bool = True
     confirmations: int = 0

@@ -14,7 +14,7 @@ from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import Anvil, development_key
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA, BlockRef
 from capanode.node.chain.contracts import Contracts, UnknownContract, log_filter, resolve
-from capanode.node.chain.deploy import DeployPlan, deploy, mint
+from capanode.node.chain.deploy import PUBLIC_CLOCKS, PUBLIC_DIRECTORY_DELAY_S, DeployPlan, deploy, mint
 from capanode.node.chain.follower import DecodedLog, Follower, FollowerOptions
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.market import Market
@@ -79,6 +79,13 @@ async def test_deployment_can_be_repeated(anvil: Anvil, rpc: Rpc, tmp_path: Path
     assert contracts.clocks.window_floor_s == first.window_floor_s == 5
     assert contracts.token_details.symbol == first.token_symbol
     assert not contracts.is_disputable
+
+
+async def test_a_public_network_can_be_used_at_once(anvil: Anvil, rpc: Rpc, tmp_path: Path) -> None:
+    plan = DeployPlan("test", (anvil.rpc_url,), clocks=PUBLIC_CLOCKS, directory_delay_s=PUBLIC_DIRECTORY_DELAY_S)
+    async with running_sender(rpc, tmp_path / "deployer.sqlite", LocalSigner(development_key(0))) as sender:
+        contracts = await resolve(rpc, await deploy(sender, plan))
+    assert contracts.clocks.window_floor_s == PUBLIC_CLOCKS.window_floor
 
 
 async def test_foreign_code_is_refused_unless_approved(anvil: Anvil, rpc: Rpc, tmp_path: Path) -> None:

@@ -32,13 +32,14 @@ interface IDirectory {
     /// @notice The name has no version that is active at that time.
     error NothingActive(bytes32 name, uint256 at);
 
-    /// @notice Appends a version, active after the directory's delay. Sender: owner.
+    /// @notice Appends a version, active after the directory's delay; the first of a name at once, since nobody can
+    /// rely on a name before it has one. Sender: owner.
     function publish(bytes32 name, address target) external returns (uint256 version);
 
     /// @notice Advises against a version. Sender: owner.
     function deprecate(bytes32 name, uint256 version) external;
 
-    /// @notice Seconds between publishing and activity.
+    /// @notice Seconds between publishing a version that replaces another and its activity.
     function delay() external view returns (uint32);
 
     /// @notice The newest version, active or not.
