@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Misconfigured
 
 DATA_VARIABLE: Final = "CAPANODE_DATA"
@@ -175,8 +176,9 @@ def locked(folder: DataFolder) -> Generator[None]:
         raise Misconfigured(f"{folder.lock} cannot be written ({error.strerror}): correct its permissions.") from error
     try:
         _lock(descriptor, folder)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        with durable("folder.hold"):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         os.close(descriptor)

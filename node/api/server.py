@@ -16,6 +16,7 @@ import trio
 from capanode.node.api.port import Json, NodeApi
 from capanode.node.api.wire import MAX_REQUEST_BYTES, BadLine, fault_json, job_order, line, plain, value_of
 from capanode.node.data_folder import private_folder
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Fault, InvariantViolated, Misconfigured, Unavailable
 
 WRITE_TIMEOUT_S: Final = 30.0
@@ -60,8 +61,9 @@ def _listen(path: Path) -> trio.SocketListener:
     try:
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
-        raw.bind(os.fspath(path))
-        path.chmod(0o600)
+        with durable("api.listen"):
+            raw.bind(os.fspath(path))
+            path.chmod(0o600)
         raw.listen(128)
     except OSError as error:
         raw.close()

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import trio
 
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.records import Input
 
@@ -52,7 +53,8 @@ async def download(item: Input, target: Path) -> None:
                 raise Refused(f"the input {item.name} does not have the sha256 that the job states")
             file.flush()
             os.fsync(file.fileno())
-        os.rename(partial, target)
+        with durable("input.download"):
+            os.rename(partial, target)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial)

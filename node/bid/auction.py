@@ -13,6 +13,7 @@ import trio
 
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import Market
+from capanode.node.fault_points import durable
 from capanode.node.journal import Stored
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
@@ -142,13 +143,14 @@ class Auction:
         """
         self._allow(job.order.spec, job.deal.peer)
         request = AwardRequest(job.award, job.order.demand, job.order.spec)
-        answer = await self._network.request(
-            job.deal.peer,
-            AWARD_PROTOCOL,
-            encoding.encode(request),
-            limit_bytes=MAX_REPLY_BYTES,
-            timeout_s=self._times.request_s,
-        )
+        with durable("award.send"):
+            answer = await self._network.request(
+                job.deal.peer,
+                AWARD_PROTOCOL,
+                encoding.encode(request),
+                limit_bytes=MAX_REPLY_BYTES,
+                timeout_s=self._times.request_s,
+            )
         reply = encoding.decode(AwardReply, answer)
         return AwardAnswered(reply.accepted, reply.reason[:500])
 

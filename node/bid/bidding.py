@@ -19,6 +19,7 @@ from capanode.node.announced.locator import Locator
 from capanode.node.bid.appraisal import Appraisal
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import Market
+from capanode.node.fault_points import durable
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
 from capanode.node.p2p.port import Message, Network
@@ -195,7 +196,8 @@ class Bidding:
         )
         self._remember(bid)
         signed = SignedBid(bid, self._me.signer.sign_digest(bid_digest(self._domain, bid)))
-        answer = await self._ask(demand.peer, BID_PROTOCOL, BidRequest(signed))
+        with durable("bid.send"):
+            answer = await self._ask(demand.peer, BID_PROTOCOL, BidRequest(signed))
         reply = encoding.decode(BidReply, answer)
         log.info(
             "bid",

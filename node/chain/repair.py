@@ -27,6 +27,7 @@ from capanode.node.chain.transactions import (
     unfinished,
 )
 from capanode.node.chain.wire import hexadecimal, quantity, read_digest, read_object, read_quantity
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Digest, TxHash
 
@@ -245,7 +246,8 @@ async def _raise_fees(sender: Sender, entry: Entry) -> None:
 async def _send(sender: Sender, attempt: Attempt) -> RpcError | None:
     """Broadcast; what the pool says against it, if anything."""
     try:
-        await sender.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
+        with durable("transaction.rebroadcast"):
+            await sender.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
     except RpcError as error:
         return None if is_known_already(error) else error
     return None

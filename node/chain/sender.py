@@ -29,6 +29,7 @@ from capanode.node.chain.transactions import (
     sign_in,
 )
 from capanode.node.chain.wire import Json, hexadecimal, quantity, read_quantity
+from capanode.node.fault_points import durable
 from capanode.node.keys.signer import Signer
 from capanode.node.storage.database import Database
 from capanode.protocol.faults import Refused, Unavailable
@@ -202,7 +203,8 @@ class Sender:
             Unavailable: no endpoint answers; `run_sender` goes on trying.
         """
         try:
-            await self.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
+            with durable("transaction.broadcast"):
+                await self.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
         except RpcError as error:
             if not is_known_already(error):
                 _log.warning("transaction_not_accepted", tx_hash=attempt.hash.hex(), reason=error.message)

@@ -9,6 +9,7 @@ import typer
 from capanode.node.cli.options import AsJson, Data, PasswordFile
 from capanode.node.cli.output import emit, note, say
 from capanode.node.data_folder import data_folder, prepare
+from capanode.node.storage.whole_file import link_whole, write_whole
 from capanode.protocol.faults import Misconfigured
 
 app = typer.Typer(help="Join a network, or make one.", no_args_is_help=True)
@@ -68,7 +69,7 @@ def deploy(
     text = deployed(folder, rpc, name, token, key_file, password_file, public, note)
     prepare(folder)
     for target in (path, *([to] if to else ())):
-        target.write_text(text, "utf-8")
+        write_whole("network.deployed", target, text)
     chosen(name, data)
     if as_json:
         emit({"network": name, "profile": str(to or path)})
@@ -92,18 +93,14 @@ def adopted(profile: str, data: Path | None) -> str:
     name = read_profile(path).name
     target = folder.networks / f"{name}.toml"
     if target.resolve() != path.resolve():
-        target.write_text(path.read_text("utf-8"), "utf-8")
+        write_whole("network.adopt", target, path.read_text("utf-8"))
     chosen(name, data)
     return name
 
 
 def chosen(name: str, data: Path | None) -> None:
     """Make a profile of the data folder the default one."""
-    link = data_folder(data).networks / "default.toml"
-    fresh = link.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(f"{name}.toml")
-    fresh.replace(link)
+    link_whole("network.choose", data_folder(data).networks / "default.toml", f"{name}.toml")
 
 
 def named(name: str) -> str:

@@ -38,11 +38,12 @@ def init(
     from capanode.node.cli.starting import config_text
     from capanode.node.cli.wallets import made
     from capanode.node.data_folder import prepare
+    from capanode.node.storage.whole_file import write_whole
 
     folder = data_folder(data)
     prepare(folder)
     if not folder.config.exists():
-        folder.config.write_text(config_text(provider, requester or not provider, password_file), "utf-8")
+        write_whole("config.write", folder.config, config_text(provider, requester or not provider, password_file))
     address = None
     if not folder.wallet.exists():
         address, _ = made(data, password_file, weak)

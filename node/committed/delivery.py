@@ -16,6 +16,7 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.executed.execution import Execution
+from capanode.node.fault_points import durable
 from capanode.node.journal import Side
 from capanode.node.keys.recover import is_signed_by, recover
 from capanode.node.keys.signer import Signer
@@ -24,6 +25,7 @@ from capanode.node.p2p.port import Network
 from capanode.node.paid.settlement import digest_of
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.tree_walk import materialise
+from capanode.node.storage.whole_file import write_whole
 from capanode.proofs import receipt as receipts
 from capanode.proofs import tree
 from capanode.proofs.commitment import commitment_of_single_step
@@ -231,7 +233,7 @@ class Collector:
             raise PeerFault("the provider served another result than it committed to")
         self._check_receipt(reply.receipt, entries, job)
         await self._store(folder, entries, manifest, peer, job)
-        await trio.Path(folder / "receipt.cbor").write_bytes(reply.receipt)
+        await trio.to_thread.run_sync(write_whole, "result.receipt", folder / "receipt.cbor", reply.receipt)
         return ResultFetched(str(folder / "outputs"), reply.receipt)
 
     async def hand_accept(self, job: requester.Delivered) -> None:
@@ -242,7 +244,8 @@ class Collector:
         """
         signature = self._wallet.sign_digest(accept_digest(self._place.domain, job.deal.deal_id))
         peer = job.deal.peer or await self._peers.peer_of(job.deal.terms.provider)
-        answer = await self._ask(peer, ACCEPT_PROTOCOL, AcceptRequest(job.deal.deal_id, signature))
+        with durable("accept.send"):
+            answer = await self._ask(peer, ACCEPT_PROTOCOL, AcceptRequest(job.deal.deal_id, signature))
         reply = encoding.decode(AcceptReply, answer)
         if not reply.accepted:
             raise Unavailable(f"The provider does not take the acceptance yet: {reply.reason[:200]}")
@@ -305,8 +308,9 @@ class Collector:
             if file.path in sizes:
                 await self._have(file.cid, sizes[file.path], peer, job)
         await trio.Path(folder).mkdir(parents=True, exist_ok=True)
+        # The outputs last: where they are, nothing is missing.
+        await trio.to_thread.run_sync(write_whole, "result.log", folder / "log.txt", manifest.log_tail)
         await materialise(entries, _Opener(manifest, self._blobs), outputs)
-        await trio.Path(folder / "log.txt").write_bytes(manifest.log_tail)
 
     async def _have(self, cid: Cid, max_bytes: int, peer: PeerId, job: requester.Committed | requester.Paid) -> None:
         until = UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)

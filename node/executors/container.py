@@ -12,6 +12,7 @@ from typing import Any, Final
 from capanode.node.executors import metering
 from capanode.node.executors.docker_engine import ContainerState, Engine, EngineRefused, NoSuchThing
 from capanode.node.executors.port import ExecutionId
+from capanode.node.fault_points import durable
 
 _CONFLICT: Final = 409
 
@@ -36,7 +37,8 @@ def create_container(engine: Engine, name: str, body: dict[str, Any]) -> Contain
     """Create the container; None when it is new, else the state of the one that was started earlier."""
     for _ in range(2):
         try:
-            engine.create(body, name)
+            with durable("container.create"):
+                engine.create(body, name)
         except EngineRefused as refused:
             if refused.status != _CONFLICT:
                 raise
@@ -61,16 +63,19 @@ def examine(engine: Engine, container: str, holder: str, logs: Path) -> Findings
     """Read all that is needed for the outcome and write the output to `logs` (files stdout and stderr)."""
     state = engine.inspect(container)
     stdout, stderr = engine.output(container)
-    logs.mkdir(mode=0o700, exist_ok=True)
-    (logs / "stdout").write_bytes(stdout)
-    (logs / "stderr").write_bytes(stderr)
+    with durable("container.logs"):
+        logs.mkdir(mode=0o700, exist_ok=True)
+        (logs / "stdout").write_bytes(stdout)
+        (logs / "stderr").write_bytes(stderr)
     return Findings(state, holder_runs(engine, holder), stdout, stderr, metering.read_usage(state.cgroup_parent))
 
 
 def erase(engine: Engine, name: str, cgroup_parent: str | None, logs: Path | None) -> None:
     """Remove a container, its control group and its logs; idempotent."""
-    engine.remove(name)
-    if cgroup_parent:
-        metering.discard(cgroup_parent)
-    if logs is not None:
-        shutil.rmtree(logs, ignore_errors=True)
+    with durable("container.remove"):
+        engine.remove(name)
+    with durable("container.forget"):
+        if cgroup_parent:
+            metering.discard(cgroup_parent)
+        if logs is not None:
+            shutil.rmtree(logs, ignore_errors=True)

@@ -16,6 +16,7 @@ from capanode.node.executors.jobs import Job, RunEnded, outcome_of
 from capanode.node.executors.nvidia import missing_devices
 from capanode.node.executors.outputs import disk_is_sound
 from capanode.node.executors.port import End, Gpu, RunOutcome
+from capanode.node.fault_points import durable
 
 _WAIT_SLICE_S: Final = 30.0
 _KILL_S: Final = 30.0
@@ -34,7 +35,8 @@ class Follower:
 
     async def start(self, job: Job, gpus: Mapping[str, Gpu], started: Callable[[str], None]) -> None:
         """Start the created container; raises RunEnded when a GPU it was promised is not in it."""
-        await self._threads.ask(self._engine.start, job.container)
+        with durable("container.start"):
+            await self._threads.ask(self._engine.start, job.container)
         job.began_at = time.time()
         if job.gpu_uuids:
             await self._verify_gpus(job, gpus)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from capanode.node.executors.sandbox import JOB_UID
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Misconfigured, Unavailable
 
 _MIB: Final = 2**20
@@ -45,9 +46,11 @@ def make_disk(folder: Path, size_bytes: int) -> OutputDisk:
     image, mount = folder / f"{name}.img", folder / name
     mount.mkdir(mode=0o700)
     try:
-        _tool("fallocate", "-l", str(_image_bytes(size_bytes)), str(image))
-        _tool("mkfs.ext4", *_mkfs_options(size_bytes), str(image))
-        _tool("mount", "-t", "ext4", "-o", _MOUNT_OPTIONS, str(image), str(mount))
+        with durable("disk.make"):
+            _tool("fallocate", "-l", str(_image_bytes(size_bytes)), str(image))
+            _tool("mkfs.ext4", *_mkfs_options(size_bytes), str(image))
+        with durable("disk.mount"):
+            _tool("mount", "-t", "ext4", "-o", _MOUNT_OPTIONS, str(image), str(mount))
         (mount / "lost+found").rmdir()
     except BaseException:
         destroy_disk(folder, name)
@@ -59,10 +62,12 @@ def destroy_disk(folder: Path, name: str) -> None:
     """Unmount and delete a file system; idempotent."""
     mount = folder / name
     if mount.is_mount():
-        _tool("umount", "--lazy", str(mount))
-    (folder / f"{name}.img").unlink(missing_ok=True)
-    if mount.exists():
-        mount.rmdir()
+        with durable("disk.unmount"):
+            _tool("umount", "--lazy", str(mount))
+    with durable("disk.remove"):
+        (folder / f"{name}.img").unlink(missing_ok=True)
+        if mount.exists():
+            mount.rmdir()
 
 
 def find_disk(folder: Path, name: str) -> OutputDisk | None:

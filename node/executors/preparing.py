@@ -7,6 +7,7 @@ from typing import Final
 
 from capanode.node.executors.docker_engine import Engine, EngineRefused, ImageFacts, NoSuchThing
 from capanode.node.executors.port import ImageProgress, PreparedImage
+from capanode.node.fault_points import durable
 from capanode.node.images.archive import ImageLimits, check_archive, loadable, machine_architecture
 from capanode.node.images.reference import ArchivedImage, ImageId, ImageRef, ImageRejected, RegistryImage
 from capanode.protocol.faults import Unavailable
@@ -84,8 +85,9 @@ def _from_registry(engine: Engine, image: RegistryImage, progress: Progress) -> 
 
 def _pull(engine: Engine, image: RegistryImage, progress: Progress) -> None:
     try:
-        for doing, done, total in engine.pull(image.name, image.digest):
-            progress(ImageProgress(doing, done, total))
+        with durable("image.pull"):
+            for doing, done, total in engine.pull(image.name, image.digest):
+                progress(ImageProgress(doing, done, total))
     except EngineRefused as refused:
         raise Unavailable(f"the image {image} cannot be pulled: {refused}") from refused
 
@@ -111,7 +113,8 @@ def _from_archive(
             yield chunk
 
     try:
-        engine.load(counted())
+        with durable("image.load"):
+            engine.load(counted())
     except EngineRefused as refused:
         raise Unavailable(f"the image {image} cannot be loaded: {refused}") from refused
     return engine.image(name), name

@@ -8,6 +8,7 @@ from capanode.node.executors.asking import Threads
 from capanode.node.executors.docker_engine import Engine, NoSuchThing
 from capanode.node.executors.holder import write_holder_image
 from capanode.node.executors.sandbox import HOLDER_LABEL, NODE_LABEL, SLOT_LABEL, holder_body
+from capanode.node.fault_points import durable
 from capanode.node.images.archive import check_archive, loadable
 
 
@@ -73,7 +74,8 @@ class Slots:
     async def close(self) -> None:
         """Remove the holders that no job has joined."""
         for number in set(self._holders) - self._busy:
-            await self._threads.ask(self._engine.remove, self._holders.pop(number))
+            with durable("holder.remove"):
+                await self._threads.ask(self._engine.remove, self._holders.pop(number))
 
     def holders(self) -> frozenset[str]:
         """Ids of the holders in use."""
@@ -93,9 +95,12 @@ class Slots:
 
     def _start_holder(self, number: int) -> str:
         name = f"capanode-{self._node}-slot-{number}"
-        self._engine.remove(name)
-        holder = self._engine.create(holder_body(self._node, number, self._holder_image()), name)
-        self._engine.start(holder)
+        image = self._holder_image()
+        with durable("holder.create"):
+            self._engine.remove(name)
+            holder = self._engine.create(holder_body(self._node, number, image), name)
+        with durable("holder.start"):
+            self._engine.start(holder)
         return holder
 
     def _holder_image(self) -> str:
@@ -119,5 +124,6 @@ def load_holder_image(engine: Engine, folder: Path) -> str:
     try:
         engine.image(name)
     except NoSuchThing:
-        engine.load(loadable(check_archive(archive, image), name))
+        with durable("holder.image"):
+            engine.load(loadable(check_archive(archive, image), name))
     return name

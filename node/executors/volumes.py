@@ -16,6 +16,7 @@ from capanode.node.executors.docker_engine import Engine, NoSuchThing
 from capanode.node.executors.outputs import OutputDisk, inodes_for, name_for, size_in_name
 from capanode.node.executors.sandbox import HOLDER_LABEL, JOB_UID, NODE_LABEL, OUTPUTS_LABEL, keeper_body
 from capanode.node.executors.slots import load_holder_image
+from capanode.node.fault_points import durable
 
 _KEPT_TYPES: Final = frozenset({tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
 
@@ -80,10 +81,12 @@ class Volumes:
         ours = self._engine_name(name)
         labels = {NODE_LABEL: self._node, HOLDER_LABEL: "outputs", OUTPUTS_LABEL: name}
         options = f"size={size_bytes},nr_inodes={inodes_for(size_bytes)},uid={JOB_UID},gid={JOB_UID},mode=0755"
-        self._engine.create_memory_volume(ours, f"{options},nosuid,nodev,noexec", labels)
+        with durable("volume.create"):
+            self._engine.create_memory_volume(ours, f"{options},nosuid,nodev,noexec", labels)
         try:
             image = load_holder_image(self._engine, self._images)
-            self._engine.start(self._engine.create(keeper_body(image, labels, _mount(ours)), ours))
+            with durable("volume.keep"):
+                self._engine.start(self._engine.create(keeper_body(image, labels, _mount(ours)), ours))
         except BaseException:
             self._destroy(name)
             raise
@@ -104,9 +107,10 @@ class Volumes:
 
     def _destroy(self, name: str) -> None:
         ours = self._engine_name(name)
-        self._engine.remove(ours)
-        self._engine.remove_volume(ours)
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        with durable("volume.remove"):
+            self._engine.remove(ours)
+            self._engine.remove_volume(ours)
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _names(self) -> set[str]:
         rows = self._engine.labelled({NODE_LABEL: self._node, HOLDER_LABEL: "outputs"})

@@ -5,6 +5,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Misconfigured
 
 _PRIVATE = 0o600
@@ -25,7 +26,8 @@ def write_private_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         # A link, unlike a rename, refuses to replace a key that is there.
-        os.link(draft, path)
+        with durable("key.write"):
+            os.link(draft, path)
     except FileExistsError as error:
         raise Misconfigured(f"{path} exists already: keys are never overwritten; move it away first.") from error
     except OSError as error:

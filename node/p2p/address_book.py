@@ -5,13 +5,13 @@ first. The file is a cache: damaged or missing, it is started again.
 """
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from capanode.node.storage.whole_file import write_whole
 from capanode.protocol.ids import PeerId
 
 PEERS: Final = 256
@@ -69,6 +69,4 @@ def load(path: Path) -> AddressBook:
 
 def save(path: Path, content: bytes) -> None:
     """Replace the file atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_whole("addresses.write", path, content)

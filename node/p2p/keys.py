@@ -5,7 +5,6 @@ the libp2p key message `08 02 12 21` ‖ compressed key (33 bytes), in base58.
 **Source**: libp2p specs, peer-ids.
 """
 
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import base58
 import coincurve
 
+from capanode.node.keys.key_file import write_private_file
 from capanode.protocol.faults import Misconfigured, PeerFault
 from capanode.protocol.ids import Address, PeerId
 
@@ -100,12 +100,7 @@ def address_of(peer: PeerId) -> Address:
 
 
 def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(_new_secret().hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_private_file(path, _new_secret().hex().encode() + b"\n")
 
 
 def _new_secret() -> bytes:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from capanode.node.fault_points import durable
 from capanode.node.storage.cid import (
     CHUNK_BYTES,
     MAX_BLOB_BYTES,
@@ -269,10 +270,12 @@ class BlobStore:
                 file.write(tree.leaves)
                 file.flush()
                 os.fsync(file.fileno())
-            leaves.replace(target.with_name(tree.cid + _LEAVES))
+            with durable("blob.leaves"):
+                leaves.replace(target.with_name(tree.cid + _LEAVES))
         with self._lock:
-            written.replace(target)
-            _sync_folder(target.parent)
+            with durable("blob.put"):
+                written.replace(target)
+                _sync_folder(target.parent)
             self._sizes[tree.cid] = tree.size
             self._pins.setdefault(tree.cid, {})[pin.reason] = pin.until
             self._save_pins()
@@ -280,8 +283,9 @@ class BlobStore:
 
     def _remove(self, cid: Cid) -> int:
         path = self._path(cid)
-        path.unlink(missing_ok=True)
-        path.with_name(cid + _LEAVES).unlink(missing_ok=True)
+        with durable("blob.remove"):
+            path.unlink(missing_ok=True)
+            path.with_name(cid + _LEAVES).unlink(missing_ok=True)
         return self._sizes.pop(cid)
 
     @contextlib.contextmanager
@@ -307,7 +311,8 @@ class BlobStore:
             json.dump(self._pins, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._pins_file)
+        with durable("blob.pins"):
+            temporary.replace(self._pins_file)
 
 
 class Incoming:

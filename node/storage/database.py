@@ -119,7 +119,8 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     for number, script in enumerate(schema.steps[version:], start=version + 1):
         # executescript commits whatever is open, so the version row is part of the same script.
         name = schema.name.replace("'", "''")
-        connection.executescript(
-            f"BEGIN;{script};INSERT INTO schema_version VALUES('{name}',{number})"
-            f" ON CONFLICT(name) DO UPDATE SET version={number};COMMIT;"
-        )
+        with durable(f"schema.{schema.name}"):
+            connection.executescript(
+                f"BEGIN;{script};INSERT INTO schema_version VALUES('{name}',{number})"
+                f" ON CONFLICT(name) DO UPDATE SET version={number};COMMIT;"
+            )

@@ -20,6 +20,7 @@ from typing import BinaryIO, Final
 
 import trio
 
+from capanode.node.fault_points import durable
 from capanode.proofs import tree
 from capanode.proofs.tree import DEFAULT_BOUNDS, Bounds, Entry, EntryType
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
@@ -259,7 +260,8 @@ def materialise_here(
         with _opened(os.fspath(partial), _DIRECTORY) as root:
             skipped = _write_all(entries, content, root, tick)
             os.fsync(root)
-        os.rename(partial, destination)
+        with durable("result.keep"):
+            os.rename(partial, destination)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and os.path.lexists(destination):
             raise Refused(f"{destination} is not an empty folder; choose another one") from error
