@@ -87,6 +87,9 @@ class Connection:
         Raises:
             Unavailable: the server did not answer, or answered something else; close the connection then.
         """
+        if self._buffer:
+            # It sent more than it had announced: what it sends next could be taken for the answer to this.
+            raise StaleConnection(f"The RPC endpoint {self._target.shown} sent more than one reply: retrying.")
         request = b"%b%d\r\n\r\n%b" % (self._target.head, len(body), body)
         try:
             with trio.fail_after(EXCHANGE_TIMEOUT_S):

@@ -5,9 +5,10 @@ meaning by the caller. The chain id is compared on every new connection: an endp
 chain is left alone for a while, since its node may have been moved or restarted under us.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import orjson
@@ -33,6 +34,9 @@ MAX_BATCH: Final = 100
 """Calls in one request; several public endpoints refuse more."""
 
 _RATE_LIMITED: Final = (-32005, 429)
+
+_numbers = count(1)
+"""No two requests of a process have the same id, so that a reply is never taken for that of another."""
 
 _log = structlog.stdlib.get_logger()
 
@@ -111,8 +115,9 @@ class Endpoint:
         connection = await connect(self.target)
         is_right = False
         try:
-            reply = await connection.exchange(_encode(Call("eth_chainId")))
-            served = read_quantity(_value(_decode(reply), "eth_chainId"))
+            number = next(_numbers)
+            reply = await connection.exchange(_encode(Call("eth_chainId"), number))
+            served = read_quantity(_value(_decode(reply), "eth_chainId", number))
             is_right = served == self.chain_id
             if not is_right:
                 self._bar(served)
@@ -155,7 +160,7 @@ class Rpc:
         answered = False
         for endpoint in self.endpoints:
             try:
-                await endpoint.exchange(_encode(Call("eth_chainId")))
+                await endpoint.exchange(_encode(Call("eth_chainId"), next(_numbers)))
                 answered = True
             except WrongChain as error:
                 raise Misconfigured(str(error)) from error
@@ -171,12 +176,14 @@ class Rpc:
             RpcError: the chain says no.
             Unavailable: no endpoint answered, after `ATTEMPTS` tries.
         """
-        return _value(_decode(await self._persist(_encode(Call(method, params)))), method)
+        number = next(_numbers)
+        return _value(_decode(await self._persist(_encode(Call(method, params), number))), method, number)
 
     async def call_once(self, method: str, *params: Json) -> object:
         """The result of a call that must not be repeated, such as a development chain's own commands."""
-        body = _encode(Call(method, params))
-        return _value(_decode(await self._endpoint().exchange(body)), method)
+        number = next(_numbers)
+        body = _encode(Call(method, params), number)
+        return _value(_decode(await self._endpoint().exchange(body)), method, number)
 
     async def batch(self, calls: Sequence[Call]) -> tuple[object, ...]:
         """The results of several reads in order; an `RpcError` stands where the chain says no to one.
@@ -187,8 +194,8 @@ class Rpc:
         results: list[object] = []
         for start in range(0, len(calls), MAX_BATCH):
             part = calls[start : start + MAX_BATCH]
-            reply = _decode(await self._persist(_encode_batch(part)))
-            results += _values(reply, part)
+            numbered = {next(_numbers): call for call in part}
+            results += _values(_decode(await self._persist(_encode_batch(numbered))), numbered)
         return tuple(results)
 
     async def aclose(self) -> None:
@@ -244,15 +251,15 @@ async def open_rpc(urls: Sequence[str], chain_id: int) -> AsyncGenerator[Rpc]:
         await rpc.aclose()
 
 
-def _encode(call: Call) -> bytes:
-    return orjson.dumps({"jsonrpc": "2.0", "id": 0, "method": call.method, "params": call.params})
+def _encode(call: Call, number: int) -> bytes:
+    return orjson.dumps({"jsonrpc": "2.0", "id": number, "method": call.method, "params": call.params})
 
 
-def _encode_batch(calls: Sequence[Call]) -> bytes:
+def _encode_batch(calls: Mapping[int, Call]) -> bytes:
     return orjson.dumps(
         [
             {"jsonrpc": "2.0", "id": number, "method": call.method, "params": call.params}
-            for number, call in enumerate(calls)
+            for number, call in calls.items()
         ]
     )
 
@@ -264,34 +271,38 @@ def _decode(reply: bytes) -> object:
         raise BadReply("The RPC endpoint answered with no JSON: check its address.") from error
 
 
-def _value(reply: object, method: str) -> object:
-    result = _outcome(reply, method)
+def _value(reply: object, method: str, number: int) -> object:
+    result = _outcome(reply, method, number)
     if isinstance(result, RpcError):
         raise result
     return result
 
 
-def _values(reply: object, calls: Sequence[Call]) -> list[object]:
+def _values(reply: object, calls: Mapping[int, Call]) -> list[object]:
     if isinstance(reply, dict):
-        _value(reply, "a batch")  # pyright: ignore[reportUnknownArgumentType]
+        _outcome({**reply, "id": None}, "a batch", 0)  # pyright: ignore[reportUnknownArgumentType]
         raise BadReply("The RPC endpoint does not answer batches: use another endpoint.")
     by_id: dict[int, object] = {}
     for item in read_list(reply):
         if isinstance(number := read_object(item).get("id"), int):
             by_id[number] = item
-    if not all(number in by_id for number in range(len(calls))):
+    if not by_id.keys() >= calls.keys():
         raise BadReply("The RPC endpoint left calls of a batch unanswered: retrying.")
-    return [_outcome(by_id[number], call.method) for number, call in enumerate(calls)]
+    return [_outcome(by_id[number], call.method, number) for number, call in calls.items()]
 
 
-def _outcome(reply: object, method: str) -> object:
+def _outcome(reply: object, method: str, number: int) -> object:
     if not isinstance(reply, dict):
         raise BadReply("The RPC endpoint does not speak JSON-RPC: check its address.")
     fields: dict[str, object] = reply  # pyright: ignore[reportUnknownVariableType]
     error = fields.get("error")
+    # A server that could not read the request does not know its number.
+    is_ours = fields.get("id") == number or (error is not None and fields.get("id") is None)
+    if error is None and "result" not in fields:
+        raise BadReply("The RPC endpoint answered without a result: check its address.")
+    if not is_ours:
+        raise BadReply("The RPC endpoint answered another request than ours: retrying.")
     if error is None:
-        if "result" not in fields:
-            raise BadReply("The RPC endpoint answered without a result: check its address.")
         return fields["result"]
     return _refusal(error, method)
 

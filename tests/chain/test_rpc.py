@@ -181,16 +181,37 @@ async def test_nonsense_is_unavailable(raw: bytes, jumping_clock: trio.testing.M
     "error", [{"code": "x", "message": 5}, {}, [], "no", {"code": 3, "message": "m", "data": {"data": 7}}]
 )
 async def test_odd_errors_are_refusals(error: object) -> None:
-    await refused(http_reply(orjson.dumps({"id": 0, "error": error})), RpcError)
+    await refused(http_reply(orjson.dumps({"id": None, "error": error})), RpcError)
 
 
 async def test_chunked_replies_are_read() -> None:
-    body = orjson.dumps({"id": 0, "result": "0x7"})
-    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:]))
-    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nTrailer: 1\r\n\r\n"
-    fake = FakeRpc(raw=lambda body: raw)
+    def reply(body: bytes) -> bytes:
+        said = orjson.dumps({"id": orjson.loads(body)["id"], "result": "0x7"})
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (said[:5], said[5:]))
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nTrailer: 1\r\n\r\n"
+
+    fake = FakeRpc(raw=reply)
     async with run_fake_rpc(fake), open_rpc([fake.url], fake.chain_id) as rpc:
         assert await rpc.call("eth_blockNumber") == "0x7"
+
+
+@pytest.mark.parametrize("said", [{"result": "0x7"}, {"error": {"code": 3, "message": "execution reverted"}}])
+async def test_replies_to_others_are_not_taken_for_ours(said: dict[str, object]) -> None:
+    fake = FakeRpc(raw=lambda body: http_reply(orjson.dumps({"id": orjson.loads(body)["id"] + 1, **said})))
+    async with run_fake_rpc(fake), open_rpc([fake.url], fake.chain_id) as rpc:
+        with pytest.raises(BadReply, match="another request"):
+            await rpc.call("eth_blockNumber")
+
+
+async def test_second_reply_on_a_connection_is_not_taken_for_the_next_one() -> None:
+    def twice(body: bytes) -> bytes:
+        number = orjson.loads(body)["id"]
+        said, forged = ({"id": number + ahead, "result": hex(ahead)} for ahead in (0, 1))
+        return http_reply(orjson.dumps(said)) + http_reply(orjson.dumps(forged))
+
+    fake = FakeRpc(raw=twice)
+    async with run_fake_rpc(fake), open_rpc([fake.url], fake.chain_id) as rpc:
+        assert [await rpc.call("eth_blockNumber") for _ in range(3)] == ["0x0"] * 3
 
 
 async def test_batches_keep_their_order_and_their_errors() -> None:
