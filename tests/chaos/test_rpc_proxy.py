@@ -11,7 +11,7 @@ from capanode.node.chain.anvil import Anvil, AnvilOptions, development_key, run_
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Call, Rpc, RpcError, open_rpc
-from capanode.node.chain.sender import Mined, SenderOptions, open_sender
+from capanode.node.chain.sender import Mined, open_sender
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.storage.database import open_database
