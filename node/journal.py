@@ -74,6 +74,8 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     events.CancelRequested,
     events.WorkTaken,
     events.Prepared,
+    events.ProviderLost,
+    events.ProviderReturned,
     events.PrepareFailed,
     events.ExecutionFinished,
     events.ExecutionFailed,

@@ -1,6 +1,7 @@
 """Amounts, sizes and durations as people write and read them; integers inside."""
 
 import re
+from datetime import datetime
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Final
 
@@ -85,6 +86,12 @@ def seconds_from_duration(value: str | int | float | Decimal) -> float:
     if found is None:
         raise ValueError(f"{value[:40]!r} is no duration; write it as 90s, 10m or 2h")
     return float(Decimal(found[1]) * _MILLISECONDS[found[2]] / 1000)
+
+
+def clock_time(unix_s: float) -> str:
+    """A moment near by for reading, in this machine's zone: `14:05:09`, with the date on another day."""
+    moment = datetime.fromtimestamp(unix_s).astimezone()
+    return moment.strftime("%H:%M:%S" if moment.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")
 
 
 def duration(seconds: float) -> str:

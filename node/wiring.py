@@ -49,6 +49,7 @@ from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, Place, ResultDesk
 from capanode.node.config import NodeConfig
 from capanode.node.executed.execution import Execution, execution_of
+from capanode.node.executed.provider_watch import ProviderWatch
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
@@ -423,6 +424,8 @@ async def _open_intake(
     task_status: trio.TaskStatus[None],
 ) -> None:
     """Let work and questions in, until the node is told to stop."""
+    peers = ProviderPeers(ground.database)
+    watch = ProviderWatch(ground.agent, ground.network, peers, ground.clock, ground.contracts.clocks.grace_s)
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -430,6 +433,7 @@ async def _open_intake(
             roles=tuple(sorted(role.value for role in ground.config.roles)),
             results=ground.config.folder.results,
             max_open_jobs=ground.config.limits.open_jobs,
+            grace_s=ground.contracts.clocks.grace_s,
             is_disputable=ground.contracts.is_disputable,
         ),
         ground.agent,
@@ -443,15 +447,18 @@ async def _open_intake(
             ground.keys.wallet,
             ground.keys.signer,
             ground.clock,
-            ProviderPeers(ground.database),
+            peers,
         ),
         offers=ground.offers,
         submission=buyer.submission if buyer else None,
         collector=buyer.collector if buyer else None,
         bidding=seller.bidding if seller else None,
         capacity=seller.appraisal.capacity if seller else None,
+        notice=watch.notice,
     )
     async with trio.open_nursery() as intake:
+        if buyer is not None:
+            intake.start_soon(watch.run)
         if seller is not None:
             seller.bidding.serve()
             seller.desk.serve()

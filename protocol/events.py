@@ -192,6 +192,25 @@ class CancelRequested:
     RECORD: ClassVar[tuple[str, int]] = ("cancel-requested", 1)
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderLost:
+    """The deal's provider does not answer any more. A hint for the user: no phase changes and no money moves by it.
+
+    `refund_at` is when the money is free again if it stays away, zero once it has committed.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-lost", 1)
+    since: UnixTime
+    refund_at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReturned:
+    """The deal's provider answers again."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-returned", 1)
+
+
 # provider
 
 
@@ -291,4 +310,6 @@ RequesterEvent = (
     | ResultFetched
     | AcceptRequested
     | CancelRequested
+    | ProviderLost
+    | ProviderReturned
 )

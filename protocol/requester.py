@@ -319,6 +319,20 @@ def deal_id_of(job: Job) -> DealId | None:
             assert_never(job)
 
 
+def refund_at(job: Job, grace_s: int) -> UnixTime | None:
+    """When the money is free again should the provider not go on; None where it is not waited for.
+
+    An award lapses then; the refund of an assigned deal can be claimed by anyone from then on.
+    """
+    match job:
+        case Awarding():
+            return _lapses_at(job.deal.terms, grace_s)
+        case Running() | Expiring():
+            return UnixTime(job.deal.terms.commit_by + grace_s)
+        case _:
+            return None
+
+
 def why_not_cancel(job: Job) -> str:
     """Why the job cannot be cancelled any more; empty when it can."""
     match job:

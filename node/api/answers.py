@@ -40,6 +40,7 @@ class Facts:
     roles: tuple[str, ...]
     results: Path
     max_open_jobs: int
+    grace_s: int
     is_disputable: bool = False
 
 
@@ -60,6 +61,7 @@ class Answers:
         collector: Collector | None,
         bidding: Bidding | None,
         capacity: Callable[[], Capacity] | None,
+        notice: Callable[[Stored], str] = lambda _: "",
     ) -> None:
         self._facts = facts
         self._agent = agent
@@ -72,6 +74,7 @@ class Answers:
         self._collector = collector
         self._bidding = bidding
         self._capacity = capacity
+        self._notice = notice
         self.stop_requested = trio.Event()
         self.callers = 0
 
@@ -110,7 +113,7 @@ class Answers:
             if isinstance(item, JobSubmitted):
                 await self._require_funds(item)
                 key = secrets.token_hex(8)
-                await self._agent.submit_job(key, item)
+                await self._agent.submit_job(key, item, self._purse.market)
                 yield {"job": await self.job(key)}
             else:
                 yield item
@@ -127,7 +130,7 @@ class Answers:
         """As `NodeApi.jobs`."""
         listed = await self._journal.deals(Side.REQUESTER, MAX_LISTED)
         return tuple(
-            _job_view(stored, stored.state, ()) for stored in listed if isinstance(stored.state, requester.Job)
+            self._job_view(stored, stored.state, ()) for stored in listed if isinstance(stored.state, requester.Job)
         )
 
     async def job(self, job_id: str) -> JobView:
@@ -249,10 +252,16 @@ class Answers:
         assert isinstance(stored.state, requester.Job)
         history = await self._journal.history(stored.key)
         timeline = tuple(TimelineEntry(happened.at, *entry_of(happened)) for happened in history)
-        return _job_view(stored, stored.state, timeline)
+        return self._job_view(stored, stored.state, timeline)
+
+    def _job_view(self, stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...]) -> JobView:
+        notice, refund_at = self._notice(stored), requester.refund_at(job, self._facts.grace_s)
+        return _job_view(stored, job, timeline, notice, refund_at)
 
 
-def _job_view(stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...]) -> JobView:
+def _job_view(
+    stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...], notice: str, refund_at: int | None
+) -> JobView:
     deal = _deal(job)
     committed = _commitment(job)
     paid, returned = _money(job)
@@ -263,6 +272,8 @@ def _job_view(stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry,
         state=_state(job),
         phase=_phase(stored),
         reason=_reason(job),
+        notice=notice,
+        refund_at=refund_at,
         deal_id=f"0x{deal.deal_id.hex()}" if deal else None,
         provider=f"0x{deal.terms.provider.hex()}" if deal else None,
         mode=(deal.terms.mode if deal else job.order.demand.mode).name,

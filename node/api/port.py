@@ -45,7 +45,8 @@ class JobView:
     """A job as its user sees it.
 
     `state` is one of queued, running, result_ready, paid, refunded, failed, cancelled; `phase` is the protocol's
-    own word. `result_dir` is set once the verified outputs are there.
+    own word. `result_dir` is set once the verified outputs are there. `notice` is a sentence while the provider does
+    not answer, a hint by which nothing changes; `refund_at` is when the money is free again should it stay away.
     """
 
     job_id: str
@@ -53,6 +54,8 @@ class JobView:
     state: str
     phase: str
     reason: str
+    notice: str
+    refund_at: int | None
     deal_id: str | None
     provider: str | None
     mode: str

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from capanode.node.journal import Event, Happened
-from capanode.node.units import tokens
+from capanode.node.units import clock_time, tokens
 from capanode.protocol import events
 
 
@@ -60,6 +60,12 @@ def _told(event: Event) -> tuple[str, Mapping[str, Any]]:
             return "accepted by its user", {}
         case events.CancelRequested():
             return "cancelled by its user", {}
+        case events.ProviderLost():
+            fields = {"since": event.since, "refund_at": event.refund_at or None}
+            until = f"; the money is free again at {clock_time(event.refund_at)}" if event.refund_at else ""
+            return f"the provider does not answer since {clock_time(event.since)}{until}", fields
+        case events.ProviderReturned():
+            return "the provider answers again", {}
         case _:
             return type(event).__name__, {}
 

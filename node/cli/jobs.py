@@ -110,7 +110,7 @@ def list_jobs(data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         emit(views)
         return
-    rows = [(v.job_id[:8], v.name, v.state, price_of(v), (v.provider or "")[:10], v.reason) for v in views]
+    rows = [(v.job_id[:8], v.name, v.state, price_of(v), (v.provider or "")[:10], v.reason or v.notice) for v in views]
     table(("JOB", "NAME", "STATE", "PRICE", "PROVIDER", ""), rows, "no jobs yet; submit one with `capanode run`")
 
 
@@ -226,6 +226,7 @@ def show(view: JobView, *, with_timeline: bool) -> None:
         "job": f"{view.job_id}  {view.name}",
         "state": f"{view.state}  ({view.phase})",
         "reason": view.reason,
+        "notice": view.notice,
         "deal": view.deal_id,
         "provider": view.provider,
         "price": f"{price_of(view)} tokens" if view.price_wei else "",

@@ -19,6 +19,8 @@ def job_view(job_id: str = "a1b2c3d4", name: str = "digits", state: str = "queue
         state=state,
         phase="DemandGossiped",
         reason="",
+        notice="",
+        refund_at=None,
         deal_id=None,
         provider=None,
         mode="LOCK",
