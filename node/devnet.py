@@ -21,6 +21,7 @@ import trio
 from capanode.node.api.client import NodeClient
 from capanode.node.chain.anvil import AnvilOptions, run_anvil
 from capanode.node.data_folder import DataFolder, holder, locked, private_folder
+from capanode.node.devnet_leftovers import clear_away, end_leftovers, environment
 from capanode.node.devnet_parties import (
     PROVIDER_GRANT,
     REQUESTER_GRANT,
@@ -31,9 +32,10 @@ from capanode.node.devnet_parties import (
     join,
     make_party,
 )
+from capanode.node.fault_points import durable
 from capanode.node.network_profile import NetworkProfile
+from capanode.node.storage.whole_file import write_whole
 from capanode.protocol.faults import Misconfigured, Unavailable
-from capanode.protocol.ids import PeerId
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
@@ -121,9 +123,10 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
     folder = DataFolder(plan.root)
     _check_ours(plan.root)
     with locked(folder):
+        await end_leftovers(plan.root)
         _forget(plan.root)
         report("starting the chain")
-        options = AnvilOptions(block_time_s=plan.block_time_s)
+        options = AnvilOptions(block_time_s=plan.block_time_s, environment=environment(plan.root))
         async with run_anvil(options) as chain:
             report("deploying the contracts")
             profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id)
@@ -140,7 +143,7 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
                 devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, processes)
                 for party in running:
                     await until_up(party, processes[party.name], len(running) - 1)
-                (plan.root / STATE_FILE).write_text(json.dumps(_state(devnet), indent=2), "utf-8")
+                write_whole("devnet.state", plan.root / STATE_FILE, json.dumps(_state(devnet), indent=2))
                 try:
                     yield devnet
                 finally:
@@ -213,7 +216,7 @@ async def _running(parties: Sequence[Party]) -> AsyncGenerator[Mapping[str, trio
                     nursery.start_soon(end, process)
             for party in parties:
                 if party.role == "provider":
-                    await clear_away(party)
+                    await clear_away(party.peer_id, party.folder)
 
 
 async def _end_visitor(party: Party) -> None:
@@ -230,9 +233,14 @@ async def _end_visitor(party: Party) -> None:
 async def start_node(party: Party) -> trio.Process:
     """Start the node of a party; its log goes to its data folder."""
     command = [sys.executable, "-m", "capanode.node", "start", "--data", str(party.folder.root)]
-    with party.folder.log.open("ab") as log:
+    with party.folder.log.open("ab") as log, durable("devnet.start-node"):
         return await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment(party.folder.root.parents[1]),
         )
 
 
@@ -245,20 +253,6 @@ async def end(process: trio.Process) -> None:
         return
     process.kill()
     await process.wait()
-
-
-async def clear_away(party: Party) -> None:
-    """Remove what a provider's node keeps in the engine for its next start: this network has no next start."""
-    from capanode.node.executors.docker import DockerExecutor, DockerSettings, executor_name, run_docker_executor
-
-    settings = DockerSettings(node=executor_name(PeerId(party.peer_id)), state=party.folder.executions)
-    try:
-        async with trio.open_nursery() as nursery:
-            executor: DockerExecutor = await nursery.start(run_docker_executor, settings)
-            await executor.sweep(set())
-            nursery.cancel_scope.cancel()
-    except* Unavailable:
-        pass  # without an engine there is nothing of ours in it
 
 
 async def until_up(party: Party, process: trio.Process, peers: int) -> None:
@@ -330,7 +324,8 @@ def _check_ours(root: Path) -> None:
 
 
 def _forget(root: Path) -> None:
-    shutil.rmtree(root / "nodes", ignore_errors=True)
-    for stale in (*root.glob("deployer.db*"), root / STATE_FILE):
-        stale.unlink(missing_ok=True)
-    (root / "nodes").mkdir()
+    with durable("devnet.forget"):
+        shutil.rmtree(root / "nodes", ignore_errors=True)
+        for stale in (*root.glob("deployer.db*"), root / STATE_FILE):
+            stale.unlink(missing_ok=True)
+        (root / "nodes").mkdir()

@@ -27,6 +27,7 @@ from capanode.node.keys.signer import LocalSigner, Signer
 from capanode.node.keys.wallet import ScryptCost, create_wallet, find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile, profile_text
 from capanode.node.storage.database import open_database
+from capanode.node.storage.whole_file import link_whole, write_whole
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, UnixTime, Wei
 
@@ -95,7 +96,7 @@ async def make_party(root: Path, name: str, role: str, *, listen: str, port: int
         port=chosen,
         extra=extra,
     )
-    folder.config.write_text(text, "utf-8")
+    write_whole("devnet.config", folder.config, text)
     peer_id = open_peer_key(folder.p2p / "peer.key").peer_id
     return Party(name, role, folder, wallet.address, chosen, peer_id)
 
@@ -111,10 +112,8 @@ def free_port() -> int:
 def join(folder: DataFolder, profile: NetworkProfile) -> None:
     """Make a network the one of a data folder."""
     path = folder.networks / f"{profile.name}.toml"
-    path.write_text(profile_text(profile), "utf-8")
-    link = folder.networks / "default.toml"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.name)
+    write_whole("devnet.profile", path, profile_text(profile))
+    link_whole("devnet.choose", folder.networks / "default.toml", path.name)
 
 
 async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int) -> NetworkProfile:

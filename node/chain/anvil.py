@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Misconfigured, Unavailable
 
 START_TIMEOUT_S: Final = 30.0
@@ -62,6 +63,9 @@ class AnvilOptions:
     state_file: Path | None = None
     """Read at start and written at the end, so that a devnet outlives its process."""
 
+    environment: Mapping[str, str] | None = None
+    """None is this process's own."""
+
     slots_in_an_epoch: int = 32
     """`safe` is one epoch and `finalized` two epochs behind the head."""
 
@@ -108,7 +112,10 @@ async def run_anvil(options: AnvilOptions = AnvilOptions()) -> AsyncGenerator[An
         Unavailable: it did not start in time.
     """
     command = [str(find_anvil()), *_arguments(options)]
-    process = await trio.lowlevel.open_process(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True)
+    with durable("devnet.start-chain"):
+        process = await trio.lowlevel.open_process(
+            command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True, env=options.environment
+        )
     assert process.stdout is not None
     assert process.stderr is not None
     try:

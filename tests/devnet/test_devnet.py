@@ -80,3 +80,19 @@ async def test_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         async with open_devnet(DevnetPlan(tmp_path), lambda _: None):
             raise AssertionError
     assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+@pytest.mark.timeout(240)
+def test_devnet_that_was_killed_starts_again_and_ends_what_was_left(tmp_path: Path) -> None:
+    root = tmp_path / "net"
+    with up(root, "--providers", "1") as first:
+        state = json.loads((root / "devnet.json").read_text("utf-8"))
+        first.kill()
+        first.wait()
+    left = holder(DataFolder(Path(state["nodes"][0]["data"])))
+    assert left is not None, "its nodes outlive it"
+    with up(root, "--providers", "1"):
+        assert not psutil.pid_exists(left)
+        assert [node["state"] for node in devnet_status(root)["nodes"]] == ["up"]
+    assert under(root) == []
+    assert str(root) not in Path("/proc/mounts").read_text("utf-8")
