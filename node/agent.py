@@ -20,7 +20,7 @@ from capanode.protocol import provider, requester
 from capanode.protocol.commands import Command
 from capanode.protocol.events import JobSubmitted, ProviderEvent, RequesterEvent, WorkTaken
 from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavailable
-from capanode.protocol.ids import Address, DealId
+from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId
 
 INBOX_BATCH: Final = 64
 """Chain events read at a time; a bound on memory, not on progress."""
@@ -77,7 +77,14 @@ class _Born:
 class Agent:
     """The owner's state and the ways to reach it. Create it, then `run` it; one per data folder."""
 
-    def __init__(self, journal: Journal, me: Address, grace_s: int, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        me: Address,
+        grace_s: Callable[[Address], int],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`grace_s` says the grace of a market, in seconds."""
         self._journal = journal
         self._me = me
         self._grace_s = grace_s
@@ -101,20 +108,22 @@ class Agent:
         """An open deal by its id on chain."""
         return next((d for d in self._deals.values() if d.side is side and d.deal_id == deal_id), None)
 
-    async def submit_job(self, key: str, event: JobSubmitted) -> None:
-        """Take a job; it is durable when this returns."""
+    async def submit_job(self, key: str, event: JobSubmitted, market: Address = ZERO_ADDRESS) -> None:
+        """Take a job for a market; it is durable when this returns."""
         first = requester.submit(event)
-        stored = Stored(key, Side.REQUESTER, first.job, self._now(), self._now())
+        stored = Stored(key, Side.REQUESTER, first.job, self._now(), self._now(), market)
         await self._bear(stored, event, first.commands, lambda: True)
 
-    async def take_work(self, key: str, event: WorkTaken, admit: Callable[[], bool]) -> bool:
+    async def take_work(
+        self, key: str, event: WorkTaken, admit: Callable[[], bool], market: Address = ZERO_ADDRESS
+    ) -> bool:
         """Agree to a deal, if `admit` still says so when its turn comes; durable when this returns True.
 
         `admit` is asked by the owner, between two events, so that two deals never get the same room. Idempotent
         by key: a deal that is already there is not asked about again.
         """
         first = provider.take(event)
-        stored = Stored(key, Side.PROVIDER, first.deal, self._now(), self._now())
+        stored = Stored(key, Side.PROVIDER, first.deal, self._now(), self._now(), market)
         return await self._bear(stored, event, first.commands, admit)
 
     async def tell(self, key: str, event: Event) -> None:
@@ -224,11 +233,11 @@ class Agent:
         match stored.side:
             case Side.PROVIDER:
                 if isinstance(stored.state, provider.Deal) and isinstance(event, ProviderEvent):
-                    done = provider.step(stored.state, event, self._me, self._grace_s)
+                    done = provider.step(stored.state, event, self._me, self._grace_s(stored.market))
                     return done.deal, done.commands
             case Side.REQUESTER:
                 if isinstance(stored.state, requester.Job) and isinstance(event, RequesterEvent):
-                    step = requester.step(stored.state, event, self._grace_s)
+                    step = requester.step(stored.state, event, self._grace_s(stored.market))
                     return step.job, step.commands
             case _:
                 assert_never(stored.side)

@@ -16,7 +16,7 @@ from typing import Final
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol import commands, encoding, events, provider, requester
 from capanode.protocol.events import ChainEvent, ProviderEvent, RequesterEvent
-from capanode.protocol.ids import DealId, Digest
+from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
 
 SCHEMA: Final = Schema(
     "journal",
@@ -38,6 +38,8 @@ SCHEMA: Final = Schema(
         CREATE INDEX outbox_by_deal ON outbox (deal);
         CREATE TABLE inbox (seq INTEGER PRIMARY KEY, block BLOB NOT NULL, data BLOB NOT NULL);
         """,
+        # Zero in rows of releases that knew one market only, until `Journal.place` names it.
+        f"ALTER TABLE deal ADD COLUMN market BLOB NOT NULL DEFAULT x'{ZERO_ADDRESS.hex()}';",
     ),
 )
 
@@ -72,10 +74,10 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     events.ResultFetched,
     events.AcceptRequested,
     events.CancelRequested,
-    events.WorkTaken,
-    events.Prepared,
     events.ProviderLost,
     events.ProviderReturned,
+    events.WorkTaken,
+    events.Prepared,
     events.PrepareFailed,
     events.ExecutionFinished,
     events.ExecutionFailed,
@@ -115,13 +117,17 @@ _ENDED: Final = (provider.Done, provider.Lost, requester.Settled, requester.Fail
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A deal as the journal holds it. `key` is unique over both sides; times are Unix seconds."""
+    """A deal as the journal holds it. `key` is unique over both sides; times are Unix seconds.
+
+    `market` is the version of the market that the deal is made in, from its first moment to its end.
+    """
 
     key: str
     side: Side
     state: State
     created_at: float
     updated_at: float
+    market: Address = ZERO_ADDRESS
 
     @property
     def deal_id(self) -> DealId | None:
@@ -187,6 +193,20 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def place(self, market: Address) -> None:
+        """Name the market of the deals that a release which knew only one has left; idempotent."""
+        query = "UPDATE deal SET market = ? WHERE market = ?"
+        await self._database.write(
+            "journal.place", lambda connection: connection.execute(query, (market, ZERO_ADDRESS))
+        )
+
+    async def markets(self) -> frozenset[Address]:
+        """The markets of deals that have not ended."""
+        query = "SELECT DISTINCT market FROM deal WHERE ended = 0"
+        return await self._database.read(
+            lambda connection: frozenset(Address(row[0]) for row in connection.execute(query))
+        )
+
     async def open_deals(self) -> tuple[tuple[Stored, ...], tuple[Owed, ...]]:
         """What recovery needs: deals that have not ended, and the commands that they still owe."""
 
@@ -245,10 +265,10 @@ class Journal:
         await self._database.write(_step_of(changes), write)
 
 
-def is_open_in(connection: sqlite3.Connection, deal_id: DealId) -> bool:
-    """Whether a deal of this node that has not ended bears the id."""
-    found = connection.execute("SELECT 1 FROM deal WHERE deal_id = ? AND ended = 0 LIMIT 1", (deal_id,)).fetchone()
-    return found is not None
+def is_open_in(connection: sqlite3.Connection, deal_id: DealId, market: Address) -> bool:
+    """Whether a deal of this node in this market that has not ended bears the id."""
+    query = "SELECT 1 FROM deal WHERE deal_id = ? AND market = ? AND ended = 0 LIMIT 1"
+    return connection.execute(query, (deal_id, market)).fetchone() is not None
 
 
 def receive_in(connection: sqlite3.Connection, event: ChainEvent, block: Digest) -> None:
@@ -264,7 +284,8 @@ def retract_in(connection: sqlite3.Connection, block: Digest) -> None:
 def _write_change(connection: sqlite3.Connection, change: Change) -> None:
     stored = change.stored
     connection.execute(
-        "INSERT INTO deal (key, side, deal_id, phase, ended, state, created_at, updated_at) VALUES (?,?,?,?,?,?,?,?)"
+        "INSERT INTO deal (key, side, deal_id, phase, ended, state, created_at, updated_at, market)"
+        " VALUES (?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT (key) DO UPDATE SET deal_id = excluded.deal_id, phase = excluded.phase, ended = excluded.ended,"
         " state = excluded.state, updated_at = excluded.updated_at",
         (
@@ -276,6 +297,7 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
             encoding.encode(stored.state),
             stored.created_at,
             stored.updated_at,
+            stored.market,
         ),
     )
     connection.execute(
@@ -300,13 +322,13 @@ def _step_of(changes: Sequence[Change]) -> str:
     return f"journal.{change.stored.state.RECORD[0]}.{type(change.event).__name__}"
 
 
-_COLUMNS: Final = "key, side, state, created_at, updated_at"
+_COLUMNS: Final = "key, side, state, created_at, updated_at, market"
 
 
-def _stored(row: tuple[str, str, bytes, float, float]) -> Stored:
-    key, side_text, data, created_at, updated_at = row
+def _stored(row: tuple[str, str, bytes, float, float, bytes]) -> Stored:
+    key, side_text, data, created_at, updated_at, market = row
     side = Side(side_text)
-    return Stored(key, side, encoding.decode_one_of(_STATES[side], data), created_at, updated_at)
+    return Stored(key, side, encoding.decode_one_of(_STATES[side], data), created_at, updated_at, Address(market))
 
 
 def _owed(row: tuple[str, str, bytes]) -> Owed:

@@ -185,9 +185,10 @@ async def run_node(
             network=network,
             offers=OfferBook(clock.now),
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
-            agent=Agent(Journal(database), keys.signer.address, contracts.clocks.grace_s),
+            agent=Agent(Journal(database), keys.signer.address, lambda _: contracts.clocks.grace_s),
             alerts=Alerts(config.alerts, node=network.peer_id, network=profile.name),
         )
+        await Journal(database).place(contracts.market)
         await _run(ground, task_status)
 
 

@@ -268,7 +268,9 @@ class Bidding:
 
     async def _take(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec, peer: PeerId) -> bool:
         taken = WorkTaken(found, award, demand, spec, peer)
-        return await self._agent.take_work(key_of(found), taken, lambda: self._appraisal.has_room_for(found, spec))
+        return await self._agent.take_work(
+            key_of(found), taken, lambda: self._appraisal.has_room_for(found, spec), self._market.address
+        )
 
     def _require_signed(self, sent: AwardRequest) -> None:
         digest = signed_digest(self._domain, sent.award.terms, sent.award.deal_id)

@@ -31,7 +31,7 @@ class ChainIntake:
             if isinstance(log.event, bindings.NodeRegistered | bindings.NodeRemoved):
                 learn_in(connection, log.event)
             event = deal_event(log.event, log.tx_hash, block.time)
-            if event is not None and is_open_in(connection, event.deal_id):
+            if event is not None and is_open_in(connection, event.deal_id, log.address):
                 receive_in(connection, event, block.hash)
             if isinstance(log.event, bindings.DealAnnounced):
                 self._heard(log.event)

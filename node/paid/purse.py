@@ -49,6 +49,11 @@ class Purse:
         self._market = Market(rpc, contracts.market)
         self._token = Token(rpc, contracts.token)
 
+    @property
+    def market(self) -> Address:
+        """Where new jobs are paid from."""
+        return self._contracts.market
+
     async def free_wei(self) -> Wei:
         """What new deals can be paid from."""
         return (await self._market.account(self._wallet)).free_wei

@@ -155,7 +155,7 @@ async def opened(folder: Path) -> AsyncGenerator[Database]:
 
 def agent_on(database: Database) -> Agent:
     """An agent with the clock at one moment."""
-    return Agent(Journal(database), PROVIDER, GRACE_S, now=lambda: float(NOW))
+    return Agent(Journal(database), PROVIDER, lambda _: GRACE_S, now=lambda: float(NOW))
 
 
 async def until_ended(agent: Agent, journal: Journal, key: str) -> Stored:

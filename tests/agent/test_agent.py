@@ -424,7 +424,7 @@ async def test_a_full_inbox_is_worked_off_in_order(database: Database) -> None:
 
 
 async def test_the_newest_deals_are_listed_first(database: Database) -> None:
-    agent = Agent(Journal(database), ASSIGNED.provider, 0, now=iter(range(100)).__next__)
+    agent = Agent(Journal(database), ASSIGNED.provider, lambda _: 0, now=iter(range(100)).__next__)
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.run, Scripted(wait_for_ever))
         for number in range(3):

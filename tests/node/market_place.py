@@ -39,7 +39,8 @@ from tests.scheduler.samples import RATES
 
 TOKEN = 10**18
 WALLET, PROVIDER, STRANGER = (LocalSigner(development_key(number)) for number in (1, 2, 3))
-DOMAIN = domain(31337, Address(b"\x0a" * 20))
+MARKET = Address(b"\x0a" * 20)
+DOMAIN = domain(31337, MARKET)
 TOPIC = "/capanode/test/demands/1"
 PRICE = Wei(TOKEN)
 HARDWARE = "x86_64-v3"
@@ -61,6 +62,7 @@ class FakeMarket:
     may_sign: bool = True
     phase: Phase = Phase.ANNOUNCED
     slow: trio.Event | None = None
+    address: Address = MARKET
 
     async def account(self, _: Address) -> MarketAccount:
         await trio.lowlevel.checkpoint()
@@ -131,7 +133,7 @@ async def market_place(
     requester.learn(provider.addresses()[0])
     contract, clock = cast(Market, market), ChainClock(lambda: moment[0])
     async with open_database(folder / "node.sqlite", [SCHEMA]) as database, trio.open_nursery() as nursery:
-        agent = Agent(Journal(database), PROVIDER.address, GRACE_S, now=lambda: moment[0])
+        agent = Agent(Journal(database), PROVIDER.address, lambda _: GRACE_S, now=lambda: moment[0])
         await nursery.start(agent.run, Idle())
         terrain = Terrain(
             provider=PROVIDER.address,

@@ -105,7 +105,7 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
         open_database(folder / "node.sqlite", [SCHEMA]) as db,
         trio.open_nursery() as nursery,
     ):
-        agent = Agent(Journal(db), PROVIDER.address, GRACE_S, now=lambda: float(NOW))
+        agent = Agent(Journal(db), PROVIDER.address, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
         await agent.take_work(KEY, work, lambda: True)
         await agent.tell(KEY, Prepared())

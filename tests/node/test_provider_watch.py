@@ -77,7 +77,7 @@ async def scene(folder: Path, mode: Mode = Mode.LOCK) -> AsyncGenerator[Scene]:
     schemas = [SCHEMA, provider_peers.SCHEMA]
     async with open_database(folder / "node.sqlite", schemas) as database, trio.open_nursery() as nursery:
         journal = Journal(database)
-        agent = Agent(journal, PROVIDER, GRACE_S, now=lambda: float(NOW))
+        agent = Agent(journal, PROVIDER, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
         watch = ProviderWatch(agent, me, ProviderPeers(database), ChainClock(lambda: float(NOW)), GRACE_S)
         nursery.start_soon(watch.run)
