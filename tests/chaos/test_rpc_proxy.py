@@ -37,7 +37,7 @@ async def anvil() -> AsyncGenerator[Anvil]:
 async def troubled(anvil: Anvil, kinds: Collection[Trouble], rate: float) -> AsyncGenerator[tuple[RpcProxy, Rpc]]:
     """A client that has found its endpoint healthy, and the endpoint."""
     dice = Dice(SEED, 0.0, kinds)
-    proxy = RpcProxy(anvil.rpc_url, anvil.chain_id, dice, slow_s=0.01, hang_s=0.02)
+    proxy = RpcProxy(anvil.rpc_url, dice, slow_s=0.01, hang_s=0.02)
     async with run_rpc_proxies([proxy]) as urls, open_rpc(urls, anvil.chain_id) as rpc:
         dice.rate = rate
         yield proxy, rpc

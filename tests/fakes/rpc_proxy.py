@@ -12,7 +12,7 @@ import orjson
 import trio
 from eth_hash.auto import keccak
 
-from capanode.node.chain.rpc import Endpoint
+from capanode.node.chain.http import Connection, StaleConnection, connect, read_target
 from capanode.protocol.faults import Unavailable
 from tests.fakes.rpc_branch import Branch, Json
 from tests.fakes.rpc_trouble import Dice, Trouble
@@ -49,14 +49,43 @@ class Sent:
     closes: bool = False
 
 
+class Chain:
+    """The true endpoint, over kept connections."""
+
+    def __init__(self, url: str) -> None:
+        self._target = read_target(url)
+        self._idle: list[Connection] = []
+
+    async def exchange(self, body: bytes) -> bytes:
+        """The bytes that it answers."""
+        while True:
+            connection = self._idle.pop() if self._idle else await connect(self._target)
+            is_whole = False
+            try:
+                reply = await connection.exchange(body)
+                is_whole = True
+                self._idle.append(connection)
+                return reply
+            except StaleConnection:
+                continue
+            finally:
+                if not is_whole:
+                    await connection.aclose()
+
+    async def aclose(self) -> None:
+        """Drop the kept connections."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+
 class RpcProxy:
     """One endpoint. Its dice may be changed while it serves; `port` is known once it does."""
 
-    def __init__(self, chain_url: str, chain_id: int, dice: Dice, *, slow_s: float = 0.3, hang_s: float = 20.0) -> None:
+    def __init__(self, chain_url: str, dice: Dice, *, slow_s: float = 0.3, hang_s: float = 20.0) -> None:
         """`slow_s` delays a slow reply; `hang_s` is the silence of a hanging one, before the connection breaks."""
         self.dice = dice
         self.port = 0
-        self._chain = Endpoint(chain_url, chain_id)
+        self._chain = Chain(chain_url)
         self._slow_s = slow_s
         self._hang_s = hang_s
         self._branch: Branch | None = None
