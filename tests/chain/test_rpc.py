@@ -27,7 +27,7 @@ async def refused(raw: bytes, kind: type[Exception]) -> None:
     fake = FakeRpc(raw=lambda body: raw)
     async with run_fake_rpc(fake), open_rpc([fake.url], fake.chain_id) as rpc:
         with pytest.raises(kind):
-            await rpc.call("eth_blockNumber")
+            await rpc.call("eth_call")
 
 
 async def test_connection_is_kept() -> None:
@@ -87,14 +87,14 @@ async def test_wrong_chain_at_start_is_misconfigured() -> None:
 async def test_wrong_chain_in_the_middle_stops_the_use_of_the_endpoint(
     jumping_clock: trio.testing.MockClock,
 ) -> None:
-    first, second = FakeRpc(answer=lambda *_: "first"), FakeRpc(answer=lambda *_: "second")
+    first, second = FakeRpc(answer=lambda *_: "0x1"), FakeRpc(answer=lambda *_: "0x2")
     async with run_fake_rpc(second), open_rpc_of(first, second) as rpc:
         async with run_fake_rpc(first):
-            assert await rpc.call("eth_blockNumber") == "first"
+            assert await rpc.call("eth_blockNumber") == "0x1"
         first.chain_id = 5
         with capture_logs() as logs:
             async with run_fake_rpc(first):
-                assert await rpc.call("eth_blockNumber") == "second"
+                assert await rpc.call("eth_blockNumber") == "0x2"
                 assert first.methods.count("eth_blockNumber") == 1
         assert [log["served_chain_id"] for log in logs] == [5]
 
@@ -106,7 +106,7 @@ async def test_wrong_chain_in_the_middle_stops_the_use_of_the_endpoint(
         # Somebody put it right: after a while it is looked at again.
         second.chain_id = 31_337
         jumping_clock.jump(BARRED_S + 1)
-        assert await rpc.call("eth_blockNumber") == "second"
+        assert await rpc.call("eth_blockNumber") == "0x2"
 
 
 @asynccontextmanager
@@ -124,11 +124,11 @@ async def open_rpc_of(*fakes: FakeRpc) -> AsyncGenerator[Rpc]:
 
 
 async def test_second_endpoint_takes_over_when_the_first_goes_down() -> None:
-    first, second = FakeRpc(answer=lambda *_: "first"), FakeRpc(answer=lambda *_: "second")
+    first, second = FakeRpc(answer=lambda *_: "0x1"), FakeRpc(answer=lambda *_: "0x2")
     async with run_fake_rpc(second), open_rpc_of(first, second) as rpc:
         async with run_fake_rpc(first):
-            assert await rpc.call("eth_blockNumber") == "first"
-        assert await rpc.call("eth_blockNumber") == "second"
+            assert await rpc.call("eth_blockNumber") == "0x1"
+        assert await rpc.call("eth_blockNumber") == "0x2"
 
 
 async def test_endpoint_that_comes_back_is_used_again() -> None:

@@ -1,0 +1,49 @@
+"""How often a chain may be asked per minute, so that a free public endpoint is enough.
+
+Only what can wait is held back: looks at an idle chain, comparisons of endpoints, gas prices. What a deal needs is
+counted and never waits, so it makes the rest wait longer.
+"""
+
+from typing import Final
+
+import trio
+
+LONGEST_WAIT_S: Final = 15.0
+"""Even over its budget an idle node looks this often, or it would miss what is announced."""
+
+
+class RequestBudget:
+    """Calls per minute, counted over the last minute; unlimited when `per_minute` is None."""
+
+    def __init__(self, per_minute: int | None = None) -> None:
+        self._per_minute = per_minute
+        self._left = float(per_minute or 0)
+        self._counted_at = float("-inf")
+
+    def spend(self, calls: int) -> None:
+        """Count calls that are made now; never waits. Owes at most one minute's worth."""
+        if self._per_minute is None:
+            return
+        self._refill(self._per_minute)
+        self._left = max(self._left - calls, -float(self._per_minute))
+
+    async def turn(self) -> None:
+        """Wait until something that can wait fits in, but no longer than `LONGEST_WAIT_S`."""
+        await trio.lowlevel.checkpoint()
+        if self._per_minute is None:
+            return
+        self._refill(self._per_minute)
+        missing = 1 - self._left
+        if missing > 0:
+            await trio.sleep(min(missing * 60 / self._per_minute, LONGEST_WAIT_S))
+
+    def _refill(self, per_minute: int) -> None:
+        now = trio.current_time()
+        earned = (now - self._counted_at) * per_minute / 60
+        # Kept small, so that a quiet time is not followed by a burst of what can wait.
+        self._left = min(self._left + earned, self._burst(per_minute))
+        self._counted_at = now
+
+    @staticmethod
+    def _burst(per_minute: int) -> float:
+        return max(per_minute / 10, 1.0)
