@@ -104,7 +104,9 @@ class NodePerformer:
             case SubmitCancel() if isinstance(job, requester.Withdrawing):
                 await self._settlement.cancel(job)
             case SubmitExpire() if isinstance(job, requester.Expiring):
-                await self._settlement.expire(job)
+                await self._settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
+            case SubmitClaim() if isinstance(job, requester.Committed | requester.Delivered):
+                await self._settlement.claim(job.deal.terms, job.commitment)
             case FetchResult() if isinstance(job, requester.Committed | requester.Paid):
                 return await parts.collector.fetch(key, job)
             case SendAccept() if isinstance(job, requester.Delivered):
@@ -126,8 +128,10 @@ class NodePerformer:
             case SubmitAbandon() if isinstance(deal, provider.Abandoning):
                 await parts.execution.release(deal.work)
                 return await self._settlement.abandon(deal)
+            case SubmitExpire() if isinstance(deal, provider.Overdue):
+                await self._settlement.expire(deal.work.deal_id, deal.work.terms, deal.locked_by)
             case SubmitClaim() if isinstance(deal, provider.Claiming):
-                await self._settlement.claim(deal)
+                await self._settlement.claim(deal.work.terms, deal.commitment)
             case SubmitAccept() if isinstance(deal, provider.Committed):
                 return await self._settlement.accept(deal)
             case DropResult() if isinstance(deal, provider.Retaining):

@@ -62,7 +62,7 @@ class SubmitCancel:
 
 @dataclass(frozen=True, slots=True)
 class SubmitExpire:
-    """Claim the refund of a deal whose provider is late."""
+    """Have a late deal refunded; the requester gets its money, the provider what is left of its bonds."""
 
     RECORD: ClassVar[tuple[str, int]] = ("submit-expire", 1)
 
@@ -119,7 +119,7 @@ class SubmitAbandon:
 
 @dataclass(frozen=True, slots=True)
 class SubmitClaim:
-    """Take the payment: the window is over."""
+    """Finalize: the window is over. The provider's to send, and the requester's where it does not."""
 
     RECORD: ClassVar[tuple[str, int]] = ("submit-claim", 1)
 
@@ -147,6 +147,7 @@ RequesterCommand = (
     | WakeAt
     | SubmitCancel
     | SubmitExpire
+    | SubmitClaim
     | FetchResult
     | SendAccept
 )
@@ -156,6 +157,7 @@ ProviderCommand = (
     | RunContainer
     | SubmitCommit
     | SubmitAbandon
+    | SubmitExpire
     | SubmitClaim
     | SubmitAccept
     | WakeAt

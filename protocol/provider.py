@@ -18,6 +18,7 @@ from capanode.protocol.commands import (
     SubmitAssign,
     SubmitClaim,
     SubmitCommit,
+    SubmitExpire,
     WakeAt,
 )
 from capanode.protocol.events import (
@@ -42,6 +43,13 @@ from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
 
 MAX_ATTEMPTS: Final = 3
 """Executions of one deal before it is given up, when the fault is on this side."""
+
+MIN_ABANDON_MARGIN_S: Final = 5
+MAX_ABANDON_MARGIN_S: Final = 60
+"""Time kept before the deadline to have an abandonment mined; within them a tenth of the grace. Seconds."""
+
+OVERDUE_PATIENCE_S: Final = 60
+"""How long the requester's own refund of a late deal is waited for, before this side asks for it. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,18 @@ class Abandoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """The deadline has passed without a commitment: the deadline bond is gone, the fraud bond is locked until somebody
+    has the deal refunded, which is this side's to do if its requester is gone.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-overdue", 1)
+    work: Work
+    locked_by: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The end of a deal that was paid."""
 
@@ -160,7 +180,7 @@ class Lost:
     burned_wei: Wei
 
 
-Open = Preparing | Assigning | Executing | Committing | Committed | Claiming | Retaining | Abandoning
+Open = Preparing | Assigning | Executing | Committing | Committed | Claiming | Retaining | Abandoning | Overdue
 Ended = Done | Lost
 Deal = Open | Ended
 PHASES: tuple[type[Deal], ...] = (
@@ -172,6 +192,7 @@ PHASES: tuple[type[Deal], ...] = (
     Claiming,
     Retaining,
     Abandoning,
+    Overdue,
     Done,
     Lost,
 )
@@ -204,7 +225,7 @@ def step(deal: Deal, event: ProviderEvent, me: Address, grace_s: int) -> Step:
         case Executing():
             return _executing(deal, event, grace_s)
         case Committing():
-            return _committing(deal, event)
+            return _committing(deal, event, grace_s)
         case Committed():
             return _committed(deal, event)
         case Claiming():
@@ -212,7 +233,9 @@ def step(deal: Deal, event: ProviderEvent, me: Address, grace_s: int) -> Step:
         case Retaining():
             return _retaining(deal, event)
         case Abandoning():
-            return _abandoning(deal, event)
+            return _abandoning(deal, event, grace_s)
+        case Overdue():
+            return _overdue(deal, event)
         case Done() | Lost():
             return Step(deal, ())
         case _:
@@ -224,7 +247,7 @@ def holds_capacity(deal: Deal) -> bool:
     match deal:
         case Preparing() | Assigning() | Executing():
             return True
-        case Committing() | Committed() | Claiming() | Retaining() | Abandoning() | Done() | Lost():
+        case Committing() | Committed() | Claiming() | Retaining() | Abandoning() | Overdue() | Done() | Lost():
             return False
         case _:
             assert_never(deal)
@@ -278,16 +301,16 @@ def _executing(deal: Executing, event: ProviderEvent, grace_s: int) -> Step:
             again = deal.attempt + 1
             return Step(replace(deal, attempt=again), (RunContainer(again),))
         case ExecutionFailed():
-            return _give_up(deal.work, deal.locked_by, event.reason)
+            return _give_up(deal.work, deal.locked_by, event.reason, grace_s)
         case DeadlinePassed():
-            return _give_up(deal.work, deal.locked_by, "the execution did not end in time")
+            return _give_up(deal.work, deal.locked_by, "the execution did not end in time", grace_s)
         case DealRefunded() | DealCancelled():
             return _refunded(deal.work, event)
         case _:
             return Step(deal, ())
 
 
-def _committing(deal: Committing, event: ProviderEvent) -> Step:
+def _committing(deal: Committing, event: ProviderEvent, grace_s: int) -> Step:
     match event:
         case DealCommitted():
             committed = Committed(deal.work, deal.result, event, accept=b"")
@@ -295,9 +318,11 @@ def _committing(deal: Committing, event: ProviderEvent) -> Step:
         case DealRefunded() | DealCancelled():
             return _refunded(deal.work, event)
         case TransactionRefused():
-            return _give_up(deal.work, deal.locked_by, event.reason)
+            return _give_up(deal.work, deal.locked_by, event.reason, grace_s)
         case DeadlinePassed() if deal.work.terms.mode is Mode.DIRECT:
             return Step(Lost(deal.work, "the commitment was not mined in time", Wei(0)), ())
+        case DeadlinePassed():
+            return _late(deal.work, deal.locked_by, "the commitment was not mined in time", grace_s)
         case _:
             return Step(deal, ())
 
@@ -332,27 +357,46 @@ def _retaining(deal: Retaining, event: ProviderEvent) -> Step:
             return Step(deal, ())
 
 
-def _abandoning(deal: Abandoning, event: ProviderEvent) -> Step:
+def _abandoning(deal: Abandoning, event: ProviderEvent, grace_s: int) -> Step:
     match event:
         case DealRefunded() | DealCancelled():
-            lost = _refunded(deal.work, event).deal
-            return Step(replace(lost, reason=deal.reason) if isinstance(lost, Lost) else lost, ())
-        case TransactionRefused():
-            return Step(Lost(deal.work, deal.reason, Wei(0)), ())
+            return _given_back(deal, event)
+        case TransactionRefused() | DeadlinePassed():
+            return _late(deal.work, deal.locked_by, deal.reason, grace_s)
         case _:
             return Step(deal, ())
 
 
+def _overdue(deal: Overdue, event: ProviderEvent) -> Step:
+    match event:
+        case DealRefunded() | DealCancelled():
+            return _given_back(deal, event)
+        case DeadlinePassed():
+            return Step(deal, (SubmitExpire(),))
+        case _:
+            return Step(deal, ())
+
+
+def _given_back(deal: Abandoning | Overdue, event: DealRefunded | DealCancelled) -> Step:
+    burned = event.burned_wei if isinstance(event, DealRefunded) else Wei(0)
+    return Step(Lost(deal.work, deal.reason, burned), ())
+
+
 def _execute(work: Work, locked_by: Address, attempt: int, grace_s: int) -> Step:
     executing = Executing(work, locked_by, attempt)
-    return Step(executing, (RunContainer(attempt), WakeAt(_last_commit(work, grace_s))))
+    return Step(executing, (RunContainer(attempt), WakeAt(_give_up_at(work, grace_s))))
 
 
-def _give_up(work: Work, locked_by: Address, reason: str) -> Step:
+def _give_up(work: Work, locked_by: Address, reason: str, grace_s: int) -> Step:
     if work.terms.mode is Mode.DIRECT:
         # Nothing is on chain yet: the award lapses and no bond is lost.
         return Step(Lost(work, reason, Wei(0)), ())
-    return Step(Abandoning(work, locked_by, reason), (SubmitAbandon(),))
+    return Step(Abandoning(work, locked_by, reason), (SubmitAbandon(), WakeAt(_last_commit(work, grace_s))))
+
+
+def _late(work: Work, locked_by: Address, reason: str, grace_s: int) -> Step:
+    patient_until = UnixTime(_last_commit(work, grace_s) + OVERDUE_PATIENCE_S)
+    return Step(Overdue(work, locked_by, reason), (WakeAt(patient_until),))
 
 
 def _refunded(work: Work, event: DealRefunded | DealCancelled) -> Step:
@@ -377,3 +421,11 @@ def _must_start_by(work: Work) -> UnixTime:
 
 def _last_commit(work: Work, grace_s: int) -> UnixTime:
     return UnixTime(work.terms.commit_by + grace_s)
+
+
+def _give_up_at(work: Work, grace_s: int) -> UnixTime:
+    """The last moment at which giving up is cheap; a DIRECT deal costs nothing until the end."""
+    if work.terms.mode is Mode.DIRECT:
+        return _last_commit(work, grace_s)
+    margin_s = min(max(grace_s // 10, MIN_ABANDON_MARGIN_S), MAX_ABANDON_MARGIN_S)
+    return UnixTime(_last_commit(work, grace_s) - margin_s)

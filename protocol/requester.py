@@ -19,6 +19,7 @@ from capanode.protocol.commands import (
     SendAward,
     SubmitAnnounce,
     SubmitCancel,
+    SubmitClaim,
     SubmitExpire,
     WakeAt,
 )
@@ -42,6 +43,10 @@ from capanode.protocol.events import (
 )
 from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
 from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
+
+MIN_CLAIM_PATIENCE_S: Final = 60
+MAX_CLAIM_PATIENCE_S: Final = 86_400
+"""How long after the window its provider's claim is waited for, within them the window's length again. Seconds."""
 
 NO_PEER: Final = PeerId("")
 """Stands for a provider's peer that is not known yet."""
@@ -350,7 +355,7 @@ def why_not_cancel(job: Job) -> str:
 
 def _start(order: Order) -> Step:
     if order.announcement is not None:
-        return Step(Announcing(order, cancelled=False), (SubmitAnnounce(),))
+        return Step(Announcing(order, cancelled=False), (SubmitAnnounce(), WakeAt(order.announcement.assign_by)))
     return Step(Bidding(order), (CollectBids(),))
 
 
@@ -374,6 +379,10 @@ def _announcing(job: Announcing, event: RequesterEvent) -> Step:
             return Step(Cancelled(job.order), ())
         case TransactionRefused():
             return Step(Failed(job.order, event.reason, Wei(0)), ())
+        case DeadlinePassed():
+            # From now on the chain would refuse it, so no money can be locked by it any more.
+            reason = "the announcement was not mined in time"
+            return Step(Cancelled(job.order) if job.cancelled else Failed(job.order, reason, Wei(0)), ())
         case _:
             return Step(job, ())
 
@@ -491,7 +500,11 @@ def _committed(job: Committed, event: RequesterEvent) -> Step:
     match event:
         case ResultFetched():
             delivered = Delivered(job.order, job.deal, job.commitment, event.folder, event.receipt)
-            return Step(delivered, (SendAccept(),) if job.order.auto_accept else ())
+            wake = WakeAt(_claim_at(job.deal.terms, job.commitment))
+            return Step(delivered, (SendAccept(), wake) if job.order.auto_accept else (wake,))
+        case DeadlinePassed():
+            # The provider is gone; what it did not take holds our deposit.
+            return Step(job, (SubmitClaim(),))
         case DealFinalized():
             paid = Paid(job.order, job.deal, job.commitment, event.paid_wei, event.returned_wei)
             return Step(paid, (FetchResult(), WakeAt(_retained_until(job.order, job.commitment))))
@@ -503,6 +516,8 @@ def _delivered(job: Delivered, event: RequesterEvent) -> Step:
     match event:
         case AcceptRequested():
             return Step(job, (SendAccept(),))
+        case DeadlinePassed():
+            return Step(job, (SubmitClaim(),))
         case DealFinalized():
             return Step(
                 Settled(
@@ -544,7 +559,7 @@ def _assigned(order: Order, event: DealAssigned, grace_s: int, known: Terms, awa
 
 def _result(order: Order, deal: Deal, event: DealCommitted) -> Step:
     bound = replace(deal, locked_by=event.locked_by)
-    return Step(Committed(order, bound, event), (FetchResult(),))
+    return Step(Committed(order, bound, event), (FetchResult(), WakeAt(_claim_at(deal.terms, event))))
 
 
 def _give_up(order: Order, reason: str, *, renew: bool) -> Step:
@@ -570,6 +585,12 @@ def _assign_by(order: Order) -> UnixTime:
 def _lapses_at(terms: Terms, grace_s: int) -> UnixTime:
     """When an award can no longer be used: a DIRECT one is good until the commit's own deadline."""
     return UnixTime(terms.commit_by + grace_s) if terms.mode is Mode.DIRECT else terms.assign_by
+
+
+def _claim_at(terms: Terms, commitment: DealCommitted) -> UnixTime:
+    """When the claim is ours to send, should the provider not have."""
+    patience_s = min(max(terms.window_s, MIN_CLAIM_PATIENCE_S), MAX_CLAIM_PATIENCE_S)
+    return UnixTime(commitment.window_ends_at + patience_s)
 
 
 def _retained_until(order: Order, commitment: DealCommitted) -> UnixTime:

@@ -378,7 +378,7 @@ def _deal_view(stored: Stored) -> DealView:
         price_wei=state.work.terms.price_wei,
         mode=Mode(state.work.terms.mode).name,
         since=stored.updated_at,
-        reason=state.reason if isinstance(state, provider.Lost | provider.Abandoning) else "",
+        reason=state.reason if isinstance(state, provider.Lost | provider.Abandoning | provider.Overdue) else "",
         window_ends_at=committed.window_ends_at if committed else None,
     )
 

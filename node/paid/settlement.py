@@ -7,6 +7,7 @@ transaction. What the chain refuses now is either final (`TransactionRefused`) o
 from typing import assert_never
 
 from capanode.contracts_abi import bindings
+from capanode.node.chain.market import Market
 from capanode.node.chain.sender import Mined, Replaced, Reverted, Sender, WouldRevert
 from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.trace import commitment_digest
@@ -15,6 +16,7 @@ from capanode.protocol.awards import announced_terms
 from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
+from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, Terms
 
 
@@ -43,11 +45,10 @@ class Settlement:
         data = bindings.encode_deal_market_cancel(abi_terms(announcement))
         await self._eventually(deal_id, "cancel", data)
 
-    async def expire(self, job: requester.Expiring) -> None:
-        """Get everything back from a late provider."""
-        deal = job.deal
-        data = bindings.encode_deal_market_expire(deal.deal_id, abi_terms(deal.terms), deal.locked_by)
-        await self._eventually(deal.deal_id, "expire", data)
+    async def expire(self, deal_id: DealId, terms: Terms, locked_by: Address) -> None:
+        """Have a late deal refunded; either side may."""
+        data = bindings.encode_deal_market_expire(deal_id, abi_terms(terms), locked_by)
+        await self._eventually(deal_id, "expire", data)
 
     # ---- provider ------------------------------------------------------------------------------------------
 
@@ -93,7 +94,11 @@ class Settlement:
                 demand=core,
                 commitment=commitment,
             )
-        return await self._once(work.deal_id, "commit", data)
+        refused = await self._once(work.deal_id, "commit", data)
+        if refused is not None and await self._is_committed(work.deal_id):
+            # By us, though this journal does not know it, as after a restored backup: its log is on its way.
+            return None
+        return refused
 
     async def abandon(self, deal: provider.Abandoning) -> TransactionRefused | None:
         """Give the deal up before its deadline."""
@@ -101,16 +106,20 @@ class Settlement:
         data = bindings.encode_deal_market_abandon(work.deal_id, abi_terms(work.terms), deal.locked_by)
         return await self._once(work.deal_id, "abandon", data)
 
-    async def claim(self, deal: provider.Claiming) -> None:
-        """Take the payment after the window."""
-        claim = claim_of(deal.work.terms, deal.commitment)
-        await self._eventually(deal.work.deal_id, "claim", bindings.encode_deal_market_claim(claim))
+    async def claim(self, terms: Terms, committed: DealCommitted) -> None:
+        """Finalize after the window; either side may."""
+        claim = claim_of(terms, committed)
+        await self._eventually(committed.deal_id, "claim", bindings.encode_deal_market_claim(claim))
 
     async def accept(self, deal: provider.Committed) -> TransactionRefused | None:
         """Take the payment at once, by the requester's signature."""
         claim = claim_of(deal.work.terms, deal.commitment)
         data = bindings.encode_deal_market_accept(claim, deal.accept)
         return await self._once(deal.work.deal_id, "accept", data)
+
+    async def _is_committed(self, deal_id: DealId) -> bool:
+        slot = await Market(self._sender.rpc, self._market).slot(deal_id)
+        return slot.phase in (Phase.COMMITTED, Phase.FINALIZED)
 
     # ---- sending -------------------------------------------------------------------------------------------
 

@@ -250,29 +250,43 @@ async def test_what_is_asked_twice_is_sent_once(chain: Chain) -> None:
     assert await chain.phase(taken.deal_id) is Phase.COMMITTED
 
 
+async def test_a_commit_that_the_journal_has_forgotten_is_not_refused(chain: Chain, tmp_path: Path) -> None:
+    taken = await locked(chain)
+    await chain.settlement(ONE).assign(provider.Assigning(taken))
+    committing = provider.Committing(taken, NO_HOT_KEY, FINISHED)
+    assert await chain.settlement(ONE).commit(committing) is None
+    async with (
+        open_database(tmp_path / "restored.db", [TRANSACTIONS_SCHEMA]) as database,
+        open_sender(chain.rpc, database, ONE) as forgetful,
+    ):
+        assert await Settlement(forgetful, chain.market.address).commit(committing) is None
+
+
 async def test_a_commit_in_the_last_second_counts(chain: Chain) -> None:
     taken = await locked(chain)
     await chain.settlement(ONE).assign(provider.Assigning(taken))
-    expiring = requester.Expiring(order(), deal_of(taken))
+    late = (taken.deal_id, taken.terms, NO_HOT_KEY)
     await chain.next_block_at(taken.terms.commit_by)
     with pytest.raises(Unavailable, match="expire is not possible yet"):
-        await chain.settlement(WALLET).expire(expiring)
+        await chain.settlement(WALLET).expire(*late)
     assert await chain.settlement(ONE).commit(provider.Committing(taken, NO_HOT_KEY, FINISHED)) is None
     assert await chain.now() == taken.terms.commit_by
     assert await chain.phase(taken.deal_id) is Phase.COMMITTED
     with pytest.raises(Unavailable, match="expire is not possible yet"):
-        await chain.settlement(WALLET).expire(expiring)
+        await chain.settlement(WALLET).expire(*late)
 
 
-async def test_a_second_later_the_money_goes_back(chain: Chain) -> None:
+@pytest.mark.parametrize("sender", [WALLET, ONE], ids=["by its requester", "by the provider itself"])
+async def test_a_second_later_the_money_goes_back(chain: Chain, sender: LocalSigner) -> None:
     taken = await locked(chain)
     await chain.settlement(ONE).assign(provider.Assigning(taken))
     await chain.next_block_at(taken.terms.commit_by + 1)
     await chain.rpc.call_once("evm_mine")
     refusal = await chain.settlement(ONE).commit(provider.Committing(taken, NO_HOT_KEY, FINISHED))
     assert isinstance(refusal, TransactionRefused)
-    await chain.settlement(WALLET).expire(requester.Expiring(order(), deal_of(taken)))
+    await chain.settlement(sender).expire(taken.deal_id, taken.terms, NO_HOT_KEY)
     assert await chain.phase(taken.deal_id) is Phase.REFUNDED
+    assert (await chain.market.account(ONE.address)).locked_wei == 0
     assert (await chain.market.account(WALLET.address)).free_wei >= 200 * TOKENS
 
 
@@ -292,16 +306,17 @@ async def test_an_expired_award_is_refused_by_the_chain(chain: Chain) -> None:
     assert isinstance(await chain.settlement(ONE).assign(provider.Assigning(taken)), TransactionRefused)
 
 
-async def test_a_claim_before_its_time_is_asked_again(chain: Chain) -> None:
+@pytest.mark.parametrize("sender", [ONE, WALLET], ids=["by its provider", "by the requester, for its deposit"])
+async def test_a_claim_before_its_time_is_asked_again(chain: Chain, sender: LocalSigner) -> None:
     taken = await locked(chain)
     await chain.settlement(ONE).assign(provider.Assigning(taken))
     await chain.settlement(ONE).commit(provider.Committing(taken, NO_HOT_KEY, FINISHED))
-    claiming = provider.Claiming(taken, FINISHED, await committed_in(chain, taken))
+    committed = await committed_in(chain, taken)
     with pytest.raises(Unavailable, match="claim is not possible yet"):
-        await chain.settlement(ONE).claim(claiming)
+        await chain.settlement(sender).claim(taken.terms, committed)
     await chain.next_block_at(await chain.now() + taken.terms.window_s + 1)
     await chain.rpc.call_once("evm_mine")
-    await chain.settlement(ONE).claim(claiming)
+    await chain.settlement(sender).claim(taken.terms, committed)
     assert await chain.phase(taken.deal_id) is Phase.FINALIZED
     # The deposit went back, the price did not.
     assert (await chain.market.account(WALLET.address)).free_wei == 200 * TOKENS - PRICE

@@ -1,5 +1,7 @@
 """Machine and chain together: every deal can end by its own side's doing, and never while money is out.
 
+The other side may be gone for good at any time: nothing that only it can do is counted on.
+
 A model of the chain (PROTOCOL's table, as far as this release can send it) runs beside each machine. What the chain
 says arrives late, in order, and before any deadline, as the node's follower guarantees.
 """
@@ -84,7 +86,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One thing that can happen; `helpful` when this side, a clock or the other side's own interest does it."""
+    """One thing that can happen; `helpful` when this side or a clock does it, with the other side gone for good."""
 
     to: World
     helpful: bool
@@ -111,8 +113,7 @@ def _calls(world: World) -> Iterable[Call]:
     else:
         yield from _calls_beside_provider(world.state, owes)
     yield Phase.ASSIGNED, Phase.CANCELLED, CANCELLED, False
-    # Whoever has committed wants its money.
-    yield Phase.COMMITTED, Phase.FINALIZED, FINALIZED, True
+    yield Phase.COMMITTED, Phase.FINALIZED, FINALIZED, SubmitClaim in owes
 
 
 def _calls_beside_requester(job: requester.Job, owes: set[type[Command]]) -> Iterable[Call]:
@@ -137,13 +138,11 @@ def _calls_beside_provider(deal: provider.Deal, owes: set[type[Command]]) -> Ite
         yield Phase.NONE if mode is Mode.LOCK else Phase.ANNOUNCED, Phase.ASSIGNED, ASSIGNED, True
     if SubmitCommit in owes:
         yield Phase.NONE if mode is Mode.DIRECT else Phase.ASSIGNED, Phase.COMMITTED, COMMITTED, True
-    if SubmitAbandon in owes:
-        yield Phase.ASSIGNED, Phase.REFUNDED, REFUNDED, True
     if not _is_ours(deal):
         yield Phase.ANNOUNCED, Phase.ASSIGNED, ASSIGNED_TO_STRANGER, False
     yield Phase.ANNOUNCED, Phase.CANCELLED, CANCELLED, False
-    # A late provider's requester wants its money back.
-    yield Phase.ASSIGNED, Phase.REFUNDED, REFUNDED, True
+    # Somebody may have a late deal refunded; nobody has to.
+    yield Phase.ASSIGNED, Phase.REFUNDED, REFUNDED, bool({SubmitAbandon, SubmitExpire} & owes)
 
 
 def _is_ours(deal: provider.Deal) -> bool:
@@ -178,7 +177,7 @@ def _answers(world: World, command: Command) -> Iterable[Any]:
         case SubmitAssign():
             return (REFUSED,) if world.phase in (Phase.NONE, Phase.ANNOUNCED) or _went_elsewhere(world) else ()
         case SubmitCommit() | SubmitAbandon():
-            return (REFUSED,) if world.phase is not Phase.COMMITTED else ()
+            return (REFUSED,) if world.phase not in (Phase.COMMITTED, Phase.FINALIZED) else ()
         case SubmitAccept():
             return (REFUSED,)
         case RenewDemand():
@@ -283,8 +282,49 @@ def test_no_deal_ends_while_its_money_is_out(start: World) -> None:
                 assert world.phase is Phase.FINALIZED
             case provider.Lost():
                 assert world.phase is not Phase.COMMITTED, "a committed result is worth money"
+                assert world.phase is not Phase.ASSIGNED or world.state.burned_wei == 0 or world.unseen
             case _:
                 pass
+
+
+MOVERS: dict[str, str] = {
+    # requester
+    "Announcing": "own transaction, else the clock: later than assign_by it cannot be mined",
+    "Bidding": "own bid window, which the demand's expiry ends; anybody cancels a lapsed announcement",
+    "Posted": "the clock at assign_by, then own cancel",
+    "Renewing": "this node itself",
+    "Awarding": "the clock: an award lapses",
+    "Withdrawing": "own cancel, which needs nobody",
+    "Running": "the clock at commit_by + G, then own expire",
+    "Expiring": "own expire, which anybody may send",
+    "Committed": "the clock a while after the window, then own claim, which anybody may send",
+    "Delivered": "the clock a while after the window, then own claim, which anybody may send",
+    "Paid": "the clock at the end of the retention",
+    # provider
+    "Preparing": "own preparation, else the clock at assign_by",
+    "Assigning": "own transaction, else the clock at assign_by",
+    "Executing": "own container, else the clock before commit_by + G",
+    "Committing": "own transaction, else the clock at commit_by + G",
+    "Claiming": "own claim, which anybody may send",
+    "Retaining": "the clock at the end of the retention, then this node itself",
+    "Abandoning": "own transaction, else the clock at commit_by + G",
+    "Overdue": "the clock a while after commit_by + G, then own expire, which anybody may send",
+}
+"""Who moves each open phase on when the other side is gone for good; docs/operations.md shows it to operators."""
+
+
+def test_somebody_of_this_side_moves_every_open_phase_on() -> None:
+    opened = {phase.__name__ for phase in (*requester.PHASES, *provider.PHASES) if phase not in ENDED}
+    assert set(MOVERS) == opened
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_an_open_phase_is_left_by_own_commands_alone(start: World) -> None:
+    """From each world with an open state there is a way on that only logs and this side's own commands make."""
+    worlds = explored(start)
+    for world, options in worlds.items():
+        if not isinstance(world.state, ENDED):
+            assert any(move.helpful for move in options), world
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -295,5 +335,8 @@ def test_a_claim_or_refund_is_asked_for_wherever_one_is_due(start: World) -> Non
             assert any(isinstance(command, WakeAt) for command in world.owed) or world.phase in TERMINAL
         if isinstance(world.state, provider.Claiming):
             assert SubmitClaim() in world.owed
+        if isinstance(world.state, requester.Committed | requester.Delivered | requester.Running | provider.Overdue):
+            due = (WakeAt, SubmitClaim, SubmitExpire)
+            assert any(isinstance(command, due) for command in world.owed)
         if isinstance(world.state, requester.Running):
             assert any(isinstance(command, WakeAt) for command in world.owed)
