@@ -6,13 +6,37 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from eth_hash.auto import keccak
+
 _PACKAGE: Final = "capanode.contracts_abi"
 CONTRACTS: Final = ("DealMarket", "Directory", "ProviderRegistry", "TestToken")
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Deployed code that a release ships, up to what its constructor sets.
+
+    `code_hash` is keccak256 of it with zeros in place of the immutables, which are (start, length) in it.
+    """
+
+    code_hash: bytes
+    immutables: tuple[tuple[int, int], ...]
+
+    def is_code(self, code: bytes) -> bool:
+        """Whether `code`, as a chain returns it, is this contract, whatever it was constructed with."""
+        blank = bytearray(code)
+        for start, length in self.immutables:
+            blank[start : start + length] = bytes(length)
+        return len(blank) == len(code) and keccak(bytes(blank)) == self.code_hash
+
+    def immutables_in(self, code: bytes) -> frozenset[bytes]:
+        """What its constructor has left in `code`, as 32-byte words."""
+        return frozenset(code[start : start + length].rjust(32, b"\0") for start, length in self.immutables)
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
-    """One compiled contract. `immutables` are (start, length) in the deployed code, zero there until deployment."""
+    """One compiled contract."""
 
     name: str
     abi: tuple[Any, ...]
@@ -20,14 +44,14 @@ class Artifact:
     deployed_bytecode: bytes
     immutables: tuple[tuple[int, int], ...]
 
+    @property
+    def code(self) -> Code:
+        """What tells it apart on a chain."""
+        return Code(keccak(self.deployed_bytecode), self.immutables)
+
     def is_code(self, code: bytes) -> bool:
-        """Whether `code`, as a chain returns it, is this contract, whatever it was constructed with."""
-        if len(code) != len(self.deployed_bytecode):
-            return False
-        blank = bytearray(code)
-        for start, length in self.immutables:
-            blank[start : start + length] = bytes(length)
-        return bytes(blank) == self.deployed_bytecode
+        """As `Code.is_code`."""
+        return self.code.is_code(code)
 
 
 @cache
@@ -39,8 +63,25 @@ def load(name: str) -> Artifact:
         abi=tuple(raw["abi"]),
         bytecode=bytes.fromhex(raw["bytecode"][2:]),
         deployed_bytecode=bytes.fromhex(raw["deployedBytecode"][2:]),
-        immutables=tuple((place["start"], place["length"]) for place in raw["immutables"]),
+        immutables=_places(raw["immutables"]),
     )
+
+
+@cache
+def shipped(name: str) -> tuple[Code, ...]:
+    """The code of this release's contract called `name`, then that of earlier releases which it still works with."""
+    document = json.loads(resources.files(_PACKAGE).joinpath("earlier.json").read_bytes())
+    earlier = (Code(bytes.fromhex(entry["codeHash"][2:]), _places(entry["immutables"])) for entry in document[name])
+    return (load(name).code, *earlier)
+
+
+def shipped_as(name: str, code: bytes) -> Code | None:
+    """Which shipped version of the contract called `name` this deployed code is; None when it is none."""
+    return next((version for version in shipped(name) if version.is_code(code)), None)
+
+
+def _places(plain: list[dict[str, int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((place["start"], place["length"]) for place in plain)
 
 
 @cache

@@ -2,7 +2,9 @@
 """Builds the contracts and writes `contracts_abi/`: artifacts, manifest and typed bindings.
 
 Run it after every change in `contracts/src` (it needs the Solidity toolchain, `make setup`); a test rebuilds and
-compares the bytes. `--check` writes nothing and fails when something differs.
+compares the bytes. `--check` writes nothing and fails when something differs. `--release` notes the code as it is among
+what later releases ship as well (`earlier.json`): run it when a release is made, so that nodes can use what runs today
+beside what will replace it.
 """
 
 import json
@@ -20,12 +22,16 @@ from eth_hash.auto import keccak
 ROOT: Final = Path(__file__).resolve().parent.parent
 TARGET: Final = ROOT / "contracts_abi"
 CONTRACTS: Final = ("DealMarket", "Directory", "ProviderRegistry", "TestToken")
+EARLIER: Final = TARGET / "earlier.json"
 NOTICE: Final = re.compile(r"((?:[ ]*///[^\n]*\n)+)[ ]*error (\w+)\(")
 
 
 def main() -> int:
     """Writes what has changed, or with `--check` names it; the exit status is 1 when a check finds something."""
     check = sys.argv[1:] == ["--check"]
+    if sys.argv[1:] == ["--release"]:
+        EARLIER.write_text(_json(with_release(json.loads(EARLIER.read_text()), _build())))
+        return 0
     stale = 0
     for name, text in generate().items():
         path = TARGET / name
@@ -46,6 +52,20 @@ def generate() -> dict[str, str]:
     source = contract_bindings.render({name: artifact["abi"] for name, artifact in built.items()}, _notices())
     files["bindings.py"] = _formatted(source)
     return files
+
+
+def with_release(earlier: dict[str, Any], built: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What was released before, and this; what is there already is not repeated."""
+    noted = {}
+    for name, item in built.items():
+        artifact = _artifact(item)
+        entry = {
+            "codeHash": _hex(bytes.fromhex(artifact["deployedBytecode"][2:])),
+            "immutables": artifact["immutables"],
+        }
+        before = earlier.get(name, [])
+        noted[name] = before if entry in before else [*before, entry]
+    return noted
 
 
 def _build() -> dict[str, dict[str, Any]]:

@@ -1,18 +1,20 @@
 """The contracts of a network, found through its directory and compared with what this release ships."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from eth_hash.auto import keccak
 
 from capanode.contracts_abi import artifacts, bindings
-from capanode.node.chain.directory import DEAL_MARKET, PROVIDER_REGISTRY, Directory
+from capanode.node.chain.directory import PROVIDER_REGISTRY, Directory
 from capanode.node.chain.follower import LogFilter
-from capanode.node.chain.market import Market, MarketClocks
-from capanode.node.chain.rpc import Call, Rpc
+from capanode.node.chain.market import MarketClocks
+from capanode.node.chain.markets import MarketVersion, Waiting
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.token import Token, TokenDetails
+from capanode.node.chain.versions import Survey, Trust, codes_at, survey_markets, why_unknown
 from capanode.node.chain.view import ViewRefused
-from capanode.node.chain.wire import hexadecimal, read_bytes, read_object, read_quantity
+from capanode.node.chain.wire import hexadecimal, read_object, read_quantity
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address, Digest, UnixTime
@@ -37,6 +39,8 @@ FOLLOWED_EVENTS: Final = (
     bindings.HotKeySet,
     bindings.NodeRegistered,
     bindings.NodeRemoved,
+    bindings.Published,
+    bindings.Deprecated,
 )
 """What a node's decisions can depend on."""
 
@@ -47,7 +51,10 @@ class UnknownContract(Misconfigured):
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
-    """Where a network's contracts are, and what they are set to."""
+    """Where a network's contracts are, and what they are set to.
+
+    `market`, `clocks` and `is_disputable` are those of the newest version that this node trades on and that is active.
+    """
 
     directory: Address
     market: Address
@@ -56,41 +63,48 @@ class Contracts:
     token_details: TokenDetails
     clocks: MarketClocks
     is_disputable: bool
+    markets: tuple[MarketVersion, ...]
+    """Every version that this node trades on, oldest first."""
+
+    waiting: tuple[Waiting, ...]
+    """Published versions that it does not trade on."""
 
 
-async def resolve(rpc: Rpc, profile: NetworkProfile) -> Contracts:
-    """Find the contracts that a profile's directory names now.
+async def resolve(rpc: Rpc, profile: NetworkProfile, trust: Trust | None = None) -> Contracts:
+    """Find the contracts that a profile's directory names now; `trust` adds to what the profile approves.
 
     Raises:
-        UnknownContract: one of them is not of this release and not approved in the profile.
+        UnknownContract: none of the active versions is of this release or approved.
         Misconfigured: there is no directory at that address, or it names no market.
         Unavailable: no endpoint answers.
     """
-    directory = Directory(rpc, profile.directory)
+    trusted = with_profile(trust or Trust(), profile)
     await check_code(rpc, profile, DIRECTORY, profile.directory)
-    now = UnixTime(
-        read_quantity(read_object(await rpc.call("eth_getBlockByNumber", "pending", False)).get("timestamp"))
-    )
+    pending = read_object(await rpc.call("eth_getBlockByNumber", "pending", False))
+    now = UnixTime(read_quantity(pending.get("timestamp")))
     try:
-        market = (await directory.active(DEAL_MARKET, now)).address
-        registry = (await directory.active(PROVIDER_REGISTRY, now)).address
+        survey = await survey_markets(rpc, profile.directory, trusted)
+        registry = await _registry(rpc, profile, trusted, now)
     except ViewRefused as error:
-        raise Misconfigured(
-            f"The directory 0x{profile.directory.hex()} names no active market: check the network profile."
-        ) from error
-    await check_code(rpc, profile, DEAL_MARKET, market)
-    await check_code(rpc, profile, PROVIDER_REGISTRY, registry)
-    reader = Market(rpc, market)
-    token = await reader.token()
+        raise _nameless(profile) from error
+    market = _newest(survey, profile, now)
     return Contracts(
         directory=profile.directory,
-        market=market,
+        market=market.address,
         registry=registry,
-        token=token,
-        token_details=await Token(rpc, token).details(),
-        clocks=await reader.clocks(),
-        is_disputable=await reader.is_disputable(),
+        token=market.token,
+        token_details=await Token(rpc, market.token).details(),
+        clocks=market.clocks,
+        is_disputable=market.is_disputable,
+        markets=survey.adopted,
+        waiting=survey.waiting,
     )
+
+
+def with_profile(trust: Trust, profile: NetworkProfile) -> Trust:
+    """The trust, and what a profile approves."""
+    approved = frozenset(Digest(bytes.fromhex(code_hash[2:])) for code_hash in profile.approved_code)
+    return replace(trust, approved=trust.approved | approved)
 
 
 async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Address) -> None:
@@ -99,15 +113,14 @@ async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Addr
     Raises:
         UnknownContract, Unavailable: as `resolve`.
     """
-    (reply,) = await rpc.batch((Call("eth_getCode", (hexadecimal(address), "latest")),))
-    code = read_bytes(reply)
+    code = (await codes_at(rpc, (address,)))[address]
     if not code:
         raise UnknownContract(
             f"There is no contract at 0x{address.hex()}, where the network {profile.name} has its {name}: "
             "check the network profile and the chain."
         )
     code_hash = hexadecimal(keccak(code))
-    if not artifacts.load(name).is_code(code) and code_hash not in profile.approved_code:
+    if artifacts.shipped_as(name, code) is None and code_hash not in profile.approved_code:
         raise UnknownContract(
             f"The {name} at 0x{address.hex()} is not of this release (code hash {code_hash}): "
             "update capanode, or add the hash to approved_code in the network profile if you trust it."
@@ -115,10 +128,44 @@ async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Addr
 
 
 def log_filter(contracts: Contracts, profile: NetworkProfile) -> LogFilter:
-    """The logs that a node follows."""
+    """The logs that a node follows, beside those of the markets that it takes up later."""
+    markets = tuple(version.address for version in contracts.markets)
     return LogFilter(
-        addresses=(contracts.market, contracts.registry),
+        addresses=(*markets, contracts.registry, contracts.directory),
         topics=tuple(Digest(event.TOPIC) for event in FOLLOWED_EVENTS),
         decode=bindings.decode_log,
         first_block=profile.first_block,
+    )
+
+
+def _newest(survey: Survey, profile: NetworkProfile, now: UnixTime) -> MarketVersion:
+    active = [version for version in survey.adopted if version.active_from <= now]
+    preferred = [version for version in active if not version.is_deprecated] or active
+    if preferred:
+        return preferred[-1]
+    if survey.waiting:
+        raise UnknownContract(survey.waiting[-1].reason)
+    raise _nameless(profile)
+
+
+async def _registry(rpc: Rpc, profile: NetworkProfile, trust: Trust, now: UnixTime) -> Address:
+    """The newest active registry whose code is known: a strange one must not keep a node from starting."""
+    found = [
+        entry
+        for entry in await Directory(rpc, profile.directory).versions(PROVIDER_REGISTRY)
+        if entry.active_from <= now
+    ]
+    if not found:
+        raise _nameless(profile)
+    codes = await codes_at(rpc, tuple(entry.address for entry in found))
+    reasons = [why_unknown(entry, codes[entry.address], trust) for entry in found]
+    for entry, reason in zip(reversed(found), reversed(reasons), strict=True):
+        if not reason:
+            return entry.address
+    raise UnknownContract(reasons[-1])
+
+
+def _nameless(profile: NetworkProfile) -> Misconfigured:
+    return Misconfigured(
+        f"The directory 0x{profile.directory.hex()} names no active market: check the network profile."
     )

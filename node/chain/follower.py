@@ -5,7 +5,8 @@ one transaction; if not, or if our tip is gone, take our tip back. Stepping back
 to the common ancestor. What the chain has called final is never taken back; below it, ranges are read at once.
 
 `apply` and `unwind` run inside the transaction that stores or removes their block, in the database's thread:
-they work on the connection and on nothing else. They are called only for blocks that hold logs of ours.
+they work on the connection and on nothing else. `apply` is called only for blocks that hold logs of ours, `unwind` for
+every block that is taken back: what a node has decided may rest on the time of one that holds none.
 
 **Source**: DESIGN §5; Ethereum JSON-RPC, eth_getLogs by blockHash (EIP-234).
 """
@@ -65,6 +66,13 @@ class LogFilter:
     decode: Decode
     first_block: int
     """The block of the contracts' deployment; nothing before it is read."""
+
+    more: Callable[[], tuple[Address, ...]] = tuple
+    """Addresses that became known later; asked before each question, so that a running follower takes them up."""
+
+    def watched(self) -> tuple[Address, ...]:
+        """Every address whose logs are ours now."""
+        return tuple(dict.fromkeys((*self.addresses, *self.more())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +291,11 @@ class Follower:
 
     async def _back(self, tip: BlockRef) -> None:
         self._known_tip = None
-        changed = await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
+        await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
         _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
-        if changed:
-            self._wake()
+        self._wake()
 
-    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> bool:
+    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> None:
         stored = blocks.tip(connection, tip.chain_id)
         assert stored is not None
         is_last = not connection.execute(
@@ -299,11 +306,8 @@ class Follower:
                 f"Chain {tip.chain_id} replaced block {tip.number}, which it had called final: check the RPC "
                 "endpoints; if the chain was restarted, begin with a new data folder."
             )
-        has_effect = stored.is_delivered and bool(stored.logs)
-        if has_effect:
-            self._unwind(connection, tip)
+        self._unwind(connection, tip)
         blocks.remove(connection, tip)
-        return has_effect
 
     async def _maybe_shorter(self, tip: BlockRef) -> bool:
         now = trio.current_time()
@@ -387,7 +391,7 @@ class Follower:
 
     def _log_query(self, **where: str) -> Mapping[str, str | list[str] | list[list[str]]]:
         return {
-            "address": [hexadecimal(address) for address in self._filter.addresses],
+            "address": [hexadecimal(address) for address in self._filter.watched()],
             "topics": [[hexadecimal(topic) for topic in self._filter.topics]],
             **where,
         }
@@ -395,11 +399,12 @@ class Follower:
     def _read_logs(self, reply: object, first: int, last: int) -> dict[int, LogsOfBlock]:
         """Logs by block number, each checked against what was asked for."""
         by_number: dict[int, LogsOfBlock] = {}
+        watched = self._filter.watched()
         for item in read_list(reply):
             fields = read_object(item)
             number, log = read_quantity(fields.get("blockNumber")), _read_log(fields)
             found = by_number.setdefault(number, LogsOfBlock(read_digest(fields.get("blockHash")), []))
-            is_ours = log.address in self._filter.addresses and log.topics and log.topics[0] in self._filter.topics
+            is_ours = log.address in watched and log.topics and log.topics[0] in self._filter.topics
             is_due = first <= number <= last and read_digest(fields.get("blockHash")) == found.block_hash
             if not is_ours or not is_due or fields.get("removed") is True:
                 raise BadReply("The RPC endpoint sent a log that was not asked for: check the endpoint.")

@@ -1,0 +1,175 @@
+"""Which published versions of the network's contracts this node may use.
+
+The directory says what there is, and its owner is trusted with nothing more: code counts only if this release ships it
+or the operator approved it. Shipped code may still be set up against its users (another token, waits without end, the
+signatures of another market), since what a constructor sets is not part of what a release can ship; that waits for
+the operator as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from eth_hash.auto import keccak
+
+from capanode.contracts_abi import artifacts
+from capanode.node.chain.directory import DEAL_MARKET, Directory, Published
+from capanode.node.chain.market import Market, MarketClocks
+from capanode.node.chain.markets import MarketVersion, Waiting, deprecated
+from capanode.node.chain.rpc import Call, Rpc
+from capanode.node.chain.wire import hexadecimal, read_bytes
+from capanode.protocol.ids import Address, Digest
+from capanode.protocol.typed_data import domain
+
+LONGEST_GRACE_S: Final = 3_600
+LONGEST_THAW_S: Final = 7 * 86_400
+LONGEST_WINDOW_S: Final = 86_400
+"""What a version may make its users wait for without their operator's word. Source: docs/protocol.md, "Versions"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What this node takes for good code."""
+
+    approved: frozenset[Digest] = frozenset()
+    takes_shipped: bool = True
+    """Whether what the release ships needs no approval."""
+
+    kept: frozenset[Address] = frozenset()
+    """Markets in which this node has open deals: they are served to their end, whatever is trusted today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the directory names, oldest first, sorted by what this node does about it."""
+
+    adopted: tuple[MarketVersion, ...]
+    waiting: tuple[Waiting, ...]
+
+
+async def survey_markets(
+    rpc: Rpc, directory: Address, trust: Trust, known: Mapping[Address, MarketVersion] | None = None
+) -> Survey:
+    """Look at every version of the market; `known` ones are not read again.
+
+    Raises:
+        Unavailable: no endpoint answers, or there is no directory.
+    """
+    before = known or {}
+    found = await Directory(rpc, directory).versions(DEAL_MARKET)
+    codes = await codes_at(rpc, tuple(entry.address for entry in found if entry.address not in before))
+    adopted: list[MarketVersion] = []
+    waiting: list[Waiting] = []
+    for entry in found:
+        if entry.address in before:
+            adopted.append(deprecated(before[entry.address], entry.is_deprecated))
+            continue
+        reason = why_unknown(entry, codes[entry.address], trust)
+        if not reason:
+            version = await _read(rpc, entry)
+            reason = _why_odd(version, codes[entry.address], trust, adopted)
+            if not reason:
+                adopted.append(version)
+        if reason:
+            waiting.append(Waiting(entry.version, entry.address, entry.code_hash, entry.active_from, reason))
+    return Survey(tuple(adopted), tuple(waiting))
+
+
+async def codes_at(rpc: Rpc, addresses: tuple[Address, ...]) -> Mapping[Address, bytes]:
+    """The code at each address, empty where there is none."""
+    if not addresses:
+        return {}
+    replies = await rpc.batch([Call("eth_getCode", (hexadecimal(address), "latest")) for address in addresses])
+    return {address: read_bytes(reply) for address, reply in zip(addresses, replies, strict=True)}
+
+
+def why_unknown(entry: Published, code: bytes, trust: Trust) -> str:
+    """Why a published version's code is none that this node uses; empty when it is."""
+    where = f"Version {entry.version} of the {entry.name} at 0x{entry.address.hex()}"
+    code_hash = Digest(keccak(code))
+    if not code:
+        return f"{where} has no code: wait for the network's operator."
+    if code_hash != entry.code_hash:
+        return f"{where} is not what was published: do not use it."
+    if code_hash in trust.approved or entry.address in trust.kept:
+        return ""
+    if artifacts.shipped_as(entry.name, code) is None:
+        return (
+            f"{where} is not of this release (code hash 0x{code_hash.hex()}): update capanode, "
+            f"or `capanode network approve 0x{code_hash.hex()}` if you trust it."
+        )
+    if not trust.takes_shipped:
+        return f"{where} waits for `capanode network approve 0x{code_hash.hex()}`, as chain.upgrades asks for."
+    return ""
+
+
+def _why_odd(version: MarketVersion, code: bytes, trust: Trust, earlier: list[MarketVersion]) -> str:
+    """What is strange about the way in which good code was set up; empty when nothing is."""
+    where = f"Version {version.number} of the market at 0x{version.address.hex()}"
+    if version.address in trust.kept or not earlier:
+        return ""
+    if version.token != earlier[0].token:
+        return f"{where} pays in another token: use a data folder of its own for it."
+    code_hash = Digest(keccak(code))
+    if code_hash in trust.approved:
+        return ""
+    shipped = artifacts.shipped_as(DEAL_MARKET, code)
+    if shipped is None or not shipped.immutables_in(code) <= _constructed(version):
+        return f"{where} was not made by its own constructor: do not use it."
+    if _is_slow(version.clocks, earlier[0].clocks):
+        return (
+            f"{where} makes its users wait for longer than is usual: look at it, and "
+            f"`capanode network approve 0x{code_hash.hex()}` if that is what you want."
+        )
+    return ""
+
+
+def _is_slow(clocks: MarketClocks, usual: MarketClocks) -> bool:
+    return (
+        clocks.grace_s > max(LONGEST_GRACE_S, usual.grace_s)
+        or clocks.window_floor_s > max(LONGEST_WINDOW_S, usual.window_floor_s)
+        or clocks.free_thaw_s > max(LONGEST_THAW_S, usual.free_thaw_s)
+        or clocks.earmark_thaw_s > max(LONGEST_THAW_S, usual.earmark_thaw_s)
+        or clocks.stake_thaw_s > max(LONGEST_THAW_S, usual.stake_thaw_s)
+    )
+
+
+def _constructed(version: MarketVersion) -> frozenset[bytes]:
+    """Every word that the market's constructor can have left in its code. Source: DealMarket.sol, EIP712.sol."""
+    clocks = version.clocks
+    numbers = (
+        clocks.grace_s,
+        clocks.window_floor_s,
+        clocks.free_thaw_s,
+        clocks.earmark_thaw_s,
+        clocks.stake_thaw_s,
+        clocks.expire_reward_wei,
+        version.chain_id,
+    )
+    texts = (b"capanode", b"1")
+    return frozenset(
+        (
+            *(number.to_bytes(32, "big") for number in numbers),
+            *(address.rjust(32, b"\0") for address in (version.token, version.address)),
+            *(keccak(text) for text in texts),
+            # A short string of OpenZeppelin: left-aligned, its length in the last byte.
+            *(text.ljust(31, b"\0") + bytes([len(text)]) for text in texts),
+            bytes(32),
+            version.domain.separator,
+        )
+    )
+
+
+async def _read(rpc: Rpc, entry: Published) -> MarketVersion:
+    contract = Market(rpc, entry.address)
+    return MarketVersion(
+        number=entry.version,
+        contract=contract,
+        chain_id=rpc.chain_id,
+        active_from=entry.active_from,
+        is_deprecated=entry.is_deprecated,
+        clocks=await contract.clocks(),
+        token=await contract.token(),
+        is_disputable=await contract.is_disputable(),
+        domain=domain(rpc.chain_id, entry.address),
+    )
