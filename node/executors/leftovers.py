@@ -15,6 +15,7 @@ from capanode.node.executors.sandbox import (
     OUTPUTS_LABEL,
     SLOT_LABEL,
 )
+from capanode.node.fault_points import durable
 
 
 def occupied_slots(engine: Engine, node: str) -> dict[int, str]:
@@ -51,7 +52,8 @@ def sweep_holders(engine: Engine, node: str, known: Collection[str]) -> list[str
     removed: list[str] = []
     for container, labels in engine.labelled({NODE_LABEL: node, HOLDER_LABEL: "network"}):
         if container not in known and container not in joined:
-            engine.remove(container)
+            with durable("holder.sweep"):
+                engine.remove(container)
             removed.append(f"network holder of slot {labels.get(SLOT_LABEL, '?')}")
     return removed
 

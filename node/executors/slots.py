@@ -68,7 +68,8 @@ class Slots:
 
     async def renew(self, slot: Slot) -> Slot:
         """Replace a holder that has gone."""
-        await self._threads.ask(self._engine.remove, slot.holder)
+        with durable("holder.renew"):
+            await self._threads.ask(self._engine.remove, slot.holder)
         return Slot(slot.number, await self._make(slot.number))
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from capanode.node.executors.sandbox import (
     container_body,
 )
 from capanode.node.executors.slots import Slot, Slots
+from capanode.node.fault_points import durable
 from capanode.protocol.faults import Unavailable
 
 _CLEAN_UP_S: Final = 60.0
@@ -77,7 +78,8 @@ class Berths:
 
     async def move(self, job: Job, request: RunRequest, fit: FitImage) -> None:
         """Create the job's container anew, after the network holder of its slot had gone."""
-        await self._threads.ask(self._engine.remove, job.container)
+        with durable("container.move"):
+            await self._threads.ask(self._engine.remove, job.container)
         job.slot = await self.slots.renew(job.slot)
         body = self._body(request, fit, job)
         await self._threads.ask(create_container, self._engine, job.container, body)
