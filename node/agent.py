@@ -1,26 +1,51 @@
 """The loop that owns the node's state: event → step → one transaction → commands.
 
-One task reads one bounded channel, so nothing here needs a lock. Commands are carried out beside it, each in its own
-cancel scope; what they find comes back as an event. After `kill -9` the loop starts from the journal: open deals,
-the commands they still owe, chain events not yet applied.
+One task reads one bounded channel, so nothing here needs a lock. What waits there is applied in one transaction.
+Commands are carried out beside it, each in its own cancel scope; what they find comes back as an event. After `kill -9`
+the loop starts from the journal: open deals, the commands they still owe, chain events not yet applied.
+
+When the chain takes a block back, the events that rest on it cease to count, and the deal stands where the fold of all
+others leads; when they come again they take their old places. Nothing that was done is forgotten by that.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Protocol, assert_never
 
 import structlog
 import trio
 
-from capanode.node.journal import Change, Event, Incoming, Journal, Owed, Side, State, Stored, owed
-from capanode.protocol import provider, requester
-from capanode.protocol.commands import Command
-from capanode.protocol.events import JobSubmitted, ProviderEvent, RequesterEvent, WorkTaken
+from capanode.node.journal import (
+    Added,
+    Change,
+    Incoming,
+    Journal,
+    Observed,
+    Owed,
+    Side,
+    Stored,
+    TakenBack,
+)
+from capanode.protocol import provider, requester, standing
+from capanode.protocol.commands import (
+    Command,
+    SubmitAbandon,
+    SubmitAccept,
+    SubmitAnnounce,
+    SubmitAssign,
+    SubmitCancel,
+    SubmitClaim,
+    SubmitCommit,
+    SubmitExpire,
+    WakeAt,
+)
+from capanode.protocol.events import ChainEvent, JobSubmitted, ProviderEvent, RequesterEvent, WorkTaken
 from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavailable
-from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId
+from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
+from capanode.protocol.standing import Event, Past, Standing, State
 
 INBOX_BATCH: Final = 64
 """Chain events read at a time; a bound on memory, not on progress."""
@@ -32,13 +57,30 @@ FIRST_RETRY_S: Final = 0.25
 LAST_RETRY_S: Final = 30.0
 """Back-off of a command whose outside is unavailable, doubling from the first to the last."""
 
+TURN: Final = 64
+"""Events that are applied in one transaction at most; what waits longer only makes the next turn longer."""
+
+_BY_THE_CHAIN: Final = (
+    SubmitAnnounce,
+    SubmitCancel,
+    SubmitExpire,
+    SubmitAssign,
+    SubmitCommit,
+    SubmitAbandon,
+    SubmitClaim,
+    SubmitAccept,
+    WakeAt,
+)
+"""Commands that follow from where the chain is, called off when it goes back. What else runs, as a container, goes on:
+its answer counts as soon as the chain has come again to where it was asked for."""
+
 log = structlog.get_logger()
 
 
 class Performer(Protocol):
     """Carries out commands on the outside world."""
 
-    async def perform(self, stored: Stored, command: Command) -> Event | None:
+    async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
         """Do it and say what came of it; None when the answer arrives by another way (a chain event).
 
         Called at least once for a command, again after a crash. Raises `Unavailable` or `PeerFault` to be
@@ -49,11 +91,11 @@ class Performer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """An event for one deal, from elsewhere in the node or from a command: then with its key and its scope."""
+    """An event for one deal, from elsewhere in the node or from a command: then with its name and its scope."""
 
     deal: str
-    event: Event
-    answered: str | None
+    event: Event | Observed
+    answers: str | None
     done: trio.Event | None
     scope: trio.CancelScope | None
 
@@ -74,6 +116,32 @@ class _Born:
     answer: trio.MemorySendChannel[bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A deal in memory. `ids` are those that it bears or has borne on chain."""
+
+    stored: Stored
+    in_force: Mapping[str, Command]
+    ids: frozenset[DealId]
+
+    @property
+    def standing(self) -> Standing[State]:
+        return Standing(self.stored.state, self.in_force)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one transaction will write: the steps of its deals, and where they lead."""
+
+    seen: list[Incoming] = field(default_factory=list[Incoming])
+    steps: list[tuple[_Held, Change]] = field(default_factory=list[tuple[_Held, Change]])
+    ahead: dict[str, _Held] = field(default_factory=dict[str, _Held])
+
+    def add(self, held: _Held, change: Change) -> None:
+        self.steps.append((held, change))
+        self.ahead[held.stored.key] = held
+
+
 class Agent:
     """The owner's state and the ways to reach it. Create it, then `run` it; one per data folder."""
 
@@ -89,8 +157,10 @@ class Agent:
         self._me = me
         self._grace_s = grace_s
         self._now = now
-        self._deals: dict[str, Stored] = {}
-        self._scopes: dict[str, dict[str, trio.CancelScope]] = defaultdict(dict)
+        self._deals: dict[str, _Held] = {}
+        self._bearers: dict[DealId, set[str]] = {}
+        self._rewound: set[str] = set()
+        self._scopes: dict[str, dict[str, trio.CancelScope]] = {}
         self._send, self._receive = trio.open_memory_channel[_Told | _Born | None](CHANNEL)
         self._watchers: dict[trio.MemorySendChannel[Stored], None] = {}
 
@@ -98,15 +168,16 @@ class Agent:
 
     def open_deals(self) -> tuple[Stored, ...]:
         """Deals that have not ended, as of the last event applied."""
-        return tuple(self._deals.values())
+        return tuple(held.stored for held in self._deals.values())
 
     def find(self, key: str) -> Stored | None:
         """An open deal by key."""
-        return self._deals.get(key)
+        held = self._deals.get(key)
+        return held.stored if held else None
 
     def by_deal_id(self, side: Side, deal_id: DealId) -> Stored | None:
         """An open deal by its id on chain."""
-        return next((d for d in self._deals.values() if d.side is side and d.deal_id == deal_id), None)
+        return next((d for d in self.open_deals() if d.side is side and d.deal_id == deal_id), None)
 
     async def submit_job(self, key: str, event: JobSubmitted, market: Address = ZERO_ADDRESS) -> None:
         """Take a job for a market; it is durable when this returns."""
@@ -157,106 +228,226 @@ class Agent:
     async def run(self, performer: Performer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then own the state until cancelled. An `InvariantViolated` ends it, and the process."""
         async with trio.open_nursery() as nursery:
-            await self._recover(performer, nursery)
+            self._start = partial(nursery.start_soon, self._carry_out, performer)
+            await self._recover()
             task_status.started()
-            await self._apply_inbox(performer, nursery)
+            await self._apply_inbox()
             while True:
-                received = await self._receive.receive()
+                received = [await self._receive.receive()]
+                with suppress(trio.WouldBlock):
+                    while len(received) < TURN:
+                        received.append(self._receive.receive_nowait())
                 # What the chain said comes first: a deadline has passed only if nothing came before it.
-                await self._apply_inbox(performer, nursery)
-                match received:
-                    case _Born() as born:
-                        await self._apply_birth(born, performer, nursery)
-                    case _Told() as told:
-                        await self._apply_told(told, performer, nursery)
-                    case None:
-                        continue
+                await self._apply_inbox()
+                await self._apply_received(received)
 
     async def _bear(self, stored: Stored, event: Event, issued: tuple[Command, ...], admit: Callable[[], bool]) -> bool:
         send, receive = trio.open_memory_channel[bool](1)
         await self._send.send(_Born(stored, event, issued, admit, send))
         return await receive.receive()
 
-    async def _recover(self, performer: Performer, nursery: trio.Nursery) -> None:
+    async def _recover(self) -> None:
         deals, owing = await self._journal.open_deals()
-        self._deals = {stored.key: stored for stored in deals}
+        in_force: dict[str, dict[str, Command]] = {stored.key: {} for stored in deals}
         for item in owing:
-            if stored := self._deals.get(item.deal):
-                self._dispatch(stored, item, performer, nursery)
+            if item.deal in in_force:
+                in_force[item.deal][item.name] = item.command
+        ids = await self._journal.open_ids()
+        for stored in deals:
+            self._hold(_Held(stored, in_force[stored.key], ids.get(stored.key, frozenset())))
+        self._rewound = set(await self._journal.rewound())
+        for item in owing:
+            self._dispatch(item)
         log.info("recovered", deals=len(deals), commands=len(owing))
 
-    async def _apply_inbox(self, performer: Performer, nursery: trio.Nursery) -> None:
-        while waiting := await self._journal.incoming(INBOX_BATCH):
-            for incoming in waiting:
-                await self._apply_incoming(incoming, performer, nursery)
+    # ---- what the chain said -----------------------------------------------------------------------------
 
-    async def _apply_incoming(self, incoming: Incoming, performer: Performer, nursery: trio.Nursery) -> None:
-        touched = [stored for stored in self._deals.values() if stored.deal_id == incoming.event.deal_id]
-        changes = [self._change(stored, incoming.event, None) for stored in touched]
-        await self._journal.record(changes, incoming)
-        for change in changes:
-            self._enact(change, performer, nursery)
+    async def _apply_inbox(self) -> None:
+        while waiting := await self._journal.incoming(TURN):
+            turn = _Turn()
+            for item in waiting:
+                if item.event is None or not self._hear(turn, item, item.event):
+                    break
+            if turn.seen:
+                await self._commit(turn)
+            elif waiting[0].event is None:
+                await self._take_back(waiting[0])
+            else:
+                await self._fill_in(waiting[0], waiting[0].event)
 
-    async def _apply_birth(self, born: _Born, performer: Performer, nursery: trio.Nursery) -> None:
+    def _hear(self, turn: _Turn, item: Incoming, event: ChainEvent) -> bool:
+        """Add what a chain event makes of its deals; False when it may be one that comes again."""
+        touched = self._bearers.get(event.deal_id, set[str]())
+        if touched & self._rewound:
+            return False
+        turn.seen.append(item)
+        for key in sorted(touched):
+            self._advance(turn, key, Past(event, None), item.block)
+        return True
+
+    async def _take_back(self, item: Incoming) -> None:
+        """A block went away: let the deals stand where all the rest leads, those that had ended too."""
+        turn = _Turn([item])
+        for stored in await self._journal.resting_on(item.block):
+            held = self._deals.get(stored.key) or _Held(stored, {}, await self._journal.ids_of(stored.key))
+            entries = await self._journal.entries(stored.key)
+            rest = [entry.past for entry in entries if entry.stands and entry.block != item.block]
+            self._rewind(turn, held, rest, TakenBack(item.block))
+        if await self._commit(turn):
+            self._rewound.update(turn.ahead)
+
+    async def _fill_in(self, item: Incoming, event: ChainEvent) -> None:
+        """A chain event for deals of which something was taken back: the same as before takes its old place."""
+        turn = _Turn([item])
+        for key in sorted(self._bearers.get(event.deal_id, ())):
+            await self._place(turn, key, Past(event, None), item.block)
+        await self._commit(turn)
+
+    async def _place(self, turn: _Turn, key: str, past: Past[Event], block: Digest) -> None:
+        """Add an event at the place of the same one that was taken back, or else as the newest."""
+        entries = await self._journal.entries(key) if key in self._rewound else ()
+        gap = next((entry for entry in entries if not entry.stands and standing.is_same_kind(entry.past, past)), None)
+        if gap is None:
+            self._advance(turn, key, past, block)
+        else:
+            pasts = [past if entry is gap else entry.past for entry in entries if entry.stands or entry is gap]
+            self._rewind(turn, self._deals[key], pasts, Added(past, block, gap.seq))
+
+    # ---- what the rest of the node said ------------------------------------------------------------------
+
+    async def _apply_received(self, received: Sequence[_Told | _Born | None]) -> None:
+        turn, told = _Turn(), list[_Told]()
+        for item in received:
+            match item:
+                case _Told(event=Observed()) | _Born():
+                    await self._commit_told(turn, told)
+                    turn, told = _Turn(), []
+                    await (self._apply_birth(item) if isinstance(item, _Born) else self._apply_observed(item))
+                case _Told(event=event):
+                    told.append(item)
+                    if self._is_answer_wanted(item):
+                        self._advance(turn, item.deal, Past(event, item.answers), None)
+                case None:
+                    continue
+        await self._commit_told(turn, told)
+
+    async def _commit_told(self, turn: _Turn, told: Sequence[_Told]) -> None:
+        if turn.steps:
+            await self._commit(turn)
+        for item in told:
+            if item.done is not None:
+                item.done.set()
+
+    def _is_answer_wanted(self, told: _Told) -> bool:
+        if told.is_called_off:
+            return False
+        if told.answers is not None:
+            self._scopes.get(told.deal, {}).pop(told.answers, None)
+        return True
+
+    async def _apply_observed(self, told: _Told) -> None:
+        """What a block showed counts if the question is in force and the block still there; else it is asked again."""
+        observed, name, held = told.event, told.answers, self._deals.get(told.deal)
+        assert isinstance(observed, Observed)
+        assert name is not None
+        if not self._is_answer_wanted(told) or held is None or name not in held.in_force:
+            return
+        turn = _Turn()
+        await self._place(turn, told.deal, Past(observed.event, name), observed.block.hash)
+        if not await self._commit(turn, observed):
+            self._dispatch(Owed(told.deal, name, held.in_force[name]))
+
+    async def _apply_birth(self, born: _Born) -> None:
         is_known = born.stored.key in self._deals or await self._journal.find(born.stored.key) is not None
         is_admitted = is_known or born.admit()
         if is_admitted and not is_known:
-            issued = tuple(owed(born.stored, command) for command in born.issued)
-            change = Change(born.stored, born.event, issued, phase_left=False, answered=None)
-            await self._journal.record([change])
-            self._enact(change, performer, nursery)
+            turn, first = _Turn(), standing.begin(born.stored.state, born.issued)
+            self._add(turn, _Held(born.stored, {}, frozenset()), first, Added(Past(born.event, None)))
+            await self._commit(turn)
         born.answer.send_nowait(is_admitted)
 
-    async def _apply_told(self, told: _Told, performer: Performer, nursery: trio.Nursery) -> None:
-        if told.answered is not None and not told.is_called_off:
-            self._scopes[told.deal].pop(told.answered, None)
-        stored = self._deals.get(told.deal)
-        if stored is not None and not told.is_called_off:
-            change = self._change(stored, told.event, told.answered)
-            await self._journal.record([change])
-            self._enact(change, performer, nursery)
-        if told.done is not None:
-            told.done.set()
+    # ---- changes -----------------------------------------------------------------------------------------
 
-    def _change(self, stored: Stored, event: Event, answered: str | None) -> Change:
-        state, issued = self._step(stored, event)
-        after = replace(stored, state=state, updated_at=self._now())
-        return Change(
-            after,
-            event,
-            tuple(owed(after, command) for command in issued),
-            phase_left=type(state) is not type(stored.state),
-            answered=answered,
+    def _advance(self, turn: _Turn, key: str, past: Past[Event], block: Digest | None) -> None:
+        held = turn.ahead.get(key) or self._deals.get(key)
+        if held is not None and not held.stored.ended:
+            after = standing.advance(held.standing, past, self._step_of(held.stored))
+            self._add(turn, held, after, Added(past, block))
+
+    def _rewind(self, turn: _Turn, held: _Held, pasts: Sequence[Past[Event]], cause: Added | TakenBack) -> None:
+        after = standing.replay(_first(pasts[0].event), pasts[1:], self._step_of(held.stored))
+        self._add(turn, held, after, cause)
+
+    def _add(self, turn: _Turn, before: _Held, after: Standing[State], cause: Added | TakenBack) -> None:
+        stored = replace(before.stored, state=after.state, updated_at=self._now())
+        ids = before.ids if stored.deal_id is None else before.ids | {stored.deal_id}
+        change = Change(
+            stored,
+            cause,
+            issued=tuple(
+                Owed(stored.key, name, command)
+                for name, command in after.in_force.items()
+                if name not in before.in_force
+            ),
+            called_off=tuple(name for name in before.in_force if name not in after.in_force),
         )
+        turn.add(_Held(stored, after.in_force, ids), change)
 
-    def _step(self, stored: Stored, event: Event) -> tuple[State, tuple[Command, ...]]:
-        match stored.side:
-            case Side.PROVIDER:
-                if isinstance(stored.state, provider.Deal) and isinstance(event, ProviderEvent):
-                    done = provider.step(stored.state, event, self._me, self._grace_s(stored.market))
-                    return done.deal, done.commands
-            case Side.REQUESTER:
-                if isinstance(stored.state, requester.Job) and isinstance(event, RequesterEvent):
-                    step = requester.step(stored.state, event, self._grace_s(stored.market))
-                    return step.job, step.commands
-            case _:
-                assert_never(stored.side)
-        raise InvariantViolated(f"the event {type(event).__name__} does not belong to the {stored.side} side")
+    def _step_of(self, stored: Stored) -> standing.Step[State, Event]:
+        def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
+            match stored.side:
+                case Side.PROVIDER:
+                    if isinstance(state, provider.Deal) and isinstance(event, ProviderEvent):
+                        done = provider.step(state, event, self._me, self._grace_s(stored.market))
+                        return done.deal, done.commands
+                case Side.REQUESTER:
+                    if isinstance(state, requester.Job) and isinstance(event, RequesterEvent):
+                        step = requester.step(state, event, self._grace_s(stored.market))
+                        return step.job, step.commands
+                case _:
+                    assert_never(stored.side)
+            raise InvariantViolated(f"the event {type(event).__name__} does not belong to the {stored.side} side")
 
-    def _enact(self, change: Change, performer: Performer, nursery: trio.Nursery) -> None:
-        stored = change.stored
-        before = self._deals.get(stored.key)
-        if before is None or change.phase_left:
-            log.info("phase", deal=stored.key, phase=stored.state.RECORD[0], event_name=type(change.event).__name__)
+        return step
+
+    async def _commit(self, turn: _Turn, observed: Observed | None = None) -> bool:
+        """Make a turn durable and act on it; False, and nothing has happened, when the chain has moved meanwhile."""
+        changes = [change for _, change in turn.steps]
+        if not await self._journal.record(changes, turn.seen, observed.block if observed else None):
+            return False
+        for held, change in turn.steps:
+            self._enact(held, change)
+        return True
+
+    def _hold(self, held: _Held) -> None:
+        """Have a deal in memory while it is open."""
+        stored = held.stored
         if stored.ended:
             self._deals.pop(stored.key, None)
+            for deal_id in held.ids:
+                self._bearers.get(deal_id, set[str]()).discard(stored.key)
         else:
-            self._deals[stored.key] = stored
-        if change.phase_left:
-            for scope in self._scopes.pop(stored.key, {}).values():
-                scope.cancel()
+            self._deals[stored.key] = held
+            for deal_id in held.ids:
+                self._bearers.setdefault(deal_id, set()).add(stored.key)
+
+    def _enact(self, held: _Held, change: Change) -> None:
+        stored, before = held.stored, self._deals.get(held.stored.key)
+        went_back = isinstance(change.cause, TakenBack) or change.cause.place is not None
+        is_left = before is None or type(before.stored.state) is not type(stored.state)
+        if is_left:
+            log.info("phase", deal=stored.key, phase=stored.state.RECORD[0], cause=change.cause.name)
+        self._hold(held)
+        if stored.ended or (is_left and not went_back):
+            self._call_off(stored.key, tuple(self._scopes.get(stored.key, ())))
+        elif before is not None:
+            gone = [name for name in change.called_off if isinstance(before.in_force[name], _BY_THE_CHAIN)]
+            self._call_off(stored.key, gone)
         for item in change.issued:
-            self._dispatch(stored, item, performer, nursery)
+            self._dispatch(item)
+        self._tell_watchers(stored)
+
+    def _tell_watchers(self, stored: Stored) -> None:
         for watcher in tuple(self._watchers):
             try:
                 watcher.send_nowait(stored)
@@ -265,44 +456,66 @@ class Agent:
                 del self._watchers[watcher]
                 watcher.close()
 
-    def _dispatch(self, stored: Stored, item: Owed, performer: Performer, nursery: trio.Nursery) -> None:
-        if item.key in self._scopes[stored.key]:
-            return
-        scope = self._scopes[stored.key][item.key] = trio.CancelScope()
-        nursery.start_soon(self._carry_out, stored.key, item, scope, performer)
-
     # ---- commands, beside the owner ----------------------------------------------------------------------
 
-    async def _carry_out(self, deal: str, item: Owed, scope: trio.CancelScope, performer: Performer) -> None:
-        event: Event | None = None
+    def _call_off(self, deal: str, names: Sequence[str]) -> None:
+        scopes = self._scopes.get(deal, {})
+        for name in names:
+            if scope := scopes.pop(name, None):
+                scope.cancel()
+        if not scopes:
+            self._scopes.pop(deal, None)
+
+    def _dispatch(self, item: Owed) -> None:
+        scopes = self._scopes.setdefault(item.deal, {})
+        if item.name not in scopes:
+            scope = scopes[item.name] = trio.CancelScope()
+            self._start(item, scope)
+
+    async def _carry_out(self, performer: Performer, item: Owed, scope: trio.CancelScope) -> None:
+        event: Event | Observed | None = None
         with scope:
-            event = await self._until_performed(deal, item, performer)
+            event = await self._until_performed(performer, item)
         if scope.cancelled_caught:
             return
         if event is not None:
             # The command is in force until its answer is applied: the phase may be left before.
-            await self._send.send(_Told(deal, event, item.key, None, scope))
+            await self._send.send(_Told(item.deal, event, item.name, None, scope))
         elif not scope.cancel_called:
-            self._scopes[deal].pop(item.key, None)
+            self._scopes.get(item.deal, {}).pop(item.name, None)
 
-    async def _until_performed(self, deal: str, item: Owed, performer: Performer) -> Event | None:
+    async def _until_performed(self, performer: Performer, item: Owed) -> Event | Observed | None:
         pause = FIRST_RETRY_S
         while True:
-            stored = self._deals.get(deal)
-            if stored is None:
+            held = self._deals.get(item.deal)
+            if held is None or item.name not in held.in_force:
+                # Gone with its phase, or let go on after the chain went back: then it is dispatched again if need be.
                 return None
             try:
-                event = await performer.perform(stored, item.command)
+                return await performer.perform(held.stored, item.command)
             except (Unavailable, PeerFault) as fault:
                 log.warning(
-                    "command-waits", deal=deal, command=item.command.RECORD[0], reason=str(fault), retry_s=pause
+                    "command-waits", deal=item.deal, command=item.command.RECORD[0], reason=str(fault), retry_s=pause
                 )
             except InvariantViolated:
                 raise
             except (Fault, OSError, ValueError, ArithmeticError, LookupError) as bug:
                 # One deal's fault stays that deal's: the others go on, and the operator reads of it.
-                log.error("command-failed", deal=deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause)
-            else:
-                return event
+                log.error(
+                    "command-failed", deal=item.deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause
+                )
             await trio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_S)
+
+
+def _first(event: Event) -> Standing[State]:
+    """A deal at its first moment, which is what a replay begins with."""
+    match event:
+        case JobSubmitted():
+            step = requester.submit(event)
+            return standing.begin(step.job, step.commands)
+        case WorkTaken():
+            taken = provider.take(event)
+            return standing.begin(taken.deal, taken.commands)
+        case _:
+            raise InvariantViolated(f"the journal of a deal begins with {type(event).__name__}")

@@ -1,22 +1,26 @@
 """The durable memory of deals: events as they happened, the state they led to, the commands still owed.
 
 One row a deal with its present state, so that recovery reads what is open rather than replaying what is over. One
-transaction covers an event, the new state, and the commands that follow. Confirmed chain events arrive in the `inbox`,
+transaction covers events, the new states, and the commands that follow. Confirmed chain events arrive in the `inbox`,
 written by the follower in the transaction of their block, and leave it in the transaction that applies them:
 neither a crash nor a restart can lose or repeat one.
+
+An event remembers the block that it rests on. When the chain takes a block back whose events were applied, the inbox
+says so, in its order; the events stay as rows that do not stand, so that the same ones can take their places again.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
+from capanode.node.chain.blocks import BlockRef, is_followed
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol import commands, encoding, events, provider, requester
-from capanode.protocol.events import ChainEvent, ProviderEvent, RequesterEvent
+from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
+from capanode.protocol.standing import Event, Past, State, deal_id_of
 
 SCHEMA: Final = Schema(
     "journal",
@@ -40,6 +44,35 @@ SCHEMA: Final = Schema(
         """,
         # Zero in rows of releases that knew one market only, until `Journal.place` names it.
         f"ALTER TABLE deal ADD COLUMN market BLOB NOT NULL DEFAULT x'{ZERO_ADDRESS.hex()}';",
+        # What a reorganisation has to know. Rows of older releases rest on no block; a command's name gets its present
+        # form: the phase, the command, and the hash of both as they are stored.
+        """
+        ALTER TABLE event ADD COLUMN block BLOB;
+        ALTER TABLE event ADD COLUMN answers TEXT;
+        ALTER TABLE event ADD COLUMN stands INTEGER NOT NULL DEFAULT 1;
+        CREATE INDEX event_by_block ON event (block) WHERE block IS NOT NULL;
+        CREATE INDEX event_taken_back ON event (deal) WHERE NOT stands;
+        CREATE TABLE deal_name (
+            deal TEXT NOT NULL REFERENCES deal (key), deal_id BLOB NOT NULL, PRIMARY KEY (deal, deal_id)
+        ) WITHOUT ROWID;
+        CREATE INDEX deal_name_by_id ON deal_name (deal_id);
+        INSERT INTO deal_name SELECT key, deal_id FROM deal WHERE deal_id IS NOT NULL;
+        DROP INDEX deal_by_id;
+        CREATE TABLE owed (
+            deal TEXT NOT NULL REFERENCES deal (key), name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (deal, name)
+        ) WITHOUT ROWID;
+        INSERT INTO owed SELECT outbox.deal,
+            substr(outbox.key, length(outbox.deal) + 2, length(outbox.key) - length(outbox.deal) - 17)
+                || substr(sha256_hex(deal.state || outbox.data), 1, 16), outbox.data
+            FROM outbox JOIN deal ON deal.key = outbox.deal;
+        DROP TABLE outbox;
+        ALTER TABLE owed RENAME TO outbox;
+        ALTER TABLE inbox RENAME TO old_inbox;
+        CREATE TABLE inbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, block BLOB NOT NULL, data BLOB);
+        INSERT INTO inbox SELECT seq, block, data FROM old_inbox;
+        DROP TABLE old_inbox;
+        CREATE INDEX inbox_by_block ON inbox (block);
+        """,
     ),
 )
 
@@ -50,9 +83,6 @@ class Side(StrEnum):
     PROVIDER = "provider"
     REQUESTER = "requester"
 
-
-State = provider.Deal | requester.Job
-Event = ProviderEvent | RequesterEvent
 
 _STATES: Final[dict[Side, tuple[type[State], ...]]] = {
     Side.PROVIDER: provider.PHASES,
@@ -142,10 +172,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A command that was issued and not yet answered. `key` is unique per deal, phase and content."""
+    """A command that was issued and not yet answered. `name` is unique in its deal."""
 
-    key: str
     deal: str
+    name: str
     command: commands.Command
 
 
@@ -158,33 +188,62 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """A confirmed chain event that no transaction has applied yet."""
+class Entry:
+    """A row of a deal's past. `stands` is False while the chain has taken it back."""
 
     seq: int
-    event: ChainEvent
+    past: Past[Event]
+    block: Digest | None
+    stands: bool
 
 
-def deal_id_of(state: State) -> DealId | None:
-    """The deal that a state is about, once it has an id."""
-    return requester.deal_id_of(state) if isinstance(state, requester.Job) else state.work.deal_id
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """News of the chain that no transaction has applied yet; without an event, that its block was taken back."""
+
+    seq: int
+    block: Digest
+    event: ChainEvent | None
 
 
-def owed(stored: Stored, command: commands.Command) -> Owed:
-    """The command under its key; issuing it twice in one phase gives the same key."""
-    content = hashlib.sha256(encoding.encode(command)).hexdigest()[:16]
-    return Owed(f"{stored.key}/{stored.state.RECORD[0]}/{command.RECORD[0]}/{content}", stored.key, command)
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """An event that holds as long as a block does: what the chain's time or state was as of it."""
+
+    event: Event
+    block: BlockRef
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Something more has happened. `place` is the row of one that was taken back, where it comes in its stead."""
+
+    past: Past[Event]
+    block: Digest | None = None
+    place: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The event's."""
+        return type(self.past.event).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A block went away, and what rested on it."""
+
+    block: Digest
+    name = "TakenBack"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """All that one event changes: written whole or not at all."""
+    """All that happens to a deal at once: written whole or not at all."""
 
     stored: Stored
-    event: Event
+    cause: Added | TakenBack
     issued: tuple[Owed, ...]
-    phase_left: bool
-    answered: str | None
+    called_off: tuple[str, ...]
 
 
 class Journal:
@@ -212,8 +271,49 @@ class Journal:
 
         def read(connection: sqlite3.Connection) -> tuple[tuple[Stored, ...], tuple[Owed, ...]]:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM deal WHERE ended = 0").fetchall()
-            owing = connection.execute("SELECT key, deal, data FROM outbox ORDER BY rowid").fetchall()
+            owing = connection.execute("SELECT deal, name, data FROM outbox").fetchall()
             return tuple(map(_stored, rows)), tuple(map(_owed, owing))
+
+        return await self._database.read(read)
+
+    async def rewound(self) -> frozenset[str]:
+        """Deals of which something was taken back and has not come again."""
+
+        def read(connection: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(key for (key,) in connection.execute("SELECT DISTINCT deal FROM event WHERE NOT stands"))
+
+        return await self._database.read(read)
+
+    async def open_ids(self) -> dict[str, frozenset[DealId]]:
+        """By open deal, the ids on chain that it bears or has borne."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, frozenset[DealId]]:
+            found: dict[str, set[DealId]] = {}
+            query = "SELECT deal_name.deal_id, deal FROM deal_name JOIN deal ON key = deal WHERE ended = 0"
+            for deal_id, deal in connection.execute(query):
+                found.setdefault(deal, set()).add(DealId(deal_id))
+            return {deal: frozenset(ids) for deal, ids in found.items()}
+
+        return await self._database.read(read)
+
+    async def ids_of(self, key: str) -> frozenset[DealId]:
+        """The ids on chain that a deal bears or has borne."""
+
+        def read(connection: sqlite3.Connection) -> frozenset[DealId]:
+            rows = connection.execute("SELECT deal_id FROM deal_name WHERE deal = ?", (key,)).fetchall()
+            return frozenset(DealId(deal_id) for (deal_id,) in rows)
+
+        return await self._database.read(read)
+
+    async def resting_on(self, block: Digest) -> tuple[Stored, ...]:
+        """The deals of which something rests on a block, ended ones included."""
+        query = (
+            f"SELECT {_COLUMNS} FROM deal WHERE key IN"
+            " (SELECT deal FROM event WHERE block = ? AND stands) ORDER BY created_at"
+        )
+
+        def read(connection: sqlite3.Connection) -> tuple[Stored, ...]:
+            return tuple(map(_stored, connection.execute(query, (block,)).fetchall()))
 
         return await self._database.read(read)
 
@@ -236,38 +336,67 @@ class Journal:
         return await self._database.read(read)
 
     async def history(self, key: str) -> tuple[Happened, ...]:
-        """Everything that happened to a deal, in order."""
+        """Everything that happened to a deal and stands, in order."""
+        query = "SELECT at, data FROM event WHERE deal = ? AND stands ORDER BY seq"
 
         def read(connection: sqlite3.Connection) -> tuple[Happened, ...]:
-            rows = connection.execute("SELECT at, data FROM event WHERE deal = ? ORDER BY seq", (key,)).fetchall()
+            rows = connection.execute(query, (key,)).fetchall()
             return tuple(Happened(at, encoding.decode_one_of(_EVENTS, data)) for at, data in rows)
 
         return await self._database.read(read)
 
-    async def incoming(self, limit: int) -> tuple[Incoming, ...]:
-        """Confirmed chain events that wait to be applied, oldest first."""
+    async def entries(self, key: str) -> tuple[Entry, ...]:
+        """All rows of a deal's past, in order."""
+        query = "SELECT seq, data, answers, block, stands FROM event WHERE deal = ? ORDER BY seq"
 
-        def read(connection: sqlite3.Connection) -> tuple[Incoming, ...]:
-            rows = connection.execute("SELECT seq, data FROM inbox ORDER BY seq LIMIT ?", (limit,)).fetchall()
-            return tuple(Incoming(seq, encoding.decode_one_of(_CHAIN_EVENTS, data)) for seq, data in rows)
+        def read(connection: sqlite3.Connection) -> tuple[Entry, ...]:
+            return tuple(map(_entry, connection.execute(query, (key,)).fetchall()))
 
         return await self._database.read(read)
 
-    async def record(self, changes: Sequence[Change], seen: Incoming | None = None) -> None:
-        """Write what one event changed; with `seen`, take it out of the inbox in the same transaction."""
+    async def incoming(self, limit: int) -> tuple[Incoming, ...]:
+        """What the chain said and no deal has heard, oldest first."""
+        query = "SELECT seq, block, data FROM inbox ORDER BY seq LIMIT ?"
+
+        def read(connection: sqlite3.Connection) -> tuple[Incoming, ...]:
+            return tuple(map(_incoming, connection.execute(query, (limit,)).fetchall()))
+
+        return await self._database.read(read)
+
+    async def record(
+        self, changes: Sequence[Change], seen: Sequence[Incoming] = (), observed: BlockRef | None = None
+    ) -> bool:
+        """Write what events changed and take `seen` out of the inbox, in one transaction.
+
+        False, and nothing is written, when the chain has meanwhile taken back one of `seen` or the block `observed`.
+        """
 
         def write(connection: sqlite3.Connection) -> None:
+            taken = connection.executemany("DELETE FROM inbox WHERE seq = ?", [(item.seq,) for item in seen])
+            if seen and taken.rowcount != len(seen):
+                raise _Outdated
+            if observed is not None and not is_followed(connection, observed):
+                raise _Outdated
             for change in changes:
                 _write_change(connection, change)
-            if seen is not None:
-                connection.execute("DELETE FROM inbox WHERE seq = ?", (seen.seq,))
 
-        await self._database.write(_step_of(changes), write)
+        try:
+            await self._database.write(_step_of(changes), write, tuple(_step_of([change]) for change in changes[1:]))
+        except _Outdated:
+            return False
+        return True
 
 
-def is_open_in(connection: sqlite3.Connection, deal_id: DealId, market: Address) -> bool:
-    """Whether a deal of this node in this market that has not ended bears the id."""
-    query = "SELECT 1 FROM deal WHERE deal_id = ? AND market = ? AND ended = 0 LIMIT 1"
+class _Outdated(Exception):
+    """The chain moved on between a decision and its record."""
+
+
+def is_ours_in(connection: sqlite3.Connection, deal_id: DealId, market: Address) -> bool:
+    """Whether a deal of this node in this market bears the id or has borne it.
+
+    Ended ones count: the block that ended one may be taken back before the owner has heard of it.
+    """
+    query = "SELECT 1 FROM deal_name JOIN deal ON key = deal WHERE deal_name.deal_id = ? AND market = ? LIMIT 1"
     return connection.execute(query, (deal_id, market)).fetchone() is not None
 
 
@@ -276,13 +405,19 @@ def receive_in(connection: sqlite3.Connection, event: ChainEvent, block: Digest)
     connection.execute("INSERT INTO inbox (block, data) VALUES (?,?)", (block, encoding.encode(event)))
 
 
-def retract_in(connection: sqlite3.Connection, block: Digest) -> None:
-    """Take the events of a replaced block out of the inbox, as far as no deal has seen them."""
+def retract_in(connection: sqlite3.Connection, block: Digest) -> bool:
+    """Take a replaced block back, within the transaction that removes it; whether the owner has to hear of it.
+
+    What no deal has seen yet leaves the inbox without a trace.
+    """
     connection.execute("DELETE FROM inbox WHERE block = ?", (block,))
+    query = "INSERT INTO inbox (block) SELECT ?1 WHERE EXISTS (SELECT 1 FROM event WHERE block = ?1 AND stands)"
+    return connection.execute(query, (block,)).rowcount > 0
 
 
 def _write_change(connection: sqlite3.Connection, change: Change) -> None:
     stored = change.stored
+    deal_id = stored.deal_id
     connection.execute(
         "INSERT INTO deal (key, side, deal_id, phase, ended, state, created_at, updated_at, market)"
         " VALUES (?,?,?,?,?,?,?,?,?)"
@@ -291,7 +426,7 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
         (
             stored.key,
             stored.side.value,
-            stored.deal_id,
+            deal_id,
             stored.state.RECORD[0],
             int(stored.ended),
             encoding.encode(stored.state),
@@ -300,26 +435,37 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
             stored.market,
         ),
     )
-    connection.execute(
-        "INSERT INTO event (deal, data, at) VALUES (?,?,?)",
-        (stored.key, encoding.encode(change.event), stored.updated_at),
-    )
-    if change.phase_left:
-        connection.execute("DELETE FROM outbox WHERE deal = ?", (stored.key,))
-    elif change.answered is not None:
-        connection.execute("DELETE FROM outbox WHERE key = ?", (change.answered,))
-    connection.executemany(
-        "INSERT OR REPLACE INTO outbox (key, deal, data) VALUES (?,?,?)",
-        [(item.key, item.deal, encoding.encode(item.command)) for item in change.issued],
-    )
+    if deal_id is not None:
+        connection.execute("INSERT OR IGNORE INTO deal_name VALUES (?,?)", (stored.key, deal_id))
+    match change.cause:
+        case Added(place=None) as added:
+            connection.execute(
+                "INSERT INTO event (deal, data, at, block, answers) VALUES (?,?,?,?,?)",
+                (stored.key, encoding.encode(added.past.event), stored.updated_at, added.block, added.past.answers),
+            )
+        case Added() as added:
+            connection.execute(
+                "UPDATE event SET data = ?, at = ?, block = ?, stands = 1 WHERE seq = ?",
+                (encoding.encode(added.past.event), stored.updated_at, added.block, added.place),
+            )
+        case TakenBack(block=block):
+            connection.execute("UPDATE event SET stands = 0 WHERE deal = ? AND block = ?", (stored.key, block))
+        case _:
+            assert_never(change.cause)
+    for name in change.called_off:
+        connection.execute("DELETE FROM outbox WHERE deal = ? AND name = ?", (stored.key, name))
+    for item in change.issued:
+        connection.execute(
+            "INSERT OR REPLACE INTO outbox (deal, name, data) VALUES (?,?,?)",
+            (item.deal, item.name, encoding.encode(item.command)),
+        )
 
 
 def _step_of(changes: Sequence[Change]) -> str:
     """The name of a write among the fault points: whose deal reached which phase by what."""
     if not changes:
         return "journal.inbox"
-    change = changes[0]
-    return f"journal.{change.stored.state.RECORD[0]}.{type(change.event).__name__}"
+    return f"journal.{changes[0].stored.state.RECORD[0]}.{changes[0].cause.name}"
 
 
 _COLUMNS: Final = "key, side, state, created_at, updated_at, market"
@@ -332,5 +478,16 @@ def _stored(row: tuple[str, str, bytes, float, float, bytes]) -> Stored:
 
 
 def _owed(row: tuple[str, str, bytes]) -> Owed:
-    key, deal, data = row
-    return Owed(key, deal, encoding.decode_one_of(_COMMANDS, data))
+    deal, name, data = row
+    return Owed(deal, name, encoding.decode_one_of(_COMMANDS, data))
+
+
+def _entry(row: tuple[int, bytes, str | None, bytes | None, int]) -> Entry:
+    seq, data, answers, block, stands = row
+    past = Past(encoding.decode_one_of(_EVENTS, data), answers)
+    return Entry(seq, past, None if block is None else Digest(block), bool(stands))
+
+
+def _incoming(row: tuple[int, bytes, bytes | None]) -> Incoming:
+    seq, block, data = row
+    return Incoming(seq, Digest(block), None if data is None else encoding.decode_one_of(_CHAIN_EVENTS, data))

@@ -4,6 +4,7 @@ import sqlite3
 from typing import Final
 
 from capanode.contracts_abi.bindings import NodeRegistered, NodeRemoved
+from capanode.node.chain.blocks import BlockRef, remember_row
 from capanode.node.keys.peer_key import peer_id_of
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol.faults import Unavailable
@@ -17,6 +18,8 @@ SCHEMA: Final = Schema(
             owner BLOB NOT NULL, peer_address BLOB NOT NULL, peer_id TEXT NOT NULL, PRIMARY KEY (owner, peer_address)
         );
         """,
+        # Which came last must outlive that a row is taken away and put back.
+        "ALTER TABLE provider_peer ADD COLUMN turn INTEGER NOT NULL DEFAULT 0; UPDATE provider_peer SET turn = rowid;",
     ),
 )
 
@@ -39,7 +42,7 @@ class ProviderPeers:
 
         def read(connection: sqlite3.Connection) -> str | None:
             row = connection.execute(
-                "SELECT peer_id FROM provider_peer WHERE owner = ? ORDER BY rowid DESC", (provider,)
+                "SELECT peer_id FROM provider_peer WHERE owner = ? ORDER BY turn DESC", (provider,)
             ).fetchone()
             return str(row[0]) if row else None
 
@@ -52,18 +55,20 @@ class ProviderPeers:
         """The newest registered providers, at most `MAX_LISTED`."""
 
         def read(connection: sqlite3.Connection) -> tuple[Address, ...]:
-            query = "SELECT owner FROM provider_peer GROUP BY owner ORDER BY max(rowid) DESC LIMIT ?"
+            query = "SELECT owner FROM provider_peer GROUP BY owner ORDER BY max(turn) DESC LIMIT ?"
             return tuple(Address(row[0]) for row in connection.execute(query, (MAX_LISTED,)))
 
         return await self._database.read(read)
 
 
-def learn_in(connection: sqlite3.Connection, event: NodeRegistered | NodeRemoved) -> None:
-    """Take in a registry event, within the transaction of its block."""
+def learn_in(connection: sqlite3.Connection, block: BlockRef, event: NodeRegistered | NodeRemoved) -> None:
+    """Take in a registry event, within the transaction of its block, which takes it back with itself."""
+    remember_row(connection, block, "provider_peer", {"owner": event.owner, "peer_address": event.peer})
     match event:
         case NodeRegistered():
             connection.execute(
-                "INSERT OR REPLACE INTO provider_peer (owner, peer_address, peer_id) VALUES (?,?,?)",
+                "INSERT OR REPLACE INTO provider_peer (owner, peer_address, peer_id, turn)"
+                " VALUES (?,?,?, (SELECT coalesce(max(turn), 0) + 1 FROM provider_peer))",
                 (event.owner, event.peer, peer_id_of(event.peer_key)),
             )
         case NodeRemoved():

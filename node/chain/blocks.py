@@ -125,6 +125,14 @@ def remove(connection: sqlite3.Connection, block: BlockRef) -> None:
         connection.execute(f"DELETE FROM {name} WHERE chain_id = ? AND number = ?", (block.chain_id, block.number))
 
 
+def is_followed(connection: sqlite3.Connection, block: BlockRef) -> bool:
+    """Whether a block that was followed once is still a part of the chain."""
+    if block.number <= final_number(connection, block.chain_id):
+        return True
+    query = "SELECT 1 FROM chain_blocks WHERE chain_id = ? AND number = ? AND hash = ?"
+    return connection.execute(query, (block.chain_id, block.number, block.hash)).fetchone() is not None
+
+
 def final_number(connection: sqlite3.Connection, chain_id: int) -> int:
     """The highest block that the chain ever called final; -1 before it did."""
     row = connection.execute("SELECT number FROM chain_final WHERE chain_id = ?", (chain_id,)).fetchone()

@@ -22,10 +22,16 @@ class ChainHead:
 
 
 class HeadWatch:
-    """The newest head, and waiting for another."""
+    """The newest head, and waiting for another.
 
-    def __init__(self) -> None:
+    `confirmations` is how many blocks there are on top of one before its logs are applied. `is_idle_chain` says that
+    blocks are made for transactions only, so that time passes between them.
+    """
+
+    def __init__(self, confirmations: int = 0, *, is_idle_chain: bool = True) -> None:
         self.head: ChainHead | None = None
+        self._confirmations = confirmations
+        self._is_idle_chain = is_idle_chain and not confirmations
         self._changed = trio.Event()
 
     def set(self, head: ChainHead) -> None:
@@ -42,8 +48,24 @@ class HeadWatch:
         assert self.head is not None
         return self.head
 
-    async def wait_until(self, at: UnixTime) -> ChainHead:
-        """The first head whose `next_time` is later than `at`; by block time, never by this machine's clock."""
-        while self.head is None or self.head.next_time <= at:
+    async def wait_until(self, at: UnixTime) -> BlockRef:
+        """A block by which chain time is past `at`, once all that was done in time has been applied.
+
+        By block time, never by this machine's clock. The answer holds as long as the block does.
+        """
+        while True:
+            head = await self._head()
+            if (head.next_time if self._is_idle_chain else head.block.time) > at:
+                await self.wait_applied(head.block.number)
+                return head.block
+            await self._changed.wait()
+
+    async def wait_applied(self, number: int) -> None:
+        """Return once the logs of the block of that number have been applied."""
+        while (await self._head()).block.number < number + self._confirmations:
+            await self._changed.wait()
+
+    async def _head(self) -> ChainHead:
+        while self.head is None:
             await self._changed.wait()
         return self.head

@@ -7,7 +7,7 @@ from capanode.contracts_abi import bindings
 from capanode.node.assigned.provider_peers import learn_in
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.follower import DecodedLog
-from capanode.node.journal import is_open_in, receive_in, retract_in
+from capanode.node.journal import is_ours_in, receive_in, retract_in
 from capanode.protocol import events
 from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import TxHash, UnixTime, Wei
@@ -23,21 +23,21 @@ class ChainIntake:
         self._heard = heard
 
     def apply(self, connection: sqlite3.Connection, block: BlockRef, logs: Sequence[DecodedLog]) -> None:
-        """Put the block's events of this node's open deals into the inbox.
+        """Put the block's events of this node's deals into the inbox.
 
         A deal is written down before anything of it is sent to the chain, so no event comes before its deal.
         """
         for log in logs:
             if isinstance(log.event, bindings.NodeRegistered | bindings.NodeRemoved):
-                learn_in(connection, log.event)
+                learn_in(connection, block, log.event)
             event = deal_event(log.event, log.tx_hash, block.time)
-            if event is not None and is_open_in(connection, event.deal_id, log.address):
+            if event is not None and is_ours_in(connection, event.deal_id, log.address):
                 receive_in(connection, event, block.hash)
             if isinstance(log.event, bindings.DealAnnounced):
                 self._heard(log.event)
 
     def unwind(self, connection: sqlite3.Connection, block: BlockRef) -> None:
-        """Take back what no deal has seen yet of a block that the chain replaced."""
+        """Take a block back that the chain replaced: from the inbox, or from the deals by way of it."""
         retract_in(connection, block.hash)
 
 

@@ -5,6 +5,7 @@ commit covers an event and all that follows from it. Tables belong to the module
 hands its `Schema` to `open_database`.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from capanode.node.fault_points import durable
+from capanode.node.fault_points import durable, reach
 from capanode.protocol.faults import Misconfigured
 
 T = TypeVar("T")
@@ -38,12 +39,12 @@ class Database:
         self._connection = connection
         self._turn = trio.CapacityLimiter(1)
 
-    async def write(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` inside one durable transaction; an exception rolls all of it back.
+    async def write(self, step: str, work: Callable[[sqlite3.Connection], T], also: tuple[str, ...] = ()) -> T:
+        """Run `work` inside one durable transaction; an exception, the commit's own too, rolls all of it back.
 
-        `step` names it among the fault points.
+        `step` names it among the fault points, and so does each of `also` where it writes for several causes at once.
         """
-        return await trio.to_thread.run_sync(self._in_transaction, step, work, limiter=self._turn)
+        return await trio.to_thread.run_sync(self._in_transaction, (step, *also), work, limiter=self._turn)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which must not write, between two transactions."""
@@ -54,16 +55,21 @@ class Database:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._connection.close, limiter=self._turn)
 
-    def _in_transaction(self, step: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _in_transaction(self, steps: tuple[str, ...], work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        with durable(step):
+            for step in steps:
+                reach(f"{step}:before")
             connection.execute("COMMIT")
+        except BaseException:
+            # A full disk ends some transactions by itself, and some only half.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        for step in steps:
+            reach(f"{step}:after")
         return result
 
 
@@ -92,6 +98,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # For schema steps.
+        connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
         )
@@ -106,6 +114,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise Misconfigured(f"The database {path} is damaged ({error}): restore it from a backup.") from error
     return connection
+
+
+def _sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:

@@ -63,11 +63,11 @@ class MortalDatabase(Database):
         self._before = before
         self.writes = 0
 
-    async def write(self, step: str, work: Callable[[Connection], T]) -> T:
+    async def write(self, step: str, work: Callable[[Connection], T], also: tuple[str, ...] = ()) -> T:
         self.writes += 1
         if self.writes == self._dies_at and self._before:
             raise Crash
-        result = await self._inner.write(step, work)
+        result = await self._inner.write(step, work, also)
         if self.writes == self._dies_at:
             raise Crash
         return result

@@ -1,0 +1,100 @@
+"""Where a deal stands: the fold of all that happened to it, and the commands in force there.
+
+This is the one place that says which events count. A command's name binds it to the state that asked for it, so an
+answer counts where, and only where, the very same question is being asked: the fold may be taken again without an
+event that the chain took back, or with another one in its place, and no phase has to know.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from capanode.protocol import encoding, provider, requester
+from capanode.protocol.commands import Command
+from capanode.protocol.events import ChainEvent, ProviderEvent, RequesterEvent
+from capanode.protocol.ids import DealId
+
+State = provider.Deal | requester.Job
+Event = ProviderEvent | RequesterEvent
+S = TypeVar("S", bound=State)
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Past(Generic[E]):
+    """Something that happened. `answers` names the command that it answers, None for what came by itself."""
+
+    event: E
+    answers: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[S]):
+    """A state, and by their names the commands that are in force in it, oldest first."""
+
+    state: S
+    in_force: Mapping[str, Command]
+
+
+Step = Callable[[S, E], tuple[S, tuple[Command, ...]]]
+"""One side's `step`, with what it needs besides state and event."""
+
+
+def begin(state: S, commands: Sequence[Command]) -> Standing[S]:
+    """A deal at its first moment."""
+    return Standing(state, _named(state, commands))
+
+
+def advance(standing: Standing[S], past: Past[E], step: Step[S, E]) -> Standing[S]:
+    """What an event makes of a deal; the same standing when it does not count."""
+    if not counts(standing, past):
+        return standing
+    state, commands = step(standing.state, past.event)
+    if type(state) is not type(standing.state):
+        return begin(state, commands)
+    if not commands and past.answers is None:
+        return Standing(state, standing.in_force)
+    kept = {name: command for name, command in standing.in_force.items() if name != past.answers}
+    return Standing(state, kept | _named(state, commands))
+
+
+def counts(standing: Standing[S], past: Past[E]) -> bool:
+    """Whether an event is about what the deal is at: its id on chain, a command that is in force."""
+    if isinstance(past.event, ChainEvent):
+        return past.event.deal_id == deal_id_of(standing.state)
+    return past.answers is None or past.answers in standing.in_force
+
+
+def replay(first: Standing[S], later: Sequence[Past[E]], step: Step[S, E]) -> Standing[S]:
+    """The fold from a deal's first moment."""
+    standing = first
+    for past in later:
+        standing = advance(standing, past, step)
+    return standing
+
+
+def is_same_kind(one: Past[Event], other: Past[Event]) -> bool:
+    """Whether one may stand where the other stood before the chain took that back: it says the same of the same."""
+    if type(one.event) is not type(other.event):
+        return False
+    if isinstance(one.event, ChainEvent) and isinstance(other.event, ChainEvent):
+        return one.event.deal_id == other.event.deal_id
+    return one.answers == other.answers
+
+
+def deal_id_of(state: State) -> DealId | None:
+    """The deal that a state is about, once it has an id."""
+    return requester.deal_id_of(state) if isinstance(state, requester.Job) else state.work.deal_id
+
+
+def _named(state: State, commands: Sequence[Command]) -> dict[str, Command]:
+    if not commands:
+        return {}
+    asked_in = hashlib.sha256(encoding.encode(state))
+    return {_name(state, asked_in.copy(), command): command for command in commands}
+
+
+def _name(state: State, asked_in: "hashlib._Hash", command: Command) -> str:
+    asked_in.update(encoding.encode(command))
+    return f"{state.RECORD[0]}/{command.RECORD[0]}/{asked_in.hexdigest()[:16]}"
