@@ -48,6 +48,7 @@ from capanode.node.chain.sender import Sender, open_sender
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, Place, ResultDesk
 from capanode.node.config import NodeConfig
+from capanode.node.executed.clearing import run_clearing
 from capanode.node.executed.execution import Execution, execution_of
 from capanode.node.executed.provider_watch import ProviderWatch
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
@@ -209,6 +210,8 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
                 requester_side=buyer,
                 provider_side=seller.parts if seller else None,
             )
+            if seller is not None:
+                await deals.start(run_clearing, ground.agent, seller.parts.execution)
             await deals.start(ground.agent.run, performer)
             access = BlobAccess(ground.agent, buyer.auction if buyer else None, seller.desk if seller else None)
             serve_blobs(ground.network, ground.blobs, access.may_fetch)
