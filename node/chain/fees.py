@@ -16,8 +16,12 @@ BASE_FEE_HEADROOM: Final = 2
 
 FALLBACK_TIP_WEI: Final = Wei(GWEI)
 DEFAULT_CAP_WEI: Final = Wei(500 * GWEI)
+DEFAULT_TIP_CAP_WEI: Final = Wei(100 * GWEI)
 REPLACEMENT_RISE: Final = (9, 8)
 """Both fees by an eighth at least; go-ethereum asks for a tenth. Source: go-ethereum, txpool price bump."""
+
+ENOUGH_ABOVE: Final = 4
+"""Who pays so many times what a new transaction would pay is not held up by its price: more would be wasted."""
 
 FEE_CALLS: Final = (Call("eth_feeHistory", ("0x1", "latest", [])), Call("eth_maxPriorityFeePerGas"))
 
@@ -28,6 +32,9 @@ class FeePolicy:
 
     max_fee_cap_wei: Wei = DEFAULT_CAP_WEI
     """Most that a unit of gas may ever cost."""
+
+    tip_cap_wei: Wei = DEFAULT_TIP_CAP_WEI
+    """Most that an endpoint's advice on the tip is followed to; replacing a stuck transaction may go above."""
 
 
 class GasTooDear(Unavailable):
@@ -48,7 +55,7 @@ def read_fees(replies: Sequence[object], policy: FeePolicy) -> Fees:
     if not base_fees:
         raise BadReply("The RPC endpoint knows no base fee: check the endpoint, or use another.")
     base_fee = read_quantity(base_fees[-1])
-    tip_wei = FALLBACK_TIP_WEI if isinstance(tip, RpcError) else read_quantity(tip)
+    tip_wei = FALLBACK_TIP_WEI if isinstance(tip, RpcError) else min(read_quantity(tip), policy.tip_cap_wei)
     cap = policy.max_fee_cap_wei
     if base_fee > cap:
         raise GasTooDear(
@@ -57,6 +64,11 @@ def read_fees(replies: Sequence[object], policy: FeePolicy) -> Fees:
         )
     max_fee = min(BASE_FEE_HEADROOM * base_fee + tip_wei, cap)
     return Fees(Wei(max_fee), Wei(min(tip_wei, max_fee)))
+
+
+def are_high_enough(fees: Fees, current: Fees) -> bool:
+    """Whether a transaction with these fees is not held up by its price."""
+    return fees.max_fee_wei >= ENOUGH_ABOVE * current.max_fee_wei and fees.tip_wei >= ENOUGH_ABOVE * current.tip_wei
 
 
 def raised(old: Fees, current: Fees, policy: FeePolicy) -> Fees | None:

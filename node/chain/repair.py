@@ -1,181 +1,155 @@
 """Watches transactions that were sent, and repairs what the chain or its pool lost.
 
-One look: read the unfinished rows, ask the chain about all of them in one batch, write what changed, send
+One look: read the rows that wait, ask the chain about all of them in one batch, write what changed, send
 again what has to be. Rows decide, not memory, so a restart goes on where it was.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 import trio
 
-from capanode.node.chain.fees import FEE_CALLS, raised, read_fees
-from capanode.node.chain.rpc import Call, RpcError
-from capanode.node.chain.sender import Sender, is_known_already
+from capanode.node.chain.finality import check_blocks
+from capanode.node.chain.pool_answers import SENTENCES, PoolAnswer
+from capanode.node.chain.replacement import WAITING, offer, reprice
+from capanode.node.chain.rpc import Call
+from capanode.node.chain.sender import Sender, plain
 from capanode.node.chain.transactions import (
     Attempt,
     Entry,
     Inclusion,
     State,
+    fill_in,
+    find_nonce,
+    nothing,
     set_mined,
-    set_next_nonce,
+    set_replaced,
     set_state,
-    sign_again_in,
-    unfinished,
+    waiting,
 )
-from capanode.node.chain.wire import hexadecimal, quantity, read_digest, read_object, read_quantity
-from capanode.node.fault_points import durable
+from capanode.node.chain.wire import hexadecimal, read_digest, read_object, read_quantity
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import Digest, TxHash
+from capanode.protocol.ids import TxHash
 
 MAX_AT_ONCE: Final = 200
-"""Unfinished transactions looked at together, lowest nonces first, as those hold up the others."""
+"""Waiting transactions looked at together, lowest nonces first, as those hold up the others."""
 
 _log = structlog.stdlib.get_logger()
 
 
+@dataclass(slots=True)
+class Watch:
+    """What this process saw of the waiting transactions; losing it costs patience, nothing else."""
+
+    since: dict[TxHash, float] = field(default_factory=dict[TxHash, float])
+    """When each attempt was first seen to wait."""
+
+    told: dict[TxHash, PoolAnswer] = field(default_factory=dict[TxHash, PoolAnswer])
+    """What the operator's log says of each attempt already."""
+
+    gap_since: float | None = None
+
+    def keep(self, hashes: set[TxHash]) -> None:
+        """Forget all others."""
+        for gone in self.since.keys() - hashes:
+            del self.since[gone]
+        for gone in self.told.keys() - hashes:
+            del self.told[gone]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the chain said about all unfinished transactions at one moment."""
+    """What the chain said about all waiting transactions at one moment."""
 
     mined_count: int
-    head_number: int
-    final_number: int
     receipts: Mapping[TxHash, Mapping[str, object]]
     in_pool: frozenset[TxHash]
-    block_hashes: Mapping[int, Digest]
 
 
 async def run_sender(sender: Sender, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled."""
-    first_seen: dict[TxHash, float] = {}
+    watch = Watch()
     mined_seen_at = float("-inf")
-    head: object = None
     is_pending = True
     task_status.started()
     while True:
         try:
             # Blocks seldom go away, and those above finality are many on a busy chain.
-            with_mined = trio.current_time() - mined_seen_at >= sender.options.poll_s
+            with_mined = trio.current_time() - mined_seen_at >= sender.options.mined_poll_s
             if with_mined:
                 mined_seen_at = trio.current_time()
-                before, head = head, await sender.rpc.call("eth_getBlockByNumber", "latest", False)
-                with_mined = head != before
-            is_pending = await look_once(sender, first_seen, with_mined=with_mined)
+            is_pending = await look_once(sender, watch, with_mined=with_mined)
         except Unavailable as error:
             _log.warning("transactions_not_checked", reason=str(error))
-            head = None
             await trio.sleep(sender.options.poll_s)
         await sender.wait_news(is_pending=is_pending)
 
 
-async def look_once(sender: Sender, first_seen: dict[TxHash, float], *, with_mined: bool = True) -> bool:
+async def look_once(sender: Sender, watch: Watch, *, with_mined: bool = True) -> bool:
     """Compare every unfinished transaction with the chain once; whether some were not in a block before.
 
     Args:
-        with_mined: also those that are in a block, which a reorganisation may undo.
-        first_seen: when this process first saw each attempt wait; kept by the caller between looks.
+        with_mined: also those that rest on a block, which a reorganisation may undo.
+        watch: kept by the caller between looks.
 
     Raises:
         Unavailable: no endpoint answers.
     """
+    changed = await check_blocks(sender) if with_mined else False
     account = sender.account
-    entries = await sender.database.read(
-        lambda connection: unfinished(connection, account, MAX_AT_ONCE, with_mined=with_mined)
-    )
-    if not entries:
-        return False
-    view = await _view(sender, entries)
-    changed = False
-    for entry in entries:
-        changed |= await _advance(sender, entry, view, first_seen)
-    waiting = {attempt.hash for entry in entries for attempt in entry.attempts}
-    for gone in first_seen.keys() - waiting:
-        del first_seen[gone]
+    entries = await sender.database.read(lambda connection: waiting(connection, account, MAX_AT_ONCE))
+    entries = tuple(entry for entry in entries if with_mined or entry.state in WAITING)
+    watch.keep({entry.newest.hash for entry in entries})
+    if entries:
+        view = await _view(sender, entries)
+        for entry in entries:
+            changed |= await _advance(sender, entry, view, watch)
+        await _fill_gap(sender, entries, view, watch)
     if changed:
         sender.tell()
-    return any(entry.inclusion is None for entry in entries)
+    return any(entry.state in WAITING for entry in entries)
 
 
 async def _view(sender: Sender, entries: Sequence[Entry]) -> View:
-    hashes = [attempt.hash for entry in entries for attempt in entry.attempts if entry.state is not State.MINED]
-    numbers = sorted({entry.inclusion.block_number for entry in entries if entry.inclusion})
-    calls = [
-        Call("eth_getTransactionCount", (hexadecimal(sender.account.address), "latest")),
-        Call("eth_blockNumber"),
-        Call("eth_getBlockByNumber", ("finalized", False)),
-        *(Call("eth_getBlockByNumber", (quantity(number), False)) for number in numbers),
-        *(Call("eth_getTransactionByHash", (hexadecimal(tx_hash),)) for tx_hash in hashes),
-        # Receipts last: a transaction mined between two parts of a batch is then seen as mined.
-        *(Call("eth_getTransactionReceipt", (hexadecimal(tx_hash),)) for tx_hash in hashes),
-    ]
-    count, head, final, *rest = await sender.rpc.batch(calls)
-    blocks, found, receipts = (
-        rest[: len(numbers)],
-        rest[len(numbers) : len(numbers) + len(hashes)],
-        rest[len(numbers) + len(hashes) :],
+    offered = [entry.newest.hash for entry in entries if entry.state in WAITING]
+    count, *found = await sender.rpc.batch(
+        (
+            Call("eth_getTransactionCount", (hexadecimal(sender.account.address), "latest")),
+            *(Call("eth_getTransactionByHash", (hexadecimal(tx_hash),)) for tx_hash in offered),
+        )
     )
-    head_number = read_quantity(_required(head))
-    return View(
-        mined_count=read_quantity(_required(count)),
-        head_number=head_number,
-        final_number=_final_number(final, head_number - sender.options.final_depth),
-        receipts={
-            tx_hash: read_object(receipt)
-            for tx_hash, receipt in zip(hashes, receipts, strict=True)
-            if _required(receipt) is not None
-        },
-        in_pool=frozenset(tx_hash for tx_hash, tx in zip(hashes, found, strict=True) if _required(tx) is not None),
-        block_hashes={
-            number: read_digest(read_object(block).get("hash"))
-            for number, block in zip(numbers, blocks, strict=True)
-            if _required(block) is not None
-        },
-    )
+    mined_count = read_quantity(plain(count))
+    # Receipts are asked for after the count, so that what was mined in between is not taken for replaced.
+    used = [attempt.hash for entry in entries if entry.nonce < mined_count for attempt in entry.attempts]
+    receipts = await _receipts(sender, used)
+    in_pool = frozenset(tx_hash for tx_hash, tx in zip(offered, found, strict=True) if plain(tx) is not None)
+    return View(mined_count, receipts, in_pool)
 
 
-def _required(reply: object) -> object:
-    if isinstance(reply, RpcError):
-        raise Unavailable(f"The RPC endpoint failed a plain read ({reply.message}): retrying.")
-    return reply
+async def _receipts(sender: Sender, hashes: Sequence[TxHash]) -> Mapping[TxHash, Mapping[str, object]]:
+    if not hashes:
+        return {}
+    replies = await sender.rpc.batch([Call("eth_getTransactionReceipt", (hexadecimal(one),)) for one in hashes])
+    return {
+        tx_hash: read_object(receipt)
+        for tx_hash, receipt in zip(hashes, replies, strict=True)
+        if plain(receipt) is not None
+    }
 
 
-def _final_number(block: object, by_depth: int) -> int:
-    if block is None or isinstance(block, RpcError):
-        return by_depth
-    return read_quantity(read_object(block).get("number"))
-
-
-async def _advance(sender: Sender, entry: Entry, view: View, first_seen: dict[TxHash, float]) -> bool:
+async def _advance(sender: Sender, entry: Entry, view: View, watch: Watch) -> bool:
     """Move one transaction on; whether anything changed that a waiter may care for."""
-    if entry.inclusion is not None:
-        return await _advance_mined(sender, entry, entry.inclusion, view)
     for attempt in entry.attempts:
         if (receipt := view.receipts.get(attempt.hash)) is not None:
-            inclusion = await _inclusion(sender, entry, attempt.hash, receipt)
-            await _set_mined(sender, entry, inclusion)
+            await _set_mined(sender, entry, await _inclusion(sender, entry, attempt, receipt))
             return True
+    if entry.state is State.REPLACED:
+        return False
     if entry.nonce < view.mined_count:
         return await _confirm_replaced(sender, entry)
-    await _advance_waiting(sender, entry, view, first_seen)
-    return False
-
-
-async def _advance_mined(sender: Sender, entry: Entry, inclusion: Inclusion, view: View) -> bool:
-    if view.block_hashes.get(inclusion.block_number) != inclusion.block_hash:
-        _log.info("transaction_reorged", key=entry.order.key, block_number=inclusion.block_number)
-        await _set_state(sender, entry, State.REORGED)
-        # The very bytes: where the chain has put them into another block already, it says so and all is well.
-        for attempt in entry.attempts:
-            if attempt.hash == inclusion.tx_hash:
-                await _send(sender, attempt)
-        return True
-    if inclusion.block_number <= view.final_number:
-        await _set_state(sender, entry, State.FINAL)
-        return True
+    await _advance_waiting(sender, entry, view, watch)
     return False
 
 
@@ -185,84 +159,88 @@ async def _confirm_replaced(sender: Sender, entry: Entry) -> bool:
     The nonce counts as used by another transaction only where a block that is there holds it: a node that is just
     storing a block may count its transactions before it has their receipts.
     """
-    head = read_quantity(await sender.rpc.call("eth_blockNumber"))
-    if await sender.mined_count(head) <= entry.nonce:
-        sender.look()
-        return False
-    calls = [Call("eth_getTransactionReceipt", (hexadecimal(attempt.hash),)) for attempt in entry.attempts]
-    receipts = await sender.rpc.batch(calls)
-    if any(_required(receipt) is not None for receipt in receipts):
+    head = read_object(await sender.rpc.call("eth_getBlockByNumber", "latest", False))
+    number, block = read_quantity(head.get("number")), read_digest(head.get("hash"))
+    hashes = [attempt.hash for attempt in entry.attempts]
+    if await sender.mined_count(number) <= entry.nonce or await _receipts(sender, hashes):
         sender.look()
         return False
     _log.warning("transaction_replaced", key=entry.order.key, nonce=entry.nonce)
-    account, count = sender.account, await sender.mined_count()
-
-    def give_up(connection: sqlite3.Connection) -> None:
-        set_state(connection, account, entry.order.key, State.REPLACED)
-        set_next_nonce(connection, account, count)
-
-    await sender.database.write("transaction.replaced", give_up)
+    account, key = sender.account, entry.order.key
+    await sender.database.write(
+        "transaction.replaced", lambda connection: set_replaced(connection, account, key, number, block)
+    )
     return True
 
 
-async def _advance_waiting(sender: Sender, entry: Entry, view: View, first_seen: dict[TxHash, float]) -> None:
-    newest = entry.attempts[-1]
-    now = trio.current_time()
-    since = first_seen.setdefault(newest.hash, now)
+async def _advance_waiting(sender: Sender, entry: Entry, view: View, watch: Watch) -> None:
+    newest, now = entry.newest, trio.current_time()
+    since = watch.since.setdefault(newest.hash, now)
+    is_next = entry.nonce == view.mined_count
     if newest.hash not in view.in_pool:
         if entry.state is State.SENT:
             await _set_state(sender, entry, State.DROPPED)
-        refusal = await _send(sender, newest)
-        if refusal is None:
-            await _set_state(sender, entry, State.SENT)
-        elif _is_price(refusal):
-            await _raise_fees(sender, entry)
-        elif "nonce too low" in refusal.message.lower():
-            # It was mined between the question and the sending, or replaced; the next look tells which.
-            sender.look()
-        else:
-            _log.warning("transaction_not_accepted", key=entry.order.key, reason=refusal.message)
+        await _offer_again(sender, entry, watch, is_next=is_next)
     elif entry.state is not State.SENT:
         await _set_state(sender, entry, State.SENT)
-    elif now - since >= sender.options.stuck_s:
-        await _raise_fees(sender, entry)
+    elif is_next and now - since >= sender.options.stuck_s:
+        # Those behind it wait for it, whatever they pay.
+        await reprice(sender, entry, is_next=True)
 
 
-async def _raise_fees(sender: Sender, entry: Entry) -> None:
-    policy = sender.options.fees
-    current = read_fees(await sender.rpc.batch(FEE_CALLS), policy)
-    fees = raised(entry.attempts[-1].fees, current, policy)
-    if fees is None:
-        _log.warning("transaction_stuck_at_fee_cap", key=entry.order.key, cap_wei=policy.max_fee_cap_wei)
+async def _offer_again(sender: Sender, entry: Entry, watch: Watch, *, is_next: bool) -> None:
+    answer = await offer(sender, entry.newest)
+    match answer:
+        case None:
+            await _set_state(sender, entry, State.SENT)
+        case PoolAnswer.TOO_CHEAP:
+            await reprice(sender, entry, is_next=is_next)
+        case PoolAnswer.NONCE_USED:
+            # It was mined between the question and the sending, or replaced; the next look tells which.
+            sender.look()
+        case _:
+            if watch.told.get(entry.newest.hash) is not answer:
+                watch.told[entry.newest.hash] = answer
+                _log.warning("transaction_waits", key=entry.order.key, nonce=entry.nonce, reason=SENTENCES[answer])
+
+
+async def _fill_gap(sender: Sender, entries: Sequence[Entry], view: View, watch: Watch) -> None:
+    """Use a nonce that nobody has, where our own transactions wait behind it.
+
+    One of this account was sent from elsewhere and was lost, with ours behind it. It may come back, so we are patient.
+    """
+    first = min((entry.nonce for entry in entries if entry.state in WAITING), default=view.mined_count)
+    if first <= view.mined_count:
+        watch.gap_since = None
         return
+    account = sender.account
+    in_pool = await sender.rpc.call("eth_getTransactionCount", hexadecimal(account.address), "pending")
+    missing = read_quantity(in_pool)
+    if not view.mined_count <= missing < first or await sender.database.read(
+        lambda connection: find_nonce(connection, account, missing)
+    ):
+        watch.gap_since = None
+        return
+    now = trio.current_time()
+    watch.gap_since = watch.gap_since if watch.gap_since is not None else now
+    if now - watch.gap_since < sender.options.stuck_s:
+        return
+    order = nothing(account, f"gap/{missing}")
+    prepared = await sender.prepare(order.key, order.to, order.data)
     attempt = await sender.database.write(
-        "transaction.fees-raised",
-        lambda connection: sign_again_in(connection, sender.account, sender.signer, entry, fees),
+        "transaction.gap-filled",
+        lambda connection: fill_in(connection, account, sender.signer, prepared, missing),
     )
-    _log.info("transaction_fees_raised", key=entry.order.key, max_fee_wei=fees.max_fee_wei, tip_wei=fees.tip_wei)
-    await _send(sender, attempt)
+    if attempt is not None:
+        _log.warning("nonce_filled", nonce=missing)
+        await offer(sender, attempt)
 
 
-async def _send(sender: Sender, attempt: Attempt) -> RpcError | None:
-    """Broadcast; what the pool says against it, if anything."""
-    try:
-        with durable("transaction.rebroadcast"):
-            await sender.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
-    except RpcError as error:
-        return None if is_known_already(error) else error
-    return None
-
-
-def _is_price(refusal: RpcError) -> bool:
-    message = refusal.message.lower()
-    return "underpriced" in message or "less than block base fee" in message or "fee too low" in message
-
-
-async def _inclusion(sender: Sender, entry: Entry, tx_hash: TxHash, receipt: Mapping[str, object]) -> Inclusion:
+async def _inclusion(sender: Sender, entry: Entry, attempt: Attempt, receipt: Mapping[str, object]) -> Inclusion:
     number = read_quantity(receipt.get("blockNumber"))
     is_success = read_quantity(receipt.get("status")) == 1
     return Inclusion(
-        tx_hash=tx_hash,
+        tx_hash=attempt.hash,
         block_number=number,
         block_hash=read_digest(receipt.get("blockHash")),
         gas_used=read_quantity(receipt.get("gasUsed")),

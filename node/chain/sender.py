@@ -2,6 +2,8 @@
 
 `submit` simulates, then stores the signed bytes, then broadcasts; `run_sender` watches what was sent and
 repairs it. Every step may be repeated: the key finds what was signed, and the same bytes have the same hash.
+
+A key has one nonce for as long as that nonce may still be mined, so an order is never carried out by two transactions.
 """
 
 import sqlite3
@@ -14,6 +16,7 @@ import structlog
 import trio
 
 from capanode.node.chain.fees import FEE_CALLS, FeePolicy, read_fees
+from capanode.node.chain.pool_answers import PoolAnswer, pool_answer
 from capanode.node.chain.revert import explain
 from capanode.node.chain.rpc import Call, Rpc, RpcError
 from capanode.node.chain.transactions import (
@@ -25,8 +28,9 @@ from capanode.node.chain.transactions import (
     Prepared,
     State,
     find,
-    set_next_nonce,
+    next_nonce,
     sign_in,
+    waiting,
 )
 from capanode.node.chain.wire import Json, hexadecimal, quantity, read_quantity
 from capanode.node.fault_points import durable
@@ -40,6 +44,10 @@ GAS_MARGIN: Final = (5, 4)
 
 MAX_KEY_CHARS: Final = 200
 NO_VALUE: Final = Wei(0)
+MAX_FOREIGN: Final = 16
+"""Transactions of the same account from elsewhere, waiting in the pool, that ours are put behind."""
+
+MAX_LISTED: Final = 1000
 FIRST_NAP_S: Final = 0.005
 """An automining chain makes the block some milliseconds after it took the transaction."""
 
@@ -76,10 +84,22 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A transfer of nothing was mined in its place."""
+
+    inclusion: Inclusion
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
-    """Never mined and never will be, as its nonce was used by something else; submit the key again."""
+    """Its nonce was used by something else. Once that is final, the key may be submitted again.
+
+    Until then a reorganisation may give the nonce back, and the order is carried out after all.
+    """
 
     tx_hash: TxHash
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +110,7 @@ class Pending:
     state: State
 
 
-Outcome = Mined | Reverted | Replaced
+Outcome = Mined | Reverted | Cancelled | Replaced
 ExplainRevert = Callable[[bytes], str | None]
 """A sentence for a contract's revert data; None where the error is unknown."""
 
@@ -104,7 +124,10 @@ class SenderOptions:
     """How long a transaction may wait in the pool before its fees are raised."""
 
     poll_s: float = 2.0
-    """How often unfinished transactions are looked at when no new block wakes us."""
+    """How often waiting transactions are looked at when no new block wakes us."""
+
+    mined_poll_s: float = 15.0
+    """How often the blocks of mined transactions are looked at until they are final."""
 
     final_depth: int = 64
     """Blocks above a transaction that make it final on a chain without a `finalized` tag."""
@@ -137,7 +160,7 @@ class Sender:
         """Carry out a transaction once: stored before it is sent, and found by its key when asked for again.
 
         Args:
-            key: names the effect, not the try; the same key never signs a second nonce unless `Replaced`.
+            key: names the effect, not the try; the same key never signs a second nonce unless `Replaced` for good.
             gas_hint: the gas limit, where the caller knows it better than an estimate.
 
         Raises:
@@ -146,7 +169,7 @@ class Sender:
             Unavailable: no endpoint answers. It may be stored already: ask again with the same key.
         """
         entry = await self.entry(key)
-        if entry is None or entry.state is State.REPLACED:
+        if entry is None or entry.state is State.VOID:
             prepared = await self.prepare(key, to, data, value_wei, gas_hint)
             attempt = await self.database.write(
                 "transaction.signed", lambda connection: self.store_in(connection, prepared)
@@ -154,8 +177,20 @@ class Sender:
             await self.broadcast(attempt)
             return attempt.hash
         if entry.state is State.SIGNED:
-            await self.broadcast(entry.attempts[-1])
-        return entry.inclusion.tx_hash if entry.inclusion else entry.attempts[-1].hash
+            await self.broadcast(entry.newest)
+        return entry.inclusion.tx_hash if entry.inclusion else entry.newest.hash
+
+    async def key_for(self, key: str) -> str:
+        """The key under which an order is on its way, or may be submitted: itself, then `key/2`, `key/3` and so on.
+
+        One that was mined without effect, cancelled or replaced is over. Only for orders that the contract carries out
+        once: a reorganisation may bring an earlier transaction back, and then the later one has no effect.
+        """
+        turn, found = 1, key
+        while isinstance(await self.status(found), Reverted | Cancelled | Replaced):
+            turn += 1
+            found = f"{key}/{turn}"
+        return found
 
     async def prepare(
         self,
@@ -179,18 +214,32 @@ class Sender:
             if gas_hint is None
             else Call("eth_call", ({**call, "gas": quantity(gas_hint)}, "pending"))
         )
-        balance = Call("eth_getBalance", (hexadecimal(self.account.address), "pending"))
-        simulated, balance_reply, *fee_replies = await self.rpc.batch((simulation, balance, *FEE_CALLS))
+        account = hexadecimal(self.account.address)
+        simulated, balance, latest, pending, *fee_replies = await self.rpc.batch(
+            (
+                simulation,
+                Call("eth_getBalance", (account, "pending")),
+                Call("eth_getTransactionCount", (account, "latest")),
+                Call("eth_getTransactionCount", (account, "pending")),
+                *FEE_CALLS,
+            )
+        )
         if isinstance(simulated, RpcError):
-            raise self._refusal(simulated)
+            raise self.refusal(simulated)
         fees = read_fees(fee_replies, self.options.fees)
         gas = gas_hint or -(-read_quantity(simulated) * GAS_MARGIN[0] // GAS_MARGIN[1])
-        if isinstance(balance_reply, RpcError):
-            raise Unavailable(f"The balance of 0x{self.account.address.hex()} cannot be read: retrying.")
         needed_wei = gas * fees.max_fee_wei + value_wei
-        if read_quantity(balance_reply) < needed_wei:
+        if read_quantity(plain(balance)) < needed_wei:
             raise self._too_poor(needed_wei)
-        return Prepared(order, gas, fees)
+        return Prepared(order, gas, fees, await self._free_nonce(latest, pending))
+
+    async def _free_nonce(self, latest: object, pending: object) -> int:
+        """After what the chain has, and after what others with this key have in the pool; within reason."""
+        mined = read_quantity(plain(latest))
+        # A pool forgets, so its count alone would be too low at times; and none is believed without bound.
+        in_pool = mined if isinstance(pending, RpcError) else read_quantity(pending)
+        ours = await self.database.read(lambda connection: next_nonce(connection, self.account))
+        return max(mined, min(in_pool, max(mined, ours) + MAX_FOREIGN))
 
     def store_in(self, connection: sqlite3.Connection, prepared: Prepared) -> Attempt:
         """Sign and store inside the caller's transaction, so that it commits together with other facts."""
@@ -206,8 +255,8 @@ class Sender:
             with durable("transaction.broadcast"):
                 await self.rpc.call("eth_sendRawTransaction", hexadecimal(attempt.raw))
         except RpcError as error:
-            if not is_known_already(error):
-                _log.warning("transaction_not_accepted", tx_hash=attempt.hash.hex(), reason=error.message)
+            if pool_answer(error.message) is not PoolAnswer.KNOWN:
+                _log.info("transaction_not_accepted", tx_hash=attempt.hash.hex(), reason=error.message)
         finally:
             self.look()
 
@@ -221,7 +270,7 @@ class Sender:
         return None if entry is None else _status(entry)
 
     async def outcome(self, key: str) -> Outcome:
-        """Wait until a submitted key is mined, reverted or replaced; needs `run_sender`.
+        """Wait until a submitted key is mined, reverted, cancelled or replaced; needs `run_sender`.
 
         A mined transaction may still be reorganised away until `is_final`.
         """
@@ -255,16 +304,26 @@ class Sender:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def synchronize(self) -> None:
-        """Bring the next nonce in line with the chain.
+    async def unfinished(self) -> tuple[Entry, ...]:
+        """What was submitted and is in no block yet, by nonce."""
+        return await self.database.read(lambda connection: waiting(connection, self.account, MAX_LISTED))
+
+    async def reconcile(self) -> None:
+        """Compare our rows with the chain's count, and tell where the two differ; at start.
+
+        Nothing has to be set right: each look goes by the rows and by the chain as they are then.
 
         Raises:
             Unavailable: no endpoint answers.
         """
-        count = await self.mined_count()
-        await self.database.write(
-            "transaction.nonce", lambda connection: set_next_nonce(connection, self.account, count)
-        )
+        mined = await self.mined_count()
+        ours = await self.database.read(lambda connection: next_nonce(connection, self.account))
+        open_count = len(await self.unfinished())
+        if mined > ours:
+            # The wallet is used elsewhere too, or this database is an old one that was restored.
+            _log.warning("wallet_has_transactions_that_are_not_ours", nonces_from=ours, nonces_to=mined - 1)
+        if open_count:
+            _log.info("transactions_taken_up_again", count=open_count, mined_count=mined)
 
     async def mined_count(self, at: int | None = None) -> int:
         """How many transactions of the account are in the chain, up to a block or up to the newest."""
@@ -273,14 +332,26 @@ class Sender:
 
     async def reason(self, entry: Entry, block_number: int) -> str:
         """Why a mined transaction reverted, by repeating it on the block before."""
+        try:
+            refusal = await self.simulate(entry, quantity(block_number - 1))
+        except Unavailable:
+            refusal = None
+        if refusal is not None:
+            return str(refusal)
+        return "The transaction reverted: something changed on chain between its simulation and its block."
+
+    async def simulate(self, entry: Entry, block: str) -> Refused | None:
+        """What the chain would say to a stored order on top of a block; None where it would carry it out.
+
+        Raises:
+            Unavailable: no endpoint answers.
+        """
         call = {**self._call_object(entry.order), "gas": quantity(entry.gas)}
         try:
-            await self.rpc.call("eth_call", call, quantity(block_number - 1))
+            await self.rpc.call("eth_call", call, block)
         except RpcError as error:
-            return str(self._refusal(error))
-        except Unavailable:
-            pass
-        return "The transaction reverted: something changed on chain between its simulation and its block."
+            return self.refusal(error)
+        return None
 
     def _call_object(self, order: Order) -> dict[str, Json]:
         call: dict[str, Json] = {
@@ -292,7 +363,8 @@ class Sender:
             call["to"] = hexadecimal(order.to)
         return call
 
-    def _refusal(self, error: RpcError) -> Refused:
+    def refusal(self, error: RpcError) -> Refused:
+        """A failed simulation as a sentence."""
         message = error.message.lower()
         if "insufficient funds" in message:
             return self._too_poor(0)
@@ -317,28 +389,35 @@ async def open_sender(
     options: SenderOptions = SenderOptions(),
     explain: ExplainRevert = explain,
 ) -> AsyncGenerator[Sender]:
-    """A sender whose nonce agrees with the chain. Run `run_sender` beside it.
+    """A sender that has compared its rows with the chain. Run `run_sender` beside it.
 
     Raises:
         Unavailable: no endpoint answers.
     """
     sender = Sender(rpc, database, signer, options, explain)
-    await sender.synchronize()
+    await sender.reconcile()
     yield sender
 
 
-def is_known_already(error: RpcError) -> bool:
-    """Whether the pool refused bytes only because it has them."""
-    message = error.message.lower()
-    return "already known" in message or "already imported" in message or "alreadyknown" in message
+def plain(reply: object) -> object:
+    """The reply to a read that no healthy endpoint refuses.
+
+    Raises:
+        Unavailable: this one did.
+    """
+    if isinstance(reply, RpcError):
+        raise Unavailable(f"The RPC endpoint failed a plain read ({reply.message}): retrying.")
+    return reply
 
 
 def _status(entry: Entry) -> Outcome | Pending:
-    if entry.state is State.REPLACED:
-        return Replaced(entry.attempts[-1].hash)
+    if entry.state in (State.REPLACED, State.VOID):
+        return Replaced(entry.newest.hash, entry.state is State.VOID)
     if entry.inclusion is None:
-        return Pending(entry.attempts[-1].hash, entry.state)
+        return Pending(entry.newest.hash, entry.state)
     is_final = entry.state is State.FINAL
+    if entry.is_cancelled:
+        return Cancelled(entry.inclusion, is_final)
     if entry.inclusion.failure is not None:
         return Reverted(entry.inclusion.failure, entry.inclusion, is_final)
     return Mined(entry.inclusion, is_final)

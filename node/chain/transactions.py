@@ -1,13 +1,16 @@
 """The transactions of our accounts as rows: what was promised, what was signed, what became of it.
 
-The row of an account's next nonce is the lock: a nonce is taken, the transaction signed and its bytes stored
+A nonce belongs to one row, and that row is the lock: the nonce is taken, the transaction signed and its bytes stored
 in one database transaction, before anybody else may see it. Nothing here speaks to a chain.
 
     signed → sent → mined → final
                ↑       ↓
-               └── reorged        (the same bytes are sent again)
-    signed, sent → dropped        (gone from the pool: sent again, or signed anew with higher fees)
-    signed, sent → replaced       (the nonce was used by something else: submit the key again)
+               └── reorged            (the same bytes are sent again)
+    signed, sent → dropped            (gone from the pool: sent again, or signed anew with higher fees)
+    any but final → replaced → void   (the nonce was used by something else; a reorganisation may give it back
+                                       until the block that used it is final)
+
+A row whose newest attempt is a cancellation goes the same ways; whichever attempt is mined tells how it ended.
 """
 
 import sqlite3
@@ -43,6 +46,19 @@ TRANSACTIONS_SCHEMA: Final = Schema(
         ) WITHOUT ROWID;
         CREATE INDEX chain_attempts_of ON chain_attempts (chain_id, account, key, nonce);
         """,
+        """
+        UPDATE chain_transactions SET state = 'void' WHERE state = 'replaced';
+        DROP TABLE chain_nonces;
+        DROP INDEX chain_transactions_open;
+        CREATE UNIQUE INDEX chain_transactions_nonce ON chain_transactions (chain_id, account, nonce)
+            WHERE state <> 'void';
+        CREATE INDEX chain_transactions_waiting ON chain_transactions (chain_id, account, nonce)
+            WHERE state NOT IN ('mined', 'final', 'void');
+        CREATE INDEX chain_transactions_in_block ON chain_transactions (chain_id, account, block_number)
+            WHERE state IN ('mined', 'replaced');
+        ALTER TABLE chain_attempts ADD COLUMN is_cancel INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE chain_attempts ADD COLUMN signed_at INTEGER NOT NULL DEFAULT 0;
+        """,
     ),
 )
 
@@ -52,11 +68,13 @@ class State(StrEnum):
 
     SIGNED = "signed"
     SENT = "sent"
+    DROPPED = "dropped"
+    REORGED = "reorged"
     MINED = "mined"
     FINAL = "final"
-    REORGED = "reorged"
     REPLACED = "replaced"
-    DROPPED = "dropped"
+    VOID = "void"
+    """Replaced for good: the block that used its nonce is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +97,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An order that the chain would carry out now, with what it may cost."""
+    """An order that the chain would carry out now, with what it may cost.
+
+    `count` is the first nonce that, as far as the chain and its pool know, nobody has used.
+    """
 
     order: Order
     gas: int
     fees: Fees
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +115,11 @@ class Attempt:
     hash: TxHash
     raw: bytes
     fees: Fees
+    is_cancel: bool
+    """A transfer of nothing to ourselves in place of the order."""
+
+    signed_at: int
+    """Unix seconds; zero where an older release signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +147,25 @@ class Entry:
 
     inclusion: Inclusion | None
 
+    @property
+    def newest(self) -> Attempt:
+        """What is offered to the pool now."""
+        return self.attempts[-1]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was a cancellation that ended in a block."""
+        mined = self.inclusion
+        return mined is not None and any(one.is_cancel for one in self.attempts if one.hash == mined.tx_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A block that transactions of ours rest on which are not final."""
+
+    number: int
+    hash: Digest
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -135,19 +181,42 @@ def sign_in(connection: sqlite3.Connection, account: Account, signer: Signer, pr
     To be called inside the caller's transaction: the nonce is used if and only if that commits.
     """
     entry = find(connection, account, prepared.order.key)
-    if entry is not None and entry.state is not State.REPLACED:
-        return entry.attempts[-1]
-    nonce = _take_nonce(connection, account)
-    _upsert(connection, account, prepared, nonce)
-    return _sign(connection, account, signer, prepared, nonce)
+    if entry is not None and entry.state is not State.VOID:
+        return entry.newest
+    nonce = max(prepared.count, next_nonce(connection, account))
+    return _sign_at(connection, account, signer, prepared, nonce)
+
+
+def fill_in(
+    connection: sqlite3.Connection, account: Account, signer: Signer, prepared: Prepared, nonce: int
+) -> Attempt | None:
+    """Sign and store at a nonce that no row has; None where one has it."""
+    if find_nonce(connection, account, nonce) is not None:
+        return None
+    return _sign_at(connection, account, signer, prepared, nonce)
 
 
 def sign_again_in(
-    connection: sqlite3.Connection, account: Account, signer: Signer, entry: Entry, fees: Fees
+    connection: sqlite3.Connection, account: Account, signer: Signer, entry: Entry, fees: Fees, *, is_cancel: bool
 ) -> Attempt:
-    """Sign the same transaction at its own nonce with higher fees, and store it."""
-    prepared = Prepared(entry.order, entry.gas, fees)
-    return _sign(connection, account, signer, prepared, entry.nonce)
+    """Sign the same transaction, or its cancellation, at its own nonce with higher fees, and store it."""
+    # What a cancellation leaves of the gas limit costs nothing, and some chains ask more than 21,000 of a transfer.
+    order = nothing(account, entry.order.key) if is_cancel else entry.order
+    return _sign(connection, account, signer, order, entry.gas, fees, entry.nonce, is_cancel=is_cancel)
+
+
+def nothing(account: Account, key: str) -> Order:
+    """A transfer of nothing to ourselves: all it does is use its nonce."""
+    return Order(key, account.address, b"", Wei(0))
+
+
+def next_nonce(connection: sqlite3.Connection, account: Account) -> int:
+    """The nonce after all of ours, used or in flight."""
+    row = connection.execute(
+        "SELECT MAX(nonce) FROM chain_transactions WHERE chain_id = ? AND account = ? AND state <> 'void'",
+        (account.chain_id, account.address),
+    ).fetchone()
+    return 0 if row[0] is None else int(row[0]) + 1
 
 
 def find(connection: sqlite3.Connection, account: Account, key: str) -> Entry | None:
@@ -159,18 +228,38 @@ def find(connection: sqlite3.Connection, account: Account, key: str) -> Entry | 
     return None if row is None else _entry(connection, account, row)
 
 
-def unfinished(connection: sqlite3.Connection, account: Account, limit: int, *, with_mined: bool) -> tuple[Entry, ...]:
-    """Transactions that something may still happen to, by nonce; those in a block on request only."""
+def find_nonce(connection: sqlite3.Connection, account: Account, nonce: int) -> Entry | None:
+    """The transaction that holds a nonce."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM chain_transactions "
+        "WHERE chain_id = ? AND account = ? AND nonce = ? AND state <> 'void'",
+        (account.chain_id, account.address, nonce),
+    ).fetchone()
+    return None if row is None else _entry(connection, account, row)
+
+
+def waiting(connection: sqlite3.Connection, account: Account, limit: int) -> tuple[Entry, ...]:
+    """Transactions that are in no block, or whose nonce another one took, by nonce."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM chain_transactions WHERE chain_id = ? AND account = ? "
-        "AND state NOT IN ('final', 'replaced') AND (? OR state <> 'mined') ORDER BY nonce LIMIT ?",
-        (account.chain_id, account.address, with_mined, limit),
+        "AND state NOT IN ('mined', 'final', 'void') ORDER BY nonce LIMIT ?",
+        (account.chain_id, account.address, limit),
     ).fetchall()
     return tuple(_entry(connection, account, row) for row in rows)
 
 
+def resting(connection: sqlite3.Connection, account: Account) -> tuple[Resting, ...]:
+    """The blocks that transactions rest on which are not final, newest first."""
+    rows = connection.execute(
+        "SELECT DISTINCT block_number, block_hash FROM chain_transactions WHERE chain_id = ? AND account = ? "
+        "AND state IN ('mined', 'replaced') ORDER BY block_number DESC",
+        (account.chain_id, account.address),
+    ).fetchall()
+    return tuple(Resting(number, Digest(block_hash)) for number, block_hash in rows)
+
+
 def set_state(connection: sqlite3.Connection, account: Account, key: str, state: State) -> None:
-    """Move a transaction to a state without an inclusion, or from mined to final."""
+    """Move a transaction to a state without a block."""
     connection.execute(
         "UPDATE chain_transactions SET state = ? WHERE chain_id = ? AND account = ? AND key = ?",
         (state, account.chain_id, account.address, key),
@@ -195,22 +284,33 @@ def set_mined(connection: sqlite3.Connection, account: Account, key: str, inclus
     )
 
 
-def set_next_nonce(connection: sqlite3.Connection, account: Account, chain_count: int) -> None:
-    """Bring the next nonce in line with the chain's count of mined transactions.
-
-    Behind the chain it moves up (the key was used elsewhere). Ahead of the chain it moves back only as far as
-    our own unfinished transactions allow, so that a gap which nothing fills does not last.
-    """
-    row = connection.execute(
-        "SELECT MAX(nonce) FROM chain_transactions WHERE chain_id = ? AND account = ? "
-        "AND state IN ('signed', 'sent', 'dropped', 'reorged', 'mined')",
-        (account.chain_id, account.address),
-    ).fetchone()
-    after_ours = 0 if row[0] is None else int(row[0]) + 1
+def set_replaced(connection: sqlite3.Connection, account: Account, key: str, number: int, block: Digest) -> None:
+    """Record the block at which the nonce was found used by another transaction."""
     connection.execute(
-        "INSERT INTO chain_nonces VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
-        (account.chain_id, account.address, max(chain_count, after_ours)),
+        "UPDATE chain_transactions SET state = 'replaced', block_number = ?, block_hash = ? "
+        "WHERE chain_id = ? AND account = ? AND key = ?",
+        (number, block, account.chain_id, account.address, key),
     )
+
+
+def set_reorged(connection: sqlite3.Connection, account: Account, block: Digest) -> int:
+    """Take the transactions back that rest on a block which is no longer in the chain; how many."""
+    return connection.execute(
+        "UPDATE chain_transactions SET state = 'reorged', mined_hash = NULL, block_number = NULL, block_hash = NULL, "
+        "gas_used = NULL, failure = NULL "
+        "WHERE chain_id = ? AND account = ? AND block_hash = ? AND state IN ('mined', 'replaced')",
+        (account.chain_id, account.address, block),
+    ).rowcount
+
+
+def set_final(connection: sqlite3.Connection, account: Account, block: Digest) -> None:
+    """Nothing can happen any more to what rests on a block."""
+    for before, after in ((State.MINED, State.FINAL), (State.REPLACED, State.VOID)):
+        connection.execute(
+            "UPDATE chain_transactions SET state = ? "
+            "WHERE chain_id = ? AND account = ? AND state = ? AND block_hash = ?",
+            (after, account.chain_id, account.address, before, block),
+        )
 
 
 _COLUMNS: Final = (
@@ -218,22 +318,16 @@ _COLUMNS: Final = (
 )
 
 
-def _take_nonce(connection: sqlite3.Connection, account: Account) -> int:
-    row = connection.execute(
-        "UPDATE chain_nonces SET next = next + 1 WHERE chain_id = ? AND account = ? RETURNING next - 1",
-        (account.chain_id, account.address),
-    ).fetchone()
-    return int(row[0])
-
-
-def _upsert(connection: sqlite3.Connection, account: Account, prepared: Prepared, nonce: int) -> None:
+def _sign_at(
+    connection: sqlite3.Connection, account: Account, signer: Signer, prepared: Prepared, nonce: int
+) -> Attempt:
     order = prepared.order
     connection.execute(
         "INSERT INTO chain_transactions "
         "(chain_id, account, key, nonce, to_address, data, value_wei, gas, state) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'signed') ON CONFLICT DO UPDATE SET nonce = excluded.nonce, "
-        "to_address = excluded.to_address, data = excluded.data, value_wei = excluded.value_wei, "
-        "gas = excluded.gas, state = 'signed'",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'signed') ON CONFLICT (chain_id, account, key) DO UPDATE SET "
+        "nonce = excluded.nonce, to_address = excluded.to_address, data = excluded.data, "
+        "value_wei = excluded.value_wei, gas = excluded.gas, state = 'signed', block_number = NULL, block_hash = NULL",
         (
             account.chain_id,
             account.address,
@@ -245,10 +339,20 @@ def _upsert(connection: sqlite3.Connection, account: Account, prepared: Prepared
             prepared.gas,
         ),
     )
+    return _sign(connection, account, signer, order, prepared.gas, prepared.fees, nonce, is_cancel=False)
 
 
-def _sign(connection: sqlite3.Connection, account: Account, signer: Signer, prepared: Prepared, nonce: int) -> Attempt:
-    order, fees = prepared.order, prepared.fees
+def _sign(
+    connection: sqlite3.Connection,
+    account: Account,
+    signer: Signer,
+    order: Order,
+    gas: int,
+    fees: Fees,
+    nonce: int,
+    *,
+    is_cancel: bool,
+) -> Attempt:
     raw = signer.sign_transaction(
         Transaction(
             chain_id=account.chain_id,
@@ -256,14 +360,17 @@ def _sign(connection: sqlite3.Connection, account: Account, signer: Signer, prep
             to=order.to,
             data=order.data,
             value_wei=order.value_wei,
-            gas=prepared.gas,
+            gas=gas,
             max_fee_wei=fees.max_fee_wei,
             tip_wei=fees.tip_wei,
         )
     )
-    attempt = Attempt(transaction_hash(raw), raw, fees)
+    signed_at = int(connection.execute("SELECT CAST(strftime('%s', 'now') AS INTEGER)").fetchone()[0])
+    attempt = Attempt(transaction_hash(raw), raw, fees, is_cancel, signed_at)
     connection.execute(
-        "INSERT INTO chain_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO chain_attempts "
+        "(hash, chain_id, account, key, nonce, max_fee_wei, tip_wei, raw, is_cancel, signed_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             attempt.hash,
             account.chain_id,
@@ -273,6 +380,8 @@ def _sign(connection: sqlite3.Connection, account: Account, signer: Signer, prep
             str(fees.max_fee_wei),
             str(fees.tip_wei),
             raw,
+            is_cancel,
+            signed_at,
         ),
     )
     return attempt
@@ -282,8 +391,8 @@ def _entry(connection: sqlite3.Connection, account: Account, row: tuple[object, 
     key, to, data, value, nonce, gas, state, mined_hash, number, block_hash, gas_used, failure = row
     attempts = connection.execute(
         # Fees only ever rise from one attempt to the next; the text is compared by length first.
-        "SELECT hash, raw, max_fee_wei, tip_wei FROM chain_attempts WHERE chain_id = ? AND account = ? "
-        "AND key = ? AND nonce = ? ORDER BY length(max_fee_wei), max_fee_wei",
+        "SELECT hash, raw, max_fee_wei, tip_wei, is_cancel, signed_at FROM chain_attempts "
+        "WHERE chain_id = ? AND account = ? AND key = ? AND nonce = ? ORDER BY length(max_fee_wei), max_fee_wei",
         (account.chain_id, account.address, key, nonce),
     ).fetchall()
     inclusion = None
@@ -301,8 +410,8 @@ def _entry(connection: sqlite3.Connection, account: Account, row: tuple[object, 
         gas=_integer(gas),
         state=State(str(state)),
         attempts=tuple(
-            Attempt(TxHash(tx_hash), raw, Fees(Wei(int(max_fee)), Wei(int(tip))))
-            for tx_hash, raw, max_fee, tip in attempts
+            Attempt(TxHash(tx_hash), raw, Fees(Wei(int(max_fee)), Wei(int(tip))), bool(is_cancel), signed_at)
+            for tx_hash, raw, max_fee, tip, is_cancel, signed_at in attempts
         ),
         inclusion=inclusion,
     )

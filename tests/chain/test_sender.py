@@ -7,7 +7,7 @@ import trio
 
 from capanode.node.chain.anvil import Anvil
 from capanode.node.chain.fees import GWEI, FeePolicy
-from capanode.node.chain.repair import look_once, run_sender
+from capanode.node.chain.repair import Watch, look_once, run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import (
     Mined,
@@ -41,7 +41,7 @@ async def mine(rpc: Rpc) -> None:
 
 
 async def look(sender: Sender) -> None:
-    await look_once(sender, {})
+    await look_once(sender, Watch())
 
 
 async def settled(sender: Sender, key: str) -> object:
@@ -154,7 +154,7 @@ async def test_stuck_transaction_is_replaced_with_higher_fees(
     options = SenderOptions(stuck_s=0)
     async with open_sender(rpc, database, signer, options=options) as sender:
         await sender.submit("pay", TO, b"", Wei(3))
-        seen: dict[TxHash, float] = {}
+        seen = Watch()
         await look_once(sender, seen)
         await look_once(sender, seen)
 
@@ -207,20 +207,30 @@ async def test_nonce_used_elsewhere_is_noticed_and_the_key_can_be_used_again(
     rpc = manual_rpc
     async with open_sender(rpc, database, signer) as sender:
         prepared = await sender.prepare("pay", TO, b"", Wei(3))
-        await database.write("test", lambda connection: sender.store_in(connection, prepared))
+        stored = await database.write("test", lambda connection: sender.store_in(connection, prepared))
         await rpc.call_once(
             "eth_sendTransaction",
             {"from": hexadecimal(signer.address), "to": hexadecimal(REVERTER), "value": "0x1"},
         )
         await mine(rpc)
         await look(sender)
-        assert isinstance(await sender.status("pay"), Replaced)
+        assert await sender.status("pay") == Replaced(stored.hash, is_final=False)
+        assert await sender.key_for("pay") == "pay/2"
 
-        await sender.submit("pay", TO, b"", Wei(3))
+        await sender.submit("pay/2", TO, b"", Wei(3))
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay/2"), Mined)
+        assert await balance(rpc, TO) == 3
+
+        await rpc.call_once("anvil_mine", quantity(70))
+        await look(sender)
+        assert await sender.status("pay") == Replaced(stored.hash, is_final=True)
+        await sender.submit("pay", TO, b"", Wei(4))
         await mine(rpc)
         await look(sender)
         assert isinstance(await sender.status("pay"), Mined)
-        assert await balance(rpc, TO) == 3
+        assert await balance(rpc, TO) == 7
 
 
 async def test_what_would_revert_is_not_signed(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
