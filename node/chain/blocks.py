@@ -46,7 +46,9 @@ class BlockRef:
     chain_id: int
     number: int
     hash: Digest
-    parent: Digest
+    parent: Digest | None
+    """None where the block was met in a range of logs, which do not name it."""
+
     time: UnixTime
 
 
@@ -131,6 +133,12 @@ def is_followed(connection: sqlite3.Connection, block: BlockRef) -> bool:
         return True
     query = "SELECT 1 FROM chain_blocks WHERE chain_id = ? AND number = ? AND hash = ?"
     return connection.execute(query, (block.chain_id, block.number, block.hash)).fetchone() is not None
+
+
+def bottom(connection: sqlite3.Connection, chain_id: int) -> int:
+    """The highest block that is never taken back: final, or the first one that was stored."""
+    (first,) = connection.execute("SELECT MIN(number) FROM chain_blocks WHERE chain_id = ?", (chain_id,)).fetchone()
+    return max(final_number(connection, chain_id), -1 if first is None else int(first))
 
 
 def final_number(connection: sqlite3.Connection, chain_id: int) -> int:

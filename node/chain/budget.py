@@ -27,15 +27,17 @@ class RequestBudget:
         self._refill(self._per_minute)
         self._left = max(self._left - calls, -float(self._per_minute))
 
-    async def turn(self) -> None:
-        """Wait until something that can wait fits in, but no longer than `LONGEST_WAIT_S`."""
-        await trio.lowlevel.checkpoint()
+    def wait_s(self) -> float:
+        """How long something that can wait has to, at most `LONGEST_WAIT_S`."""
         if self._per_minute is None:
-            return
+            return 0.0
         self._refill(self._per_minute)
-        missing = 1 - self._left
-        if missing > 0:
-            await trio.sleep(min(missing * 60 / self._per_minute, LONGEST_WAIT_S))
+        missing = max(1 - self._left, 0.0)
+        return min(missing * 60 / self._per_minute, LONGEST_WAIT_S)
+
+    async def turn(self) -> None:
+        """Wait that long."""
+        await trio.sleep(self.wait_s())
 
     def _refill(self, per_minute: int) -> None:
         now = trio.current_time()

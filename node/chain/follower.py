@@ -3,95 +3,48 @@
 One step: look at the block after our tip. If its parent is our tip, read its logs by its hash and store all in
 one transaction; if not, or if our tip is gone, take our tip back. Stepping back one block at a time walks
 to the common ancestor. What the chain has called final is never taken back; below it, ranges are read at once.
+All that a step reads comes from one endpoint.
 
 `apply` and `unwind` run inside the transaction that stores or removes their block, in the database's thread:
-they work on the connection and on nothing else. `apply` is called only for blocks that hold logs of ours, `unwind` for
-every block that is taken back: what a node has decided may rest on the time of one that holds none.
+they work on the connection and on nothing else. They are called only for blocks that hold logs of ours.
 
 **Source**: DESIGN §5; Ethereum JSON-RPC, eth_getLogs by blockHash (EIP-234).
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
 import trio
 
 from capanode.node.chain import blocks
+from capanode.node.chain.agreement import MAX_LAG_BLOCKS, Tell, final_number, hashes_at, settle, watch_endpoints
 from capanode.node.chain.blocks import BlockRef, RawLog, StoredBlock
+from capanode.node.chain.endpoint import Endpoint
 from capanode.node.chain.head import ChainHead, HeadWatch
+from capanode.node.chain.headers import Header, header_call, read_header
 from capanode.node.chain.heads import watch_heads
-from capanode.node.chain.http import ReplyTooLarge
-from capanode.node.chain.rpc import Call, Rpc, RpcError
-from capanode.node.chain.wire import (
-    BadReply,
-    hexadecimal,
-    quantity,
-    read_address,
-    read_bytes,
-    read_digest,
-    read_list,
-    read_object,
-    read_quantity,
-)
+from capanode.node.chain.jsonrpc import Call, RpcError
+from capanode.node.chain.logs import DecodedLog, LogFilter, LogReader
+from capanode.node.chain.ranges import LogRange, Replaced, read_ranges
+from capanode.node.chain.rpc import Rpc
+from capanode.node.chain.wire import BadReply, hexadecimal, read_object, read_quantity
 from capanode.node.storage.database import Database
-from capanode.protocol.faults import Misconfigured, PeerFault, Unavailable
-from capanode.protocol.ids import Address, Digest, TxHash, UnixTime
+from capanode.protocol.faults import Misconfigured, Unavailable
+from capanode.protocol.ids import UnixTime
 
-CHUNK_BLOCKS: Final = 500
-"""Blocks in one range of logs; more is slower for its garbage (measured: 100 to 500 is best)."""
+__all__ = ["DecodedLog", "FinalityViolated", "Follower", "FollowerOptions", "LogFilter", "run_follower"]
 
 FINALITY_EVERY_BLOCKS: Final = 16
 """How often the final block is asked for; it bounds how far behind the stored one is."""
 
-_FIRST_PAUSE_S: Final = 0.5
+_FIRST_PAUSE_S: Final = 0.1
 _LAST_PAUSE_S: Final = 15.0
 
 _log = structlog.stdlib.get_logger()
-
-Decode = Callable[[Sequence[bytes], bytes], object | None]
-"""Topics and data to an event; None for an event of no interest."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogFilter:
-    """Which logs are ours."""
-
-    addresses: tuple[Address, ...]
-    topics: tuple[Digest, ...]
-    """First topics; constructors and tokens emit more than what anyone decodes."""
-
-    decode: Decode
-    first_block: int
-    """The block of the contracts' deployment; nothing before it is read."""
-
-    more: Callable[[], tuple[Address, ...]] = tuple
-    """Addresses that became known later; asked before each question, so that a running follower takes them up."""
-
-    def watched(self) -> tuple[Address, ...]:
-        """Every address whose logs are ours now."""
-        return tuple(dict.fromkeys((*self.addresses, *self.more())))
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedLog:
-    """An event of one of our contracts; (chain, block hash, log index) names it."""
-
-    event: object
-    address: Address
-    tx_hash: TxHash
-    log_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class LogsOfBlock:
-    """What an endpoint says that one block holds of ours."""
-
-    block_hash: Digest
-    logs: list[RawLog]
-
 
 Apply = Callable[[sqlite3.Connection, BlockRef, tuple[DecodedLog, ...]], None]
 Unwind = Callable[[sqlite3.Connection, BlockRef], None]
@@ -109,7 +62,10 @@ class FollowerOptions:
     """Blocks on top of a block before its logs are applied; zero applies them at once."""
 
     poll_s: float = 1.0
-    """How often to look when no subscription wakes us."""
+    """How often to look when no subscription wakes us and something is awaited."""
+
+    idle_poll_s: float = 4.0
+    """The same when nothing is."""
 
     lag_patience_s: float = 10.0
     """How long an endpoint may not know our tip before we believe that the chain became shorter.
@@ -119,6 +75,9 @@ class FollowerOptions:
 
     final_depth: int = 64
     """What is final on a chain without a `finalized` tag."""
+
+    with_pending: bool = True
+    """Whether the next block's time is asked for, which moves on an idle chain only where tests move it."""
 
     ws_urls: tuple[str, ...] = ()
 
@@ -133,41 +92,95 @@ async def run_follower(
     *,
     wake: Callable[[], None],
     head: HeadWatch,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    is_busy: Callable[[], bool] = lambda: True,
+    tell: Tell = lambda sentence: None,
+    task_status: "trio.TaskStatus[Follower]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Follow the chain until cancelled; started once the head is reached.
+    """Follow the chain until cancelled; started, with the follower, once the head is reached.
 
     Args:
         wake: called after each commit that applied or took back logs.
         head: told of every new head.
+        is_busy: whether something is awaited of the chain; else it is looked at seldom, and within the budget.
+        tell: takes a sentence for the operator about endpoints that disagree.
 
     Raises:
         FinalityViolated: the chain replaced what it had called final.
     """
-    follower = Follower(rpc, database, filter, options, apply, unwind, wake, head)
-    news = trio.Event()
-
-    def poke() -> None:
-        news.set()
-
+    follower = Follower(rpc, database, filter, options, apply, unwind, wake, head, tell)
+    violated: FinalityViolated | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch_heads, options.ws_urls, poke)
+        bell = Bell()
+        nursery.start_soon(watch_heads, options.ws_urls, bell.ring)
+        nursery.start_soon(watch_endpoints, rpc, tell)
+        try:
+            await _follow(follower, rpc, options, bell, is_busy, task_status)
+        except FinalityViolated as error:
+            violated = error
+        nursery.cancel_scope.cancel()
+    # Raised out here, as the nursery would wrap it in a group.
+    if violated is not None:
+        raise violated
+
+
+async def _follow(
+    follower: "Follower",
+    rpc: Rpc,
+    options: FollowerOptions,
+    bell: "Bell",
+    is_busy: Callable[[], bool],
+    task_status: "trio.TaskStatus[Follower]",
+) -> None:
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        bell.reset()
+        try:
+            while await follower.step():
+                pause_s = _FIRST_PAUSE_S
+        except Unavailable as error:
+            _log.warning("chain_unavailable", chain_id=rpc.chain_id, reason=str(error))
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            continue
         pause_s = _FIRST_PAUSE_S
-        while True:
-            news = trio.Event()
-            try:
-                while await follower.step():
-                    pass
-            except Unavailable as error:
-                _log.warning("chain_unavailable", chain_id=rpc.chain_id, reason=str(error))
-                await trio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
-                continue
-            pause_s = _FIRST_PAUSE_S
-            task_status.started()
-            task_status = trio.TASK_STATUS_IGNORED
-            with trio.move_on_after(options.poll_s):
-                await news.wait()
+        task_status.started(follower)
+        task_status = trio.TASK_STATUS_IGNORED
+        await bell.wait(options, rpc, is_busy)
+
+
+class Bell:
+    """When to look at the chain again."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def ring(self) -> None:
+        """Something may have happened."""
+        self._rung.set()
+
+    def reset(self) -> None:
+        """Forget what rang before a look begins."""
+        self._rung = trio.Event()
+
+    async def wait(self, options: FollowerOptions, rpc: Rpc, is_busy: Callable[[], bool]) -> None:
+        """Until it rings or the time is up; an idle node waits for its request budget too."""
+        due_at = trio.current_time() + options.idle_poll_s
+        while not is_busy():
+            left_s = 0.0 if self._rung.is_set() else due_at - trio.current_time()
+            wait_s = max(left_s, rpc.budget.wait_s())
+            if wait_s <= 0:
+                return
+            # In short naps: it may become busy at any moment.
+            await self._nap(min(wait_s, options.poll_s))
+        if not self._rung.is_set():
+            await self._nap(options.poll_s)
+
+    async def _nap(self, longest_s: float) -> None:
+        if self._rung.is_set():
+            await trio.sleep(longest_s)
+            return
+        with trio.move_on_after(longest_s):
+            await self._rung.wait()
 
 
 class Follower:
@@ -183,87 +196,124 @@ class Follower:
         unwind: Unwind,
         wake: Callable[[], None],
         head: HeadWatch,
+        tell: Tell = lambda sentence: None,
     ) -> None:
         self._rpc = rpc
         self._database = database
-        self._filter = filter
+        self._logs = LogReader(filter)
         self._options = options
         self._apply = apply
         self._unwind = unwind
         self._wake = wake
         self._head = head
-        self._chunk_blocks = CHUNK_BLOCKS
+        self._tell = tell
         self._final_checked_at: int | None = None
         self._known_tip: BlockRef | None = None
+        self._seen_head = -1
         self._tip_missing_since: float | None = None
 
+    def watch(self, filter: LogFilter) -> None:
+        """Follow other logs from the next block on."""
+        self._logs = LogReader(filter)
+
     async def step(self) -> bool:
-        """Go one block forward or back, or a range forward; False when there is nothing to do.
+        """Go one block forward or back, or ranges forward; False when there is nothing to do.
 
         Raises:
             Unavailable: the endpoint does not answer, or answers nonsense; nothing has changed.
             FinalityViolated: as `run_follower`.
         """
-        tip = await self._tip()
-        if self._is_finality_due(tip) and await self._catch_up(tip):
+        source = self._rpc.best()
+        try:
+            return await self._step(source)
+        except BadReply as error:
+            source.blame(error)
+            raise
+
+    async def _step(self, source: Endpoint) -> bool:
+        tip = await self._tip(source)
+        if self._is_finality_due(tip) and await self._catch_up(source, tip):
             return True
-        upper, same, pending = await self._rpc.batch(
-            (
-                _block_call(quantity(tip.number + 1)),
-                _block_call(quantity(tip.number)),
-                _block_call("pending"),
-            )
-        )
-        next_block = _read_block(upper, tip.chain_id, tip.number + 1)
-        if next_block is not None:
+        if tip.number < self._seen_head:
+            return await self._move(source, tip)
+        calls = (header_call("latest"), header_call("pending"))
+        reply, *pending = await source.batch(calls[: 1 + self._options.with_pending])
+        newest = read_header(reply, tip.chain_id)
+        if newest is None:
+            raise BadReply(f"The RPC endpoint {source.name} knows no block of chain {tip.chain_id}: check it.")
+        self._seen_head = newest.block.number
+        if newest.block.hash == tip.hash:
             self._tip_missing_since = None
-            if next_block.parent == tip.hash:
-                return await self._forward(next_block, pending)
-            await self._back(tip)
-            return True
-        same_block = _read_block(same, tip.chain_id, tip.number)
-        if same_block is None:
-            return await self._maybe_shorter(tip)
+            self._show(tip, *pending)
+            return False
+        if newest.block.parent == tip.hash:
+            return await self._forward(source, newest, *pending)
+        return await self._move(source, tip)
+
+    async def _move(self, source: Endpoint, tip: BlockRef) -> bool:
+        """Go one block towards a newest block that is not the next one."""
+        upper, same = await source.batch((header_call(tip.number + 1), header_call(tip.number)))
+        above = read_header(upper, tip.chain_id, tip.number + 1)
+        here = read_header(same, tip.chain_id, tip.number)
+        if above is not None and above.block.parent == tip.hash:
+            return await self._forward(source, above)
+        if above is not None or (here is not None and here.block.hash != tip.hash):
+            return await self._back(source, tip)
+        if here is None:
+            return await self._maybe_shorter(source, tip)
         self._tip_missing_since = None
-        if same_block.hash != tip.hash:
-            await self._back(tip)
-            return True
-        self._show(tip, pending)
+        if source.head is not None and source.head > tip.number + MAX_LAG_BLOCKS:
+            raise BadReply(
+                f"The RPC endpoint {source.name} has no block {tip.number + 1} of its {source.head}: check it."
+            )
+        self._seen_head = tip.number
         return False
 
-    async def _tip(self) -> BlockRef:
+    async def _tip(self, source: Endpoint) -> BlockRef:
         if self._known_tip is None:
-            self._known_tip = await self._stored_tip()
+            self._known_tip = await self._stored_tip(source)
         return self._known_tip
 
-    async def _stored_tip(self) -> BlockRef:
+    async def _stored_tip(self, source: Endpoint) -> BlockRef:
         chain_id = self._rpc.chain_id
         stored = await self._database.read(lambda connection: blocks.tip(connection, chain_id))
         if stored is not None:
             return stored.block
-        number = max(self._filter.first_block - 1, 0)
-        block = _read_block(await self._rpc.call("eth_getBlockByNumber", quantity(number), False), chain_id, number)
-        if block is None:
+        number = max(self._logs.filter.first_block - 1, 0)
+        (reply,) = await source.batch((header_call(number),))
+        header = read_header(reply, chain_id, number)
+        if header is None:
             raise Unavailable(
                 f"Chain {chain_id} has no block {number} yet, where its contracts begin: "
                 "waiting; check the network profile if it stays so."
             )
-        await self._database.write("chain.begin", lambda connection: blocks.replace_all(connection, block))
-        return block
+        await self._database.write("chain.begin", lambda connection: blocks.replace_all(connection, header.block))
+        return header.block
 
-    async def _forward(self, block: BlockRef, pending: object) -> bool:
-        found = await self._rpc.batch((Call("eth_getLogs", (self._log_query(blockHash=hexadecimal(block.hash)),)),))
-        if isinstance(found[0], RpcError):
-            # The block went away between the two questions; the next look sees what came in its place.
-            raise Unavailable(f"The logs of block {block.number} cannot be read ({found[0].message}): retrying.")
-        logs = self._read_logs(found[0], block.number, block.number)
-        stored = StoredBlock(block, _logs_in(block, logs), is_delivered=False)
+    async def _forward(self, source: Endpoint, header: Header, pending: object = None) -> bool:
+        block = header.block
+        stored = StoredBlock(block, await self._logs_in(source, header), is_delivered=False)
         changed = await self._database.write("chain.block", lambda connection: self._store(connection, stored))
-        self._known_tip = block
+        self._known_tip, self._tip_missing_since = block, None
         self._show(block, pending)
         if changed:
             self._wake()
         return True
+
+    async def _logs_in(self, source: Endpoint, header: Header) -> tuple[RawLog, ...]:
+        block = header.block
+        if not self._logs.may_be_in(header):
+            return ()
+        (found,) = await source.batch((Call("eth_getLogs", (self._logs.query(blockHash=hexadecimal(block.hash)),)),))
+        if isinstance(found, RpcError):
+            # The block went away between the two questions; the next look sees what came in its place.
+            raise Unavailable(f"The logs of block {block.number} cannot be read ({found.message}): retrying.")
+        of_block = self._logs.raw(found, block.number, block.number).get(block.number)
+        if of_block is None:
+            return ()
+        if of_block.hash != block.hash:
+            raise BadReply(f"The RPC endpoint sent logs of another block {block.number}: retrying.")
+        return tuple(of_block.logs)
 
     def _store(self, connection: sqlite3.Connection, stored: StoredBlock) -> bool:
         blocks.add(connection, stored)
@@ -272,189 +322,123 @@ class Follower:
     def _deliver(self, connection: sqlite3.Connection, up_to: int) -> bool:
         changed = False
         for ready in blocks.undelivered(connection, self._rpc.chain_id, up_to):
-            changed |= self._apply_logs(connection, ready.block, ready.logs)
+            changed |= self._apply_logs(connection, ready.block, tuple(map(self._logs.decode, ready.logs)))
             blocks.set_delivered(connection, ready.block)
         return changed
 
-    def _apply_logs(self, connection: sqlite3.Connection, block: BlockRef, logs: Sequence[RawLog]) -> bool:
-        decoded = tuple(log for log in map(self._decoded, logs) if log is not None)
-        if decoded:
-            self._apply(connection, block, decoded)
-        return bool(decoded)
+    def _apply_logs(self, connection: sqlite3.Connection, block: BlockRef, logs: Sequence[DecodedLog]) -> bool:
+        known = tuple(log for log in logs if log.event is not None)
+        if known:
+            self._apply(connection, block, known)
+        return bool(known)
 
-    def _decoded(self, log: RawLog) -> DecodedLog | None:
-        try:
-            event = self._filter.decode(log.topics, log.data)
-        except PeerFault as error:
-            raise BadReply(f"The RPC endpoint sent a log that is not our contracts' ({error}): retrying.") from error
-        return None if event is None else DecodedLog(event, log.address, log.tx_hash, log.log_index)
-
-    async def _back(self, tip: BlockRef) -> None:
+    async def _back(self, source: Endpoint, tip: BlockRef) -> bool:
+        """Take the tip back, or put the endpoint aside that does not have it although it is final."""
+        bottom = await self._database.read(lambda connection: blocks.bottom(connection, tip.chain_id))
+        if tip.number <= bottom:
+            await self._doubt(source, tip)
+            return True
         self._known_tip = None
-        await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
+        changed = await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
         _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
-        self._wake()
+        if changed:
+            self._wake()
+        return True
 
-    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> None:
+    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> bool:
         stored = blocks.tip(connection, tip.chain_id)
         assert stored is not None
-        is_last = not connection.execute(
-            "SELECT 1 FROM chain_blocks WHERE chain_id = ? AND number < ?", (tip.chain_id, tip.number)
-        ).fetchone()
-        if is_last or tip.number <= blocks.final_number(connection, tip.chain_id):
+        has_effect = stored.is_delivered and bool(stored.logs)
+        if has_effect:
+            self._unwind(connection, tip)
+        blocks.remove(connection, tip)
+        return has_effect
+
+    async def _doubt(self, source: Endpoint, tip: BlockRef) -> None:
+        """An endpoint has another block in the place of a final one: is it the endpoint, or the chain?
+
+        Raises:
+            FinalityViolated: more endpoints have another block there than still have ours.
+        BadReply: none has a block there.
+        """
+        votes = await hashes_at(self._rpc, tip.number)
+        ours = sum(found == tip.hash for found in votes.values())
+        if not votes:
+            raise BadReply(
+                f"The RPC endpoint {source.name} does not know block {tip.number} of chain {tip.chain_id}, which was "
+                "final: waiting until it has caught up; if the chain was restarted, begin with a new data folder."
+            )
+        if 2 * ours < len(votes):
             raise FinalityViolated(
                 f"Chain {tip.chain_id} replaced block {tip.number}, which it had called final: check the RPC "
                 "endpoints; if the chain was restarted, begin with a new data folder."
             )
-        self._unwind(connection, tip)
-        blocks.remove(connection, tip)
+        settle(self._rpc, tip.number, votes, tip.hash, self._tell)
 
-    async def _maybe_shorter(self, tip: BlockRef) -> bool:
+    async def _maybe_shorter(self, source: Endpoint, tip: BlockRef) -> bool:
         now = trio.current_time()
         if self._tip_missing_since is None:
             self._tip_missing_since = now
         if now - self._tip_missing_since < self._options.lag_patience_s:
             return False
-        await self._back(tip)
-        return True
+        return await self._back(source, tip)
 
     def _is_finality_due(self, tip: BlockRef) -> bool:
         checked = self._final_checked_at
         return checked is None or abs(tip.number - checked) >= FINALITY_EVERY_BLOCKS
 
-    async def _catch_up(self, tip: BlockRef) -> bool:
-        """Ask what is final, and read a range below it if we are behind; whether a range was read."""
-        latest, final = await self._rpc.batch((Call("eth_blockNumber"), _block_call("finalized")))
-        if isinstance(latest, RpcError):
-            raise Unavailable(f"Chain {tip.chain_id} does not say its height ({latest.message}): retrying.")
-        head_number = read_quantity(latest)
-        final_number = min(self._read_final(final, head_number), head_number)
-        last = min(final_number, head_number - self._options.confirmations, tip.number + self._chunk_blocks)
+    async def _catch_up(self, source: Endpoint, tip: BlockRef) -> bool:
+        """Ask what is final, and read what is below it if we are behind; whether anything was read."""
+        head_number = read_quantity(await source.call("eth_blockNumber"))
+        final = await final_number(self._rpc, source, head_number, self._options.final_depth)
+        last = min(final, head_number - self._options.confirmations)
         if last <= tip.number:
             # Only what we follow too can be final for us: a range that is behind is not looked at twice.
             await self._database.write(
-                "chain.final",
-                lambda connection: blocks.set_final(connection, tip.chain_id, min(final_number, tip.number)),
+                "chain.final", lambda connection: blocks.set_final(connection, tip.chain_id, min(final, tip.number))
             )
             self._final_checked_at = tip.number
             return False
-        await self._read_range(tip, last)
+        await self._read_up_to(source, tip, last)
         return True
 
-    def _read_final(self, reply: object, head_number: int) -> int:
-        if reply is None or isinstance(reply, RpcError):
-            return max(head_number - self._options.final_depth, 0)
-        return read_quantity(read_object(reply).get("number"))
+    async def _read_up_to(self, source: Endpoint, tip: BlockRef, last: int) -> None:
+        send, receive = trio.open_memory_channel[LogRange | Unavailable | Replaced](1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_ranges, source, self._logs, tip, last, send)
+            failure = await self._store_ranges(receive)
+            nursery.cancel_scope.cancel()
+        if isinstance(failure, Replaced):
+            await self._back(source, self._known_tip or tip)
+        elif failure is not None:
+            raise failure
 
-    async def _read_range(self, tip: BlockRef, last: int) -> None:
-        query = self._log_query(fromBlock=quantity(tip.number + 1), toBlock=quantity(last))
-        try:
-            found = await self._rpc.call("eth_getLogs", query)
-        except (RpcError, ReplyTooLarge) as error:
-            if last == tip.number + 1:
-                raise Unavailable(f"The logs of block {last} cannot be read ({error}): retrying.") from error
-            self._chunk_blocks = max(1, self._chunk_blocks // 2)
-            return
-        logs = self._read_logs(found, tip.number + 1, last)
-        numbers = sorted({*logs, last, tip.number})
-        replies = await self._rpc.batch([_block_call(quantity(number)) for number in numbers])
-        found_blocks = {
-            number: _read_block(reply, tip.chain_id, number) for number, reply in zip(numbers, replies, strict=True)
-        }
-        anchor, below = found_blocks[last], found_blocks.pop(tip.number)
-        if below is None or below.hash != tip.hash:
-            await self._back(tip)
-            return
-        if anchor is None:
-            raise Unavailable(f"Block {last} of chain {tip.chain_id} is missing at the endpoint: retrying.")
-        ranged = tuple((block, _logs_in(block, logs)) for block in found_blocks.values() if block is not None)
-        changed = await self._database.write(
-            "chain.range", lambda connection: self._store_range(connection, tip, anchor, ranged)
-        )
-        self._known_tip = anchor
-        if changed:
-            self._wake()
+    async def _store_ranges(
+        self, ranges: trio.MemoryReceiveChannel[LogRange | Unavailable | Replaced]
+    ) -> Unavailable | Replaced | None:
+        logs = self._logs
+        async for found in ranges:
+            if not isinstance(found, LogRange):
+                return found
+            if self._logs is not logs:
+                # Other logs are asked for meanwhile, from the stored tip on.
+                return None
+            changed = await self._database.write("chain.range", partial(self._store_range, found))
+            self._known_tip = found.anchor
+            if changed:
+                self._wake()
+        return None
 
-    def _store_range(
-        self,
-        connection: sqlite3.Connection,
-        tip: BlockRef,
-        anchor: BlockRef,
-        ranged: tuple[tuple[BlockRef, tuple[RawLog, ...]], ...],
-    ) -> bool:
-        changed = self._deliver(connection, tip.number)
-        for block, logs in ranged:
+    def _store_range(self, found: LogRange, connection: sqlite3.Connection) -> bool:
+        changed = self._deliver(connection, found.below.number)
+        for block, logs in found.blocks:
             changed |= self._apply_logs(connection, block, logs)
-        blocks.replace_all(connection, anchor)
-        blocks.set_final(connection, anchor.chain_id, anchor.number)
+        blocks.replace_all(connection, found.anchor)
+        blocks.set_final(connection, found.anchor.chain_id, found.anchor.number)
         return changed
 
-    def _log_query(self, **where: str) -> Mapping[str, str | list[str] | list[list[str]]]:
-        return {
-            "address": [hexadecimal(address) for address in self._filter.watched()],
-            "topics": [[hexadecimal(topic) for topic in self._filter.topics]],
-            **where,
-        }
-
-    def _read_logs(self, reply: object, first: int, last: int) -> dict[int, LogsOfBlock]:
-        """Logs by block number, each checked against what was asked for."""
-        by_number: dict[int, LogsOfBlock] = {}
-        watched = self._filter.watched()
-        for item in read_list(reply):
-            fields = read_object(item)
-            number, log = read_quantity(fields.get("blockNumber")), _read_log(fields)
-            found = by_number.setdefault(number, LogsOfBlock(read_digest(fields.get("blockHash")), []))
-            is_ours = log.address in watched and log.topics and log.topics[0] in self._filter.topics
-            is_due = first <= number <= last and read_digest(fields.get("blockHash")) == found.block_hash
-            if not is_ours or not is_due or fields.get("removed") is True:
-                raise BadReply("The RPC endpoint sent a log that was not asked for: check the endpoint.")
-            found.logs.append(log)
-        for found in by_number.values():
-            found.logs.sort(key=lambda log: log.log_index)
-        return by_number
-
-    def _show(self, tip: BlockRef, pending: object) -> None:
+    def _show(self, tip: BlockRef, pending: object = None) -> None:
         next_time = tip.time
         if pending is not None and not isinstance(pending, RpcError):
             next_time = UnixTime(max(tip.time, read_quantity(read_object(pending).get("timestamp"))))
         self._head.set(ChainHead(tip, next_time))
-
-
-def _block_call(tag: str) -> Call:
-    return Call("eth_getBlockByNumber", (tag, False))
-
-
-def _read_block(reply: object, chain_id: int, number: int) -> BlockRef | None:
-    if reply is None:
-        return None
-    if isinstance(reply, RpcError):
-        raise Unavailable(f"Block {number} of chain {chain_id} cannot be read ({reply.message}): retrying.")
-    fields = read_object(reply)
-    if read_quantity(fields.get("number")) != number:
-        raise BadReply(f"The RPC endpoint sent another block than {number}: check the endpoint.")
-    return BlockRef(
-        chain_id=chain_id,
-        number=number,
-        hash=read_digest(fields.get("hash")),
-        parent=read_digest(fields.get("parentHash")),
-        time=UnixTime(read_quantity(fields.get("timestamp"))),
-    )
-
-
-def _logs_in(block: BlockRef, found: Mapping[int, LogsOfBlock]) -> tuple[RawLog, ...]:
-    of_block = found.get(block.number)
-    if of_block is None:
-        return ()
-    if of_block.block_hash != block.hash:
-        raise BadReply(f"The RPC endpoint sent logs of another block {block.number}: retrying.")
-    return tuple(of_block.logs)
-
-
-def _read_log(fields: Mapping[str, object]) -> RawLog:
-    return RawLog(
-        address=read_address(fields.get("address")),
-        topics=tuple(read_digest(topic) for topic in read_list(fields.get("topics"))),
-        data=read_bytes(fields.get("data")),
-        tx_hash=TxHash(read_digest(fields.get("transactionHash"))),
-        log_index=read_quantity(fields.get("logIndex")),
-    )

@@ -223,7 +223,7 @@ async def test_other_topics_are_not_delivered(manual_rpc: Rpc, projected: Databa
 async def test_catch_up_reads_ranges_below_finality(
     manual_rpc: Rpc, projected: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("capanode.node.chain.follower.CHUNK_BLOCKS", 40)
+    monkeypatch.setattr("capanode.node.chain.ranges.CHUNK_BLOCKS", 40)
     await begin(manual_rpc)
     for value in range(20):
         await emit(manual_rpc, value, value)
@@ -284,7 +284,7 @@ async def test_subscription_wakes_the_follower(anvil: Anvil, rpc: Rpc, projected
     log_filter = LogFilter((EMITTER,), (TOPIC,), decode, first_block=2)
     async with trio.open_nursery() as nursery:
 
-        async def start(task_status: trio.TaskStatus[None]) -> None:
+        async def start(task_status: trio.TaskStatus[Follower]) -> None:
             await run_follower(
                 rpc,
                 projected,
@@ -319,9 +319,9 @@ async def test_head_time_moves_on_an_idle_chain(rpc: Rpc, projected: Database) -
     await rpc.call_once("evm_increaseTime", 3600)
     await follow(following)
 
-    after = await head.wait_until(UnixTime(before.block.time + 3599))
-    assert after.block == before.block
-    assert after.next_time >= before.next_time + 3600
+    await head.wait_until(UnixTime(before.block.time + 3599))
+    assert head.head.block == before.block
+    assert head.head.next_time >= before.next_time + 3600
 
 
 def test_undo_rows_restore_changes_insertions_and_deletions() -> None:

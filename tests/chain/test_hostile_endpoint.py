@@ -51,6 +51,8 @@ class Chain:
                 return hex(self.height)
             case "eth_getBlockByNumber", ["pending", _]:
                 return None
+            case "eth_getBlockByNumber", ["latest", _]:
+                return self.change_block(self._block(self.height))
             case "eth_getBlockByNumber", ["finalized", _]:
                 return self._block(self.final)
             case "eth_getBlockByNumber", [str(tag), _]:
@@ -227,7 +229,7 @@ async def test_follower_outlives_its_endpoint(database: Database, autojump_clock
         async with run_fake_rpc(fake):
             rpc = await stack.enter_async_context(open_rpc([fake.url], fake.chain_id))
 
-            async def start(task_status: trio.TaskStatus[None]) -> None:
+            async def start(task_status: trio.TaskStatus[Follower]) -> None:
                 await run_follower(
                     rpc,
                     database,
