@@ -4,11 +4,14 @@ A transaction's key names its effect (`<deal id>/commit`), so performing the sam
 transaction. What the chain refuses now is either final (`TransactionRefused`) or a matter of time (`Unavailable`).
 """
 
-from typing import assert_never
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+import trio
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.market import Market
-from capanode.node.chain.sender import Mined, Replaced, Reverted, Sender, WouldRevert
+from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender, WouldRevert
 from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
@@ -19,13 +22,21 @@ from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, Terms
 
+DOUBTS_S: Final = (0.5, 1.0, 2.0, 4.0)
+"""Pauses after which a refusal is asked for again before it is believed.
+
+An endpoint that is some blocks behind, or on a branch of its own, refuses what is right; and a provider that believed
+it would give up a deal and pay for that.
+"""
+
 
 class Settlement:
     """Sends deal transactions from one key to one market."""
 
-    def __init__(self, sender: Sender, market: Address) -> None:
+    def __init__(self, sender: Sender, market: Address, doubts_s: Iterable[float] = DOUBTS_S) -> None:
         self._sender = sender
         self._market = market
+        self._doubts_s = doubts_s
 
     # ---- requester -----------------------------------------------------------------------------------------
 
@@ -35,7 +46,7 @@ class Settlement:
         assert announcement is not None
         assert deal_id is not None
         data = bindings.encode_deal_market_announce(abi_terms(announcement), locator)
-        return await self._once(deal_id, "announce", data)
+        return await self._insist(deal_id, "announce", data)
 
     async def cancel(self, job: requester.Withdrawing) -> None:
         """Take an announced demand back."""
@@ -73,7 +84,7 @@ class Settlement:
                 data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
             case _:
                 assert_never(work.terms.mode)
-        return await self._once(work.deal_id, "assign", data)
+        return await self._insist(work.deal_id, "assign", data)
 
     async def commit(self, deal: provider.Committing) -> TransactionRefused | None:
         """Commit to the result; a DIRECT deal is assigned in the same transaction."""
@@ -94,7 +105,7 @@ class Settlement:
                 demand=core,
                 commitment=commitment,
             )
-        refused = await self._once(work.deal_id, "commit", data)
+        refused = await self._insist(work.deal_id, "commit", data)
         if refused is not None and await self._is_committed(work.deal_id):
             # By us, though this journal does not know it, as after a restored backup: its log is on its way.
             return None
@@ -104,7 +115,7 @@ class Settlement:
         """Give the deal up before its deadline."""
         work = deal.work
         data = bindings.encode_deal_market_abandon(work.deal_id, abi_terms(work.terms), deal.locked_by)
-        return await self._once(work.deal_id, "abandon", data)
+        return await self._insist(work.deal_id, "abandon", data)
 
     async def claim(self, terms: Terms, committed: DealCommitted) -> None:
         """Finalize after the window; either side may."""
@@ -115,7 +126,7 @@ class Settlement:
         """Take the payment at once, by the requester's signature."""
         claim = claim_of(deal.work.terms, deal.commitment)
         data = bindings.encode_deal_market_accept(claim, deal.accept)
-        return await self._once(deal.work.deal_id, "accept", data)
+        return await self._insist(deal.work.deal_id, "accept", data)
 
     async def _is_committed(self, deal_id: DealId) -> bool:
         slot = await Market(self._sender.rpc, self._market).slot(deal_id)
@@ -123,9 +134,30 @@ class Settlement:
 
     # ---- sending -------------------------------------------------------------------------------------------
 
+    async def _insist(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
+        """Send; what is refused each time is refused for good, and told."""
+        for pause_s in self._doubts_s:
+            if await self._once(deal_id, verb, data) is None:
+                return None
+            await trio.sleep(pause_s)
+        return await self._once(deal_id, verb, data)
+
     async def _once(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
         """Send; a refusal is final and told. None once it is mined: the event in its log moves the deal."""
-        key = f"{deal_id.hex()}/{verb}"
+        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=False)
+        return await self._carried_out(key, verb, data)
+
+    async def _eventually(self, deal_id: DealId, verb: str, data: bytes) -> None:
+        """Send; a refusal is a matter of time (a clock not yet over, or somebody else was faster): ask again.
+
+        One that was mined without effect is sent anew too: a reorganisation may have put it into an earlier block.
+        """
+        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=True)
+        refused = await self._carried_out(key, verb, data)
+        if refused is not None:
+            raise Unavailable(f"The {verb} is not possible yet: {refused.reason}")
+
+    async def _carried_out(self, key: str, verb: str, data: bytes) -> TransactionRefused | None:
         try:
             await self._sender.submit(key, self._market, data)
         except WouldRevert as refusal:
@@ -135,14 +167,9 @@ class Settlement:
                 return None
             case Reverted(reason=reason):
                 return TransactionRefused(verb, reason)
-            case Replaced():
+            case Cancelled() | Replaced():
+                # The deal still wants it: whether it is still possible, the next simulation tells.
                 raise Unavailable(f"The {verb} transaction's nonce was used by another one: sending it again.")
-
-    async def _eventually(self, deal_id: DealId, verb: str, data: bytes) -> None:
-        """Send; a refusal is a matter of time (a clock not yet over, or somebody else was faster): ask again."""
-        refused = await self._once(deal_id, verb, data)
-        if refused is not None:
-            raise Unavailable(f"The {verb} is not possible yet: {refused.reason}")
 
 
 def abi_terms(terms: Terms) -> bindings.Terms:

@@ -1,6 +1,6 @@
 """A market of real parts in one process' care: a chain, nodes that reach it through faulty endpoints, their deaths."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,8 +38,8 @@ class RegionPlan:
     providers: int
     requesters: int
     seed: int
-    rpc_fault_rate: float
-    """Share of the nodes' RPC requests that meet a trouble, from the first one on."""
+    rpc_fault_rate: float = 0.0
+    """Share of the nodes' RPC requests that meet a trouble, from their start on."""
 
     hang_s: float = 20.0
     confirmations: int = 2
@@ -75,6 +75,12 @@ class Region:
     @property
     def rpc_requests(self) -> int:
         return sum(proxy.dice.requests for pair in self.proxies.values() for proxy in pair)
+
+    def spoil(self, rate: float) -> None:
+        """Every endpoint fails at this rate from now on."""
+        for pair in self.proxies.values():
+            for proxy in pair:
+                proxy.dice.rate = rate
 
     def heal(self) -> None:
         """All endpoints work from now on."""

@@ -32,7 +32,7 @@ class Reorgs:
                 await self.once(self.dice.randint(1, MAX_DEPTH))
 
     async def once(self, depth: int) -> None:
-        """Replace the last blocks. Their transactions come back in a later block, or with luck of the dice not at all."""
+        """Replace the last blocks; their transactions come back in the last of the new ones, or not at all."""
         head = read_quantity(await self.rpc.call("eth_blockNumber"))
         gone = await self._transactions(range(head - depth + 1, head + 1))
         returned = [[raw, depth - 1] for raw in gone] if self.dice.random() < 0.5 else []

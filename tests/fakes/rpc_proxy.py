@@ -149,7 +149,8 @@ class RpcProxy:
             case Trouble.SLOW:
                 await trio.sleep(self._slow_s)
             case Trouble.STALE | Trouble.FORK:
-                await self._leave_the_chain(is_fork=trouble is Trouble.FORK)
+                blocks, requests = self.dice.number(1, MAX_BEHIND), self.dice.number(1, MAX_BRANCH_REQUESTS)
+                await self.fall_behind(blocks, requests, is_fork=trouble is Trouble.FORK)
             case _:
                 pass
         replies = await self._replies(calls, trouble, is_batch=is_batch)
@@ -157,13 +158,13 @@ class RpcProxy:
 
     # ---- what the endpoint knows ---------------------------------------------------------------------------
 
-    async def _leave_the_chain(self, *, is_fork: bool) -> None:
-        head = await self._value("eth_blockNumber")
-        height = int(head, 16)
-        base = max(height - self.dice.number(1, MAX_BEHIND), 0)
+    async def fall_behind(self, blocks: int, requests: int, *, is_fork: bool = False) -> None:
+        """For so many requests know the chain as it was so many blocks ago, or with empty blocks in place of those."""
+        height = int(await self._value("eth_blockNumber"), 16)
+        base = max(height - blocks, 0)
         block = await self._value("eth_getBlockByNumber", hex(base), False)
         self._branch = Branch(base, block["hash"], height if is_fork else base)
-        self._branch_requests = self.dice.number(1, MAX_BRANCH_REQUESTS)
+        self._branch_requests = requests
 
     async def _replies(self, calls: list[Json], trouble: Trouble | None, *, is_batch: bool) -> list[Json]:
         branch = self._branch

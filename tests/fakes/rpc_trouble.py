@@ -53,11 +53,11 @@ _WEIGHTS: Final[Mapping[Trouble, float]] = {
     # Waits cost a test more time than they find; what only fits few requests is drawn often among those.
     Trouble.HANG: 0.25,
     Trouble.TOO_SHORT: 0.25,
-    Trouble.NO_RECEIPT: 4,
-    Trouble.NO_LOGS: 4,
-    Trouble.TX_DROPPED: 4,
-    Trouble.TX_DOUBLED: 4,
-    Trouble.TX_SENT_BUT_FAILED: 4,
+    Trouble.NO_RECEIPT: 12,
+    Trouble.NO_LOGS: 12,
+    Trouble.TX_DROPPED: 12,
+    Trouble.TX_DOUBLED: 12,
+    Trouble.TX_SENT_BUT_FAILED: 12,
 }
 
 

@@ -1,6 +1,6 @@
 """The deal's transactions on a real chain: races have one winner, and asking twice sends once."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +36,16 @@ from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest, PeerId,
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, SignedAward, Terms
 from capanode.protocol.typed_data import announcement_deal_id, award_digest, demand_digest, domain, spec_digest
+from tests.fakes.rpc_proxy import RpcProxy, run_rpc_proxies
+from tests.fakes.rpc_trouble import Dice
 from tests.protocol import deals
 from tests.protocol.deals import FINISHED, SPEC
 
 TOKENS = 10**18
 WALLET, ONE, TWO = (LocalSigner(development_key(number)) for number in (1, 2, 3))
 PRICE, DEPOSIT = Wei(10 * TOKENS), Wei(TOKENS)
+NO_DOUBTS = ()
+"""Refusals are believed at once: this chain does not change its mind."""
 NO_HOT_KEY = ZERO_ADDRESS
 """What the market says when a provider's own wallet locked the bonds."""
 
@@ -50,6 +54,7 @@ NO_HOT_KEY = ZERO_ADDRESS
 class Chain:
     """A market with a requester and two providers that have money in it."""
 
+    url: str
     rpc: Rpc
     contracts: Contracts
     senders: dict[Address, Sender]
@@ -59,7 +64,7 @@ class Chain:
         return Market(self.rpc, self.contracts.market)
 
     def settlement(self, signer: LocalSigner) -> Settlement:
-        return Settlement(self.senders[signer.address], self.contracts.market)
+        return Settlement(self.senders[signer.address], self.contracts.market, NO_DOUBTS)
 
     async def now(self) -> UnixTime:
         return UnixTime(
@@ -101,7 +106,7 @@ async def opened(folder: Path) -> AsyncGenerator[Chain]:
         for signer in (ONE, TWO):
             stake = wallet_calls.stake(contracts.market, Wei(100 * TOKENS))
             await done(senders[signer.address], "stake", stake)
-        yield Chain(rpc, contracts, senders)
+        yield Chain(anvil.rpc_url, rpc, contracts, senders)
         nursery.cancel_scope.cancel()
 
 
@@ -259,7 +264,34 @@ async def test_a_commit_that_the_journal_has_forgotten_is_not_refused(chain: Cha
         open_database(tmp_path / "restored.db", [TRANSACTIONS_SCHEMA]) as database,
         open_sender(chain.rpc, database, ONE) as forgetful,
     ):
-        assert await Settlement(forgetful, chain.market.address).commit(committing) is None
+        assert await Settlement(forgetful, chain.market.address, NO_DOUBTS).commit(committing) is None
+
+
+async def test_a_refusal_by_an_endpoint_that_is_behind_is_not_believed(chain: Chain, tmp_path: Path) -> None:
+    taken = await locked(chain)
+    await chain.settlement(ONE).assign(provider.Assigning(taken))
+    proxy = RpcProxy(chain.url, Dice(seed=0, rate=0.0))
+    async with (
+        run_rpc_proxies([proxy]) as urls,
+        open_rpc(urls, chain.rpc.chain_id) as rpc,
+        open_database(tmp_path / "behind.db", [TRANSACTIONS_SCHEMA]) as database,
+        open_sender(rpc, database, ONE, options=SenderOptions(poll_s=0.05)) as sender,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(run_sender, sender)
+        await proxy.fall_behind(blocks=1, requests=1_000_000)
+
+        def doubts() -> Iterator[float]:
+            yield 0.0
+            yield 0.0
+            proxy.heal()
+            yield 0.0
+
+        settlement = Settlement(sender, chain.contracts.market, doubts())
+        assert await settlement.commit(provider.Committing(taken, NO_HOT_KEY, FINISHED)) is None
+        assert proxy.dice.requests > 2
+        assert await chain.phase(taken.deal_id) is Phase.COMMITTED
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_commit_in_the_last_second_counts(chain: Chain) -> None:

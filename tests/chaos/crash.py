@@ -1,0 +1,311 @@
+"""Kills a node at every durable step that it passes, in whole deals on real parts, and compares each end.
+
+`make chaos-crash` first lives through each scenario undisturbed, which tells what its end is and which points its
+processes pass. Then, for every point: the same scenario with a SIGKILL exactly there, a start as a service manager
+would, and the same end to the last unit. `make chaos-crash POINTS='transaction.*'` takes a part of the points.
+"""
+
+import argparse
+import queue
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from bench import report
+from bench.shell_image import write_shell_image
+from capanode.node.fault_points import Armed
+from tests.chaos import passed
+from tests.chaos.crash_town import CrashTown, open_crash_town, write_broken_image
+from tests.chaos.scenarios import FRESH, SCENARIOS, Ending, live_through
+from tests.chaos.setups import SETUPS, ground_of_setups
+
+TOWNS: Final = 2
+EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
+"""Steps that are killed at each time that a deal passes them, not only at the first: each is another effect."""
+
+TRIES: Final = 3
+"""A point that depends on timing may be missed in one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One process to be killed at one passage of one point of a scenario."""
+
+    scenario: str
+    who: str
+    point: str
+    passage: int = 1
+
+    def __str__(self) -> str:
+        again = f" ({self.passage})" if self.passage > 1 else ""
+        return f"{self.point}{again} of the {self.who} in {self.scenario}"
+
+    @property
+    def armed(self) -> Armed:
+        return Armed(self.point, self.passage)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What all towns have seen; filled from several threads."""
+
+    endings: dict[str, object] = field(default_factory=dict[str, object])
+    passed: dict[str, dict[str, list[str]]] = field(default_factory=dict[str, dict[str, list[str]]])
+    """By scenario and process, the points in order."""
+    killed: list[Kill] = field(default_factory=list[Kill])
+    mismatches: list[str] = field(default_factory=list[str])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def mismatch(self, what: str) -> None:
+        with self.lock:
+            self.mismatches.append(what)
+        say(f"MISMATCH {what}")
+
+
+def say(sentence: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {sentence}", flush=True)
+
+
+def kind(who: str) -> str:
+    """Which of the programs a process is."""
+    return {"patron": "requester"}.get(who, who)
+
+
+def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> list[Kill]:
+    """Every point once for each kind of process, in the first scenario that passes it; some at each passage."""
+    found: dict[tuple[object, ...], Kill] = {}
+    for scenario, processes in seen.items():
+        for who, points in processes.items():
+            times: Counter[str] = Counter()
+            for point in points:
+                times[point] += 1
+                step = point.rpartition(":")[0]
+                if not fnmatchcase(step, pattern):
+                    continue
+                if step in EVERY_PASSAGE:
+                    found.setdefault((scenario, who, point, times[point]), Kill(scenario, who, point, times[point]))
+                elif times[point] == 1:
+                    found.setdefault((kind(who), point), Kill(scenario, who, point))
+    return list(found.values())
+
+
+# ---- in a town -------------------------------------------------------------------------------------------------
+
+
+def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
+    """Live through a scenario undisturbed."""
+    with _cast(town, scenario):
+        for node in town.nodes.values():
+            node.take_passed()
+        started = time.monotonic()
+        ending = live_through(town, SCENARIOS[scenario])
+        points = {who: node.take_passed() for who, node in town.nodes.items()}
+    with findings.lock:
+        findings.endings[scenario] = ending
+        findings.passed[scenario] = {who: points[who] for who in (ending.buyer, "provider")}
+    say(f"{scenario}: {sum(map(len, points.values()))} passages in {time.monotonic() - started:.1f} s")
+    if ending.left or ending.odd_exits:
+        findings.mismatch(f"{scenario}, undisturbed: left {ending.left}, exits {ending.odd_exits}; logs in {town.root}")
+
+
+def kill_in(town: CrashTown, kill: Kill, findings: Findings) -> None:
+    """Live through a scenario with one death, and compare."""
+    for _ in range(TRIES):
+        with _cast(town, kill.scenario):
+            node = town.nodes[kill.who]
+            kills = node.kills
+            node.arm(kill.armed)
+            started = time.monotonic()
+            try:
+                ending = live_through(town, SCENARIOS[kill.scenario])
+            except Exception as failed:  # told as the mismatch that it is
+                node.disarm()
+                findings.mismatch(f"{kill}: {failed!r}; logs in {town.root}")
+                return
+            finally:
+                took_s = time.monotonic() - started
+            was_missed = node.disarm()
+        if was_missed or node.kills == kills:
+            continue
+        _compare(kill, ending, findings, f"logs in {town.root}")
+        say(f"{kill}: {took_s:.1f} s")
+        return
+    findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+
+
+def _compare(kill: Kill, ending: Ending, findings: Findings, where: str) -> None:
+    undisturbed = findings.endings[kill.scenario]
+    assert isinstance(undisturbed, Ending)
+    with findings.lock:
+        findings.killed.append(kill)
+    if differences := ending.differences(undisturbed):
+        findings.mismatch(f"{kill}: {'; '.join(differences)}; {where}")
+
+
+def _cast(town: CrashTown, scenario: str) -> "contextmanager[None]":
+    """The town with a newcomer in one place, where the scenario is about a first start."""
+    return town.newcomer(FRESH[scenario]) if scenario in FRESH else nullcontext()  # type: ignore[return-value]
+
+
+# ---- set-ups, which need no town -------------------------------------------------------------------------------
+
+
+def record_setup(root: Path, name: str, findings: Findings) -> None:
+    started = time.monotonic()
+    ended = SETUPS[name](root, None)
+    with findings.lock:
+        findings.endings[name] = ended.state
+        findings.passed[name] = {ended.who: list(ended.passed)}
+    say(f"{name}: {len(ended.passed)} passages in {time.monotonic() - started:.1f} s")
+
+
+def kill_setup(root: Path, kill: Kill, findings: Findings) -> None:
+    started = time.monotonic()
+    for _ in range(TRIES):
+        try:
+            ended = SETUPS[kill.scenario](root, kill.armed)
+        except Exception as failed:  # told as the mismatch that it is
+            findings.mismatch(f"{kill}: {failed!r}; logs in {root}")
+            return
+        if not ended.was_killed:
+            continue
+        with findings.lock:
+            findings.killed.append(kill)
+        undisturbed = findings.endings[kill.scenario]
+        if ended.state != undisturbed:
+            findings.mismatch(f"{kill}: {ended.state} instead of {undisturbed}; logs in {root}")
+        say(f"{kill}: {time.monotonic() - started:.1f} s")
+        return
+    findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------
+
+
+class Crew:
+    """Threads that work a list off, each in its own town; the last one has no town and does the set-ups."""
+
+    def __init__(self, root: Path, image: Path, towns: int) -> None:
+        self._root = root
+        self._image = image
+        self._towns = towns
+        self._deals: queue.SimpleQueue[Callable[[CrashTown], None] | None] = queue.SimpleQueue()
+        self._setups: queue.SimpleQueue[Callable[[Path], None] | None] = queue.SimpleQueue()
+        self._open = threading.Semaphore(0)
+        self.failed: list[BaseException] = []
+
+    def __enter__(self) -> "Crew":
+        self._threads = [threading.Thread(target=self._in_town, args=(n,)) for n in range(self._towns)]
+        self._threads.append(threading.Thread(target=self._beside))
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _thread in self._threads:
+            self._deals.put(None)
+            self._setups.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def do(self, deals: Sequence[Callable[[CrashTown], None]], setups: Sequence[Callable[[Path], None]]) -> None:
+        """Have everything done."""
+        for deal in deals:
+            self._deals.put(deal)
+        for setup in setups:
+            self._setups.put(setup)
+        for _ in range(len(deals) + len(setups)):
+            self._open.acquire()
+            if self.failed:
+                raise self.failed[0]
+
+    def _in_town(self, number: int) -> None:
+        try:
+            with open_crash_town(self._root / f"town-{number}", self._image) as town:
+                while (deal := self._deals.get()) is not None:
+                    deal(town)
+                    self._open.release()
+        except BaseException as error:  # raised to whoever waits
+            self.failed.append(error)
+            self._open.release()
+
+    def _beside(self) -> None:
+        try:
+            with ground_of_setups(self._root / "setups"):
+                while (setup := self._setups.get()) is not None:
+                    setup(self._root / "setups")
+                    self._open.release()
+        except BaseException as error:  # raised to whoever waits
+            self.failed.append(error)
+            self._open.release()
+
+
+def chaos(
+    root: Path, pattern: str, seed: int, *, scenarios: Sequence[str], most: int | None = None, towns: int = TOWNS
+) -> Findings:
+    """Record, then kill; `most` bounds the kills, chosen by the seed."""
+    findings = Findings()
+    image = root / "shell.tar"
+    write_shell_image(image)
+    write_broken_image(image.with_name("broken.tar"))
+    in_town = [name for name in scenarios if name in SCENARIOS]
+    set_up = [name for name in scenarios if name in SETUPS]
+    with Crew(root, image, towns) as crew:
+        crew.do(
+            [lambda town, name=name: record_in(town, name, findings) for name in in_town],
+            [lambda path, name=name: record_setup(path, name, findings) for name in set_up],
+        )
+        ordered = {name: findings.passed[name] for name in scenarios}
+        kills = kills_of(ordered, pattern)
+        random.Random(seed).shuffle(kills)
+        kills = kills[:most]
+        say(f"{len(kills)} kills, seed {seed}")
+        crew.do(
+            [lambda town, kill=kill: kill_in(town, kill, findings) for kill in kills if kill.scenario in SCENARIOS],
+            [lambda path, kill=kill: kill_setup(path, kill, findings) for kill in kills if kill.scenario in SETUPS],
+        )
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", default="*", help="a pattern of steps")
+    parser.add_argument("--scenarios", default="", help="names, with commas between")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--towns", type=int, default=TOWNS)
+    chosen = parser.parse_args(arguments)
+    names = chosen.scenarios.split(",") if chosen.scenarios else [*SCENARIOS, *SETUPS]
+    started = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="capanode-chaos-"))
+    say(f"seed {chosen.seed}, logs in {root}")
+    findings = chaos(root, chosen.points, chosen.seed, scenarios=names, towns=chosen.towns)
+    points = {(kind(kill.who), kill.point.rpartition(":")[0]) for kill in findings.killed}
+    report.write(
+        "chaos_crash" if chosen.points == "*" and not chosen.scenarios else "chaos_crash_part",
+        {
+            "points": len(points),
+            "kills": len(findings.killed),
+            "mismatches": len(findings.mismatches),
+            "wall_s": time.monotonic() - started,
+            "seed": chosen.seed,
+            "scenarios": len(names),
+        },
+    )
+    if chosen.points == "*" and not chosen.scenarios:
+        passed.write(findings.passed)
+    for mismatch in findings.mismatches:
+        print(f"MISMATCH {mismatch}", file=sys.stderr)
+    return 1 if findings.mismatches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

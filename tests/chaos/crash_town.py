@@ -1,0 +1,389 @@
+"""A standing town for the crash test: a chain and three nodes that are started again whenever they die.
+
+`requester` buys with what lies free in its escrow, `patron` from an earmark for the one `provider`. Prices are all
+floor, so that each kind of job costs the same to the last unit whenever it is bought.
+"""
+
+import json
+import secrets
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import trio
+
+from capanode.contracts_abi import bindings
+from capanode.node.api.client import NodeClient
+from capanode.node.api.port import DealView, JobOrder, JobView
+from capanode.node.chain import wallet_calls
+from capanode.node.chain.anvil import AnvilOptions, run_anvil
+from capanode.node.chain.contracts import Contracts, resolve
+from capanode.node.chain.market import Market
+from capanode.node.chain.rpc import open_rpc
+from capanode.node.chain.token import Token
+from capanode.node.chain.wire import hexadecimal, quantity, read_bytes, read_list, read_object, read_quantity
+from capanode.node.devnet_leftovers import clear_away
+from capanode.node.devnet_parties import (
+    PROVIDER_GRANT,
+    REQUESTER_GRANT,
+    TOKEN,
+    Party,
+    deployed,
+    done,
+    fund,
+    join,
+    make_party,
+    sending,
+)
+from capanode.node.executors.docker import executor_name
+from capanode.node.executors.sandbox import EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
+from capanode.node.keys.wallet import find_password, unlock_wallet
+from capanode.node.network_profile import NetworkProfile
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import PeerId, Wei
+from tests.chaos.mortal import CAPANODE, Mortal
+
+T = TypeVar("T")
+
+PROVIDER_CONFIG: Final = """\
+[provider]
+slots = 1
+cpu = 2
+[provider.pricing]
+cpu_hour_tokens = 0
+memory_gib_hour_tokens = 0
+disk_gib_hour_tokens = 0
+transfer_gib_tokens = 0
+tokens_per_coin = 0
+floor_tokens = 0.1
+"""
+
+JOB: Final = """\
+version: 1
+image: {image}
+command: [{command}]
+inputs: {{data: data}}
+resources: {{cpu: 0.5, memory: {memory}, disk: 4MiB}}
+timeout: {timeout}
+retention: {retention}
+price_cap: "0.5"
+verification: exact
+"""
+
+INPUT_BYTES: Final = 1_300_000
+"""More than one chunk of a blob."""
+
+EARMARK: Final = Wei(200 * TOKEN)
+PATIENCE_S: Final = 100.0
+"""Longest wait for one thing; an award that nobody took lapses after thirty seconds."""
+
+POLL_S: Final = 0.1
+ENDED: Final = frozenset({"Settled", "Failed", "Cancelled"})
+DEALS_ENDED: Final = frozenset({"Done", "Lost"})
+
+
+EVENT_NAMES: Final = {one.TOPIC: name for name, one in vars(bindings).items() if hasattr(one, "TOPIC")}
+
+
+class NotInTime(Exception):
+    """Something that should have come did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What the chain says of one moment: money and transactions of each party, and the block."""
+
+    tokens: Mapping[str, int]
+    locked: Mapping[str, int]
+    transactions: Mapping[str, int]
+    block: int
+
+
+@dataclass(slots=True)
+class CrashTown:
+    """See the module."""
+
+    root: Path
+    image: Path
+    profile: NetworkProfile
+    contracts: Contracts
+    parties: dict[str, Party]
+    nodes: dict[str, Mortal]
+    _token: trio.lowlevel.TrioToken
+
+    # ---- asking nodes, whatever happens to them --------------------------------------------------------------
+
+    def client(self, who: str) -> NodeClient:
+        return NodeClient(self.parties[who].folder.socket)
+
+    def ask(self, who: str, question: Callable[[NodeClient], T]) -> T:
+        """The answer of a node that may be dying or starting just now."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return question(self.client(who))
+            except (Unavailable, OSError, ValueError, EOFError) as trouble:
+                if time.monotonic() > give_up:
+                    raise NotInTime(f"{who} does not answer: {trouble}") from trouble
+                time.sleep(POLL_S)
+
+    def until(self, what: str, is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+        give_up = time.monotonic() + within_s
+        while not is_so():
+            if time.monotonic() > give_up:
+                raise NotInTime(f"not within {within_s:.0f} s: {what}")
+            time.sleep(POLL_S)
+
+    def until_peered(self) -> None:
+        """Every buyer is connected to the provider."""
+        for who in ("requester", "patron"):
+            self.until(f"{who} has a peer", lambda who=who: self.ask(who, lambda c: c.status())["peers"] >= 1)
+
+    # ---- buying ----------------------------------------------------------------------------------------------
+
+    def order(
+        self,
+        command: str,
+        *,
+        image: Path | None = None,
+        announce: str = "gossip",
+        policy: str = "award",
+        accept: str = "auto",
+        timeout: str = "10s",
+        memory: str = "64MiB",
+        retention: str = "1s",
+    ) -> JobOrder:
+        """A job with fresh input, of the shell image unless another is named."""
+        name = f"job-{secrets.token_hex(4)}"
+        folder = self.root / "jobs" / name
+        folder.mkdir(parents=True)
+        (folder / "data").write_bytes(secrets.token_bytes(INPUT_BYTES))
+        text = JOB.format(
+            image=image or self.image,
+            command=json.dumps(command),
+            timeout=timeout,
+            memory=memory,
+            retention=retention,
+        )
+        return JobOrder(text, str(folder), name, None, announce, policy, accept)
+
+    def submit(self, who: str, order: JobOrder) -> str:
+        """Submit as a careful user does: after a failure, look whether the job was taken before trying again."""
+
+        def once(client: NodeClient) -> str:
+            taken = [job.job_id for job in client.jobs() if job.name == order.name]
+            if taken:
+                return taken[0]
+            return next(str(item["job"].job_id) for item in client.submit(order) if "job" in item)
+
+        return self.ask(who, once)
+
+    def job(self, who: str, job_id: str) -> JobView:
+        return self.ask(who, lambda client: client.job(job_id))
+
+    def until_job(self, who: str, job_id: str, what: str, is_so: Callable[[JobView], bool]) -> JobView:
+        """The job once it is so far, or at its end."""
+        seen: list[JobView] = []
+
+        def looked() -> bool:
+            view = self.job(who, job_id)
+            seen[:] = [view]
+            return is_so(view) or view.phase in ENDED
+
+        self.until(f"the job is {what}", looked)
+        return seen[0]
+
+    def deals(self) -> list[DealView]:
+        """What the provider knows of all its deals."""
+        return list(self.ask("provider", lambda client: client.deals()))
+
+    # ---- the chain -------------------------------------------------------------------------------------------
+
+    def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run async work on the loop that keeps the chain."""
+        return trio.from_thread.run(work, *arguments, trio_token=self._token)
+
+    def rpc(self, method: str, *parameters: Any) -> Any:
+        """One plain question to the chain."""
+
+        async def ask() -> Any:
+            async with open_rpc(self.profile.rpc_urls, self.profile.chain_id) as rpc:
+                return await rpc.call_once(method, *parameters)
+
+        return self.run(ask)
+
+    def time(self) -> int:
+        """The newest block's timestamp."""
+        return read_quantity(read_object(self.rpc("eth_getBlockByNumber", "latest", False))["timestamp"])
+
+    def let_pass(self, seconds: int) -> None:
+        """Move the chain's clock."""
+        self.rpc("evm_increaseTime", seconds)
+        self.rpc("evm_mine")
+
+    def count(self) -> Count:
+        found: Count = self.run(self._count)
+        return found
+
+    async def _count(self) -> Count:
+        profile, tokens, locked, transactions = self.profile, {}, {}, {}
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            market, token = Market(rpc, self.contracts.market), Token(rpc, self.contracts.token)
+            for name, party in self.parties.items():
+                account = await market.account(party.address)
+                earmarks = await market.earmarks(party.address, (self.parties["provider"].address,))
+                earmarked = sum(earmark.amount_wei for earmark in earmarks)
+                wallet = await token.balance(party.address)
+                tokens[name] = wallet + account.free_wei + earmarked + account.stake_wei
+                locked[name] = account.locked_wei
+                sent = await rpc.call("eth_getTransactionCount", hexadecimal(party.address), "latest")
+                transactions[name] = read_quantity(sent)
+            block = read_quantity(await rpc.call("eth_blockNumber"))
+        return Count(tokens, locked, transactions, block)
+
+    def events_since(self, block: int) -> dict[str, int]:
+        """How many events of each kind the market has logged since, by their first topic."""
+        query = {"address": hexadecimal(self.contracts.market), "fromBlock": quantity(block + 1), "toBlock": "latest"}
+        rows = [read_object(row) for row in read_list(self.rpc("eth_getLogs", query))]
+        topics = [read_bytes(read_list(row["topics"])[0]) for row in rows]
+        return dict(Counter(EVENT_NAMES.get(topic, "other") for topic in topics))
+
+    # ---- the engine and the disk -----------------------------------------------------------------------------
+
+    @property
+    def engine_node(self) -> str:
+        return executor_name(PeerId(self.parties["provider"].peer_id))
+
+    def starts_between(self, since: float, until: float) -> list[int]:
+        """How often the engine says that it started the container of each execution."""
+        command = ["docker", "events", f"--since={since:.3f}", f"--until={until:.3f}", "--format", "{{json .}}"]
+        filters = [
+            "type=container",
+            "event=start",
+            f"label={NODE_LABEL}={self.engine_node}",
+            f"label={EXECUTION_LABEL}",
+        ]
+        options = [option for one in filters for option in ("--filter", one)]
+        said = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout.splitlines()
+        names = Counter(json.loads(line)["Actor"]["Attributes"][EXECUTION_LABEL] for line in said)
+        return sorted(names.values())
+
+    def remove_holders(self) -> None:
+        """Remove the containers whose networks jobs join, as somebody who tidies up may."""
+        listing = ["docker", "ps", "--all", "--quiet", "--filter", f"label={NODE_LABEL}={self.engine_node}"]
+        held = [*listing, "--filter", f"label={HOLDER_LABEL}=network"]
+        names = subprocess.run(held, capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(["docker", "rm", "--force", *names], capture_output=True, check=True)
+
+    def left_over(self) -> list[str]:
+        """What should not be there while no deal is open."""
+        labels = ["--filter", f"label={NODE_LABEL}={self.engine_node}", "--filter", f"label={EXECUTION_LABEL}"]
+        listing = ["docker", "ps", "--all", "--quiet", *labels]
+        containers = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+        left = [f"container {name}" for name in containers]
+        folder = self.parties["provider"].folder
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder.executions) in line]
+        left += [f"mount {line.split()[1]}" for line in mounts[1:]]
+        images = sorted((folder.executions / "outputs").glob("*.img"))
+        left += [f"file {path}" for path in images[1:]]
+        for party in self.parties.values():
+            for pattern in ("incoming/new-*", "incoming/*.part", ".partial-*"):
+                left += [f"file {path}" for path in (party.folder.blobs).rglob(pattern)]
+            left += [f"file {path}" for path in party.folder.results.rglob(".*.partial")]
+        left += [f"logs {path.name}" for path in (folder.executions / "logs").iterdir()]
+        return left
+
+
+@contextmanager
+def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
+    """A town whose nodes are up and know each other."""
+    with _chain_and_parties(root) as (profile, contracts, parties, token):
+        nodes = {name: mortal_node(party) for name, party in parties.items()}
+        town = CrashTown(root, image, profile, contracts, parties, nodes, token)
+        try:
+            for node in nodes.values():
+                node.start()
+            town.until_peered()
+            yield town
+        finally:
+            for node in nodes.values():
+                node.close()
+            provider = parties["provider"]
+            trio.from_thread.run(clear_away, provider.peer_id, provider.folder, trio_token=token)
+
+
+def mortal_node(party: Party) -> Mortal:
+    """A node of the town, not started yet."""
+    root = party.folder.root
+    return Mortal((*CAPANODE, "start", "--data", str(root)), party.folder.log, root / "faults")
+
+
+Ground = tuple[NetworkProfile, Contracts, dict[str, Party], trio.lowlevel.TrioToken]
+
+
+@contextmanager
+def _chain_and_parties(root: Path) -> Generator[Ground]:
+    """A chain with everything on it, kept by a loop in a thread of its own."""
+    opened: list[Ground] = []
+    failed: list[BaseException] = []
+    is_open, close = threading.Event(), trio.Event()
+
+    async def serve() -> None:
+        async with run_anvil(AnvilOptions()) as chain:
+            profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id)
+            parties = await _parties(root)
+            bootstrap = (parties["provider"].multiaddr("127.0.0.1"),)
+            profile = replace(profile, bootstrap=bootstrap)
+            for party in parties.values():
+                join(party.folder, profile)
+            grants = [(party, REQUESTER_GRANT) for name, party in parties.items() if name != "provider"]
+            await fund(root, profile, [(parties["provider"], PROVIDER_GRANT), *grants])
+            async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+                contracts = await resolve(rpc, profile)
+                await _earmark(rpc, contracts, parties["patron"], parties["provider"])
+            opened.append((profile, contracts, parties, trio.lowlevel.current_trio_token()))
+            is_open.set()
+            await close.wait()
+
+    def work() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:  # told to whoever waits below
+            failed.append(error)
+        finally:
+            is_open.set()
+
+    root.mkdir(parents=True, exist_ok=True)
+    thread = threading.Thread(target=work, name="chain")
+    thread.start()
+    is_open.wait()
+    try:
+        if opened:
+            yield opened[0]
+    finally:
+        if opened and thread.is_alive():
+            opened[0][3].run_sync_soon(close.set)
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+async def _parties(root: Path) -> dict[str, Party]:
+    roles = {"provider": ("provider", PROVIDER_CONFIG), "requester": ("requester", ""), "patron": ("requester", "")}
+    return {
+        name: await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
+        for name, (role, extra) in roles.items()
+    }
+
+
+async def _earmark(rpc: Any, contracts: Contracts, patron: Party, provider: Party) -> None:
+    wallet = await unlock_wallet(patron.folder.wallet, find_password(patron.folder.root / "password", None))
+    async with sending(rpc, patron.folder.root / "funding.db", wallet) as sender:
+        call = wallet_calls.earmark(contracts.market, provider.address, EARMARK)
+        await done(sender, "earmark", call.to, call.data, Wei(0))

@@ -1,0 +1,272 @@
+"""Whole deals for the crash test, one for each way in and each way out, as functions of a town."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from capanode.node.api.client import NodeClient
+from capanode.node.api.port import JobView
+from capanode.protocol.faults import Refused
+from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
+from tests.e2e.town import events, false_checks
+
+ANSWER: Final = "echo $((6 * 7)) > /out/answer"
+SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
+HUGE: Final = "3000GiB"
+LONGER_THAN_A_DEMAND_S: Final = 700
+LONGER_THAN_A_DEAL_S: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All that must be the same however often a process died on the way."""
+
+    jobs: tuple[str, ...]
+    """State, way, exit code and result of each job."""
+    deals: tuple[str, ...]
+    """Phases of the provider's new deals."""
+    tokens: Mapping[str, int]
+    """What each party gained, base units."""
+    locked: Mapping[str, int]
+    transactions: Mapping[str, int]
+    """Nonces that each party used."""
+    events: Mapping[str, int]
+    """What the market has logged."""
+    starts: tuple[int, ...]
+    """How often the engine started the container of each execution."""
+    left: tuple[str, ...]
+    """What lies about afterwards."""
+    odd_exits: tuple[int, ...]
+    """Ends of processes that neither a signal nor an order explains."""
+
+    def differences(self, other: "Ending") -> list[str]:
+        """What is not the same, in words."""
+        mine, theirs = _plain(self), _plain(other)
+        return [f"{name}: {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that was bought: by whom, and its id."""
+
+    buyer: str
+    job_id: str
+
+
+Scenario = Callable[[CrashTown], Job]
+
+
+def live_through(town: CrashTown, scenario: Scenario) -> Ending:
+    """Run a scenario to the very end of its deals, and look at what has come of it."""
+    before, since = town.count(), time.time()
+    known = {deal.deal_id for deal in town.deals()}
+    exits = {name: len(node.odd_exits) for name, node in town.nodes.items()}
+    job = scenario(town)
+    view = town.until_job(job.buyer, job.job_id, "over", lambda _: False)
+    _until_deals_ended(town, known)
+    left = _until_clean(town)
+    after = town.count()
+    return Ending(
+        jobs=(_told(view),),
+        deals=tuple(sorted(deal.phase for deal in town.deals() if deal.deal_id not in known)),
+        tokens={name: after.tokens[name] - before.tokens[name] for name in after.tokens},
+        locked={name: after.locked[name] - before.locked[name] for name in after.locked},
+        transactions={name: after.transactions[name] - before.transactions[name] for name in after.transactions},
+        events=town.events_since(before.block),
+        starts=tuple(town.starts_between(since, time.time())),
+        left=tuple(left),
+        odd_exits=tuple(
+            code for name, node in town.nodes.items() for code in node.odd_exits[exits.get(name, 0) :] if code != 0
+        ),
+    )
+
+
+# ---- ways in ---------------------------------------------------------------------------------------------------
+
+
+def lock(town: CrashTown) -> Job:
+    """A signed award, assigned by the provider."""
+    return Job("requester", town.submit("requester", town.order(ANSWER)))
+
+
+def direct(town: CrashTown) -> Job:
+    """An earmark pays: assigned and committed at once."""
+    return Job("patron", town.submit("patron", town.order(ANSWER)))
+
+
+def award(town: CrashTown) -> Job:
+    """Announced on chain, awarded to a bid."""
+    return Job("requester", town.submit("requester", town.order(ANSWER, announce="chain")))
+
+
+def first(town: CrashTown) -> Job:
+    """Announced on chain at a posted price."""
+    return Job("requester", town.submit("requester", town.order(ANSWER, announce="chain", policy="first")))
+
+
+# ---- ways out --------------------------------------------------------------------------------------------------
+
+
+def claim(town: CrashTown) -> Job:
+    """Nobody accepts: the provider claims after the window."""
+    job = Job("requester", town.submit("requester", town.order(ANSWER, accept="wait")))
+    view = town.until_job(job.buyer, job.job_id, "delivered", lambda view: view.phase == "Delivered")
+    _pass_window(town, view)
+    return job
+
+
+def late(town: CrashTown) -> Job:
+    """The requester is away from the start of the work until the provider has been paid."""
+    order = town.order(SLOW, accept="wait", retention="10m")
+    job = Job("requester", town.submit("requester", order))
+    town.until_job(job.buyer, job.job_id, "running", lambda view: view.phase in ("Running", "Committed"))
+    known = {deal.deal_id for deal in town.deals() if deal.phase in DEALS_ENDED}
+    town.nodes["requester"].down()
+    _until_deal(town, known, ("Committed", "Claiming", "Retaining"))
+    town.let_pass(30)
+    _until_deal(town, known, ("Retaining",))
+    town.nodes["requester"].start()
+    return job
+
+
+def cancel(town: CrashTown) -> Job:
+    """Announced, wanted by nobody, taken back."""
+    job = Job("requester", town.submit("requester", town.order(ANSWER, announce="chain", memory=HUGE)))
+    town.until_job(job.buyer, job.job_id, "announced", lambda view: "DealAnnounced" in events(view))
+
+    def take_back(client: NodeClient) -> None:
+        with suppress(Refused):
+            client.cancel(job.job_id)
+
+    town.ask(job.buyer, take_back)
+    return job
+
+
+def nobody(town: CrashTown) -> Job:
+    """Wanted by nobody in three attempts."""
+    job = Job("requester", town.submit("requester", town.order(ANSWER, memory=HUGE)))
+    _pass_demands(town, job)
+    return job
+
+
+def unposted(town: CrashTown) -> Job:
+    """Announced at a price that nobody takes, three times; each time the money comes back."""
+    order = town.order(ANSWER, announce="chain", policy="first", memory=HUGE)
+    job = Job("requester", town.submit("requester", order))
+    _pass_demands(town, job)
+    return job
+
+
+def expire(town: CrashTown) -> Job:
+    """The provider dies over the work until it is too late; the requester takes its money back and tries again."""
+    job = Job("requester", town.submit("requester", town.order(SLOW)))
+    _until_printed(town, job)
+    town.nodes["provider"].down()
+    town.let_pass(LONGER_THAN_A_DEAL_S)
+    town.until_job(job.buyer, job.job_id, "refunded", lambda view: "DealRefunded" in events(view))
+    town.nodes["provider"].start()
+    return job
+
+
+def abandon(town: CrashTown) -> Job:
+    """An image that cannot be started: the provider gives each of three deals up."""
+    return Job("requester", town.submit("requester", town.order(ANSWER, image=town.image.with_name("broken.tar"))))
+
+
+def no_holder(town: CrashTown) -> Job:
+    """Somebody has removed the container whose network the job is to join."""
+    town.remove_holders()
+    return lock(town)
+
+
+def stopped(town: CrashTown) -> Job:
+    """Both nodes are stopped in order and started again before the deal."""
+    for who in ("provider", "requester"):
+        restarts = town.nodes[who].ends
+        with suppress(Refused):
+            town.ask(who, lambda client: client.stop())
+        town.until(f"{who} ends", lambda who=who, restarts=restarts: town.nodes[who].ends > restarts)
+    town.until_peered()
+    return lock(town)
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    one.__name__: one
+    for one in (lock, direct, award, first, claim, late, cancel, nobody, unposted, expire, abandon, no_holder, stopped)
+}
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------
+
+
+def _told(view: JobView) -> str:
+    checks, answer = "", ""
+    if view.result_dir is not None:
+        answer = Path(view.result_dir, "answer").read_text("utf-8").strip()
+        checks = ", ".join(false_checks(view))
+    return f"{view.state} {view.mode} exit {view.exit_code} paid {view.paid_wei} answer {answer!r} {checks}".strip()
+
+
+def _pass_window(town: CrashTown, view: JobView) -> None:
+    if view.window_ends_at is not None:
+        town.let_pass(max(1, view.window_ends_at - town.time() + 1))
+
+
+def _pass_demands(town: CrashTown, job: Job) -> None:
+    """Let the time of one demand after the other pass, until the job has failed."""
+    spent: set[int] = set()
+    while True:
+        view = town.until_job(
+            job.buyer, job.job_id, "waiting for a bid", lambda view: view.phase in ("Bidding", "Posted")
+        )
+        if view.phase in ENDED:
+            return
+        attempt = events(view).count("DemandRenewed")
+        if attempt not in spent:
+            spent.add(attempt)
+            town.let_pass(LONGER_THAN_A_DEMAND_S)
+        time.sleep(0.1)
+
+
+def _until_printed(town: CrashTown, job: Job) -> None:
+    def has_printed(client: NodeClient) -> bool:
+        try:
+            return b"up" in client.logs(job.job_id, 1000)
+        except Refused:
+            return False
+
+    town.until("the program runs", lambda: town.ask(job.buyer, has_printed))
+
+
+def _until_deal(town: CrashTown, known: set[str], phases: tuple[str, ...]) -> None:
+    town.until(
+        f"the deal is {phases[-1]}",
+        lambda: any(deal.phase in phases for deal in town.deals() if deal.deal_id not in known),
+    )
+
+
+def _until_deals_ended(town: CrashTown, known: set[str]) -> None:
+    """Wait for the provider's side, and let the time pass for which it keeps a result."""
+
+    def all_ended() -> bool:
+        open_deals = [deal for deal in town.deals() if deal.deal_id not in known and deal.phase not in DEALS_ENDED]
+        if any(deal.phase == "Retaining" for deal in open_deals):
+            town.let_pass(900)
+        return not open_deals
+
+    town.until("the provider's deals have ended", all_ended)
+
+
+def _until_clean(town: CrashTown) -> list[str]:
+    """What is still left over once there was time to clean up."""
+    with suppress(NotInTime):
+        town.until("everything is cleared away", lambda: not town.left_over(), within_s=15)
+    return town.left_over()
+
+
+def _plain(ending: Ending) -> dict[str, str]:
+    return {name: json.dumps(getattr(ending, name), sort_keys=True) for name in Ending.__dataclass_fields__}
