@@ -214,11 +214,10 @@ async def _fill_gap(sender: Sender, entries: Sequence[Entry], view: View, watch:
         watch.gap_since = None
         return
     account = sender.account
-    in_pool = await sender.rpc.call("eth_getTransactionCount", hexadecimal(account.address), "pending")
-    missing = read_quantity(in_pool)
-    if not view.mined_count <= missing < first or await sender.database.read(
-        lambda connection: find_nonce(connection, account, missing)
-    ):
+    count = await sender.rpc.call("eth_getTransactionCount", hexadecimal(account.address), "pending")
+    missing = read_quantity(count)
+    holder = await sender.database.read(lambda connection: find_nonce(connection, account, missing))
+    if holder is not None or not view.mined_count <= missing < first:
         watch.gap_since = None
         return
     now = trio.current_time()

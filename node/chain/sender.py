@@ -180,14 +180,16 @@ class Sender:
             await self.broadcast(entry.newest)
         return entry.inclusion.tx_hash if entry.inclusion else entry.newest.hash
 
-    async def key_for(self, key: str) -> str:
+    async def key_for(self, key: str, *, after_revert: bool) -> str:
         """The key under which an order is on its way, or may be submitted: itself, then `key/2`, `key/3` and so on.
 
-        One that was mined without effect, cancelled or replaced is over. Only for orders that the contract carries out
-        once: a reorganisation may bring an earlier transaction back, and then the later one has no effect.
+        One that was cancelled or replaced is over; one that was mined without effect is over `after_revert`. Only for
+        orders that the contract carries out once: a reorganisation may bring an earlier transaction back, and then
+        the later one has no effect.
         """
+        over = (Cancelled, Replaced, Reverted) if after_revert else (Cancelled, Replaced)
         turn, found = 1, key
-        while isinstance(await self.status(found), Reverted | Cancelled | Replaced):
+        while isinstance(await self.status(found), over):
             turn += 1
             found = f"{key}/{turn}"
         return found

@@ -215,7 +215,7 @@ async def test_nonce_used_elsewhere_is_noticed_and_the_key_can_be_used_again(
         await mine(rpc)
         await look(sender)
         assert await sender.status("pay") == Replaced(stored.hash, is_final=False)
-        assert await sender.key_for("pay") == "pay/2"
+        assert await sender.key_for("pay", after_revert=False) == "pay/2"
 
         await sender.submit("pay/2", TO, b"", Wei(3))
         await mine(rpc)
