@@ -7,6 +7,7 @@ floor, so that each kind of job costs the same to the last unit whenever it is b
 import json
 import secrets
 import subprocess
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -43,6 +44,7 @@ from capanode.node.devnet_parties import (
 )
 from capanode.node.executors.docker import executor_name
 from capanode.node.executors.sandbox import EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
+from capanode.node.images.archive import write_archive
 from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Unavailable
@@ -140,10 +142,28 @@ class CrashTown:
                 raise NotInTime(f"not within {within_s:.0f} s: {what}")
             time.sleep(POLL_S)
 
-    def until_peered(self) -> None:
+    def until_peered(self, *buyers: str) -> None:
         """Every buyer is connected to the provider."""
-        for who in ("requester", "patron"):
+        for who in buyers or ("requester", "patron"):
             self.until(f"{who} has a peer", lambda who=who: self.ask(who, lambda c: c.status())["peers"] >= 1)
+
+    @contextmanager
+    def newcomer(self, who: str) -> Generator[None]:
+        """Somebody new in the place of a node, with keys and money, whose node has not been started yet."""
+        party, node = self.parties[who], self.nodes[who]
+        node.down()
+        other = self.parties["requester" if who == "provider" else "provider"]
+        new: Party = self.run(_make_newcomer, self.root, self.profile, party.role, other)
+        self.parties[who], self.nodes[who] = new, mortal_node(new)
+        try:
+            yield
+        finally:
+            self.nodes[who].close()
+            if who == "provider":
+                self.run(clear_away, new.peer_id, new.folder)
+            self.parties[who], self.nodes[who] = party, node
+            node.start()
+            self.until_peered()
 
     # ---- buying ----------------------------------------------------------------------------------------------
 
@@ -300,6 +320,17 @@ class CrashTown:
         return left
 
 
+def write_broken_image(target: Path) -> None:
+    """An image whose program is not in it: the engine refuses to start it."""
+    root = target.with_name(target.name + ".root")
+    with tarfile.open(root, "w", format=tarfile.GNU_FORMAT) as tar:
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
+    write_archive(root, {"Entrypoint": ["/bin/missing"], "WorkingDir": "/"}, target)
+    root.unlink()
+
+
 @contextmanager
 def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
     """A town whose nodes are up and know each other."""
@@ -380,6 +411,15 @@ async def _parties(root: Path) -> dict[str, Party]:
         name: await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
         for name, (role, extra) in roles.items()
     }
+
+
+async def _make_newcomer(root: Path, profile: NetworkProfile, role: str, other: Party) -> Party:
+    extra = PROVIDER_CONFIG if role == "provider" else ""
+    name = f"new-{role}-{secrets.token_hex(3)}"
+    party = await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
+    join(party.folder, replace(profile, bootstrap=(other.multiaddr("127.0.0.1"),)))
+    await fund(root, profile, [(party, PROVIDER_GRANT if role == "provider" else REQUESTER_GRANT)])
+    return party
 
 
 async def _earmark(rpc: Any, contracts: Contracts, patron: Party, provider: Party) -> None:

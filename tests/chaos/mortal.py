@@ -38,6 +38,11 @@ class Mortal:
     _idle: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is meant to be up."""
+        return self._wanted.is_set()
+
     def start(self) -> None:
         """Start it, and again whenever it ends, until `down` or `close`."""
         self.faults.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,9 @@ LONGER_THAN_A_DEAL_S: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """All that must be the same however often a process died on the way."""
+    """All that must be the same however often a process died on the way; `buyer` says who bought."""
 
+    buyer: str
     jobs: tuple[str, ...]
     """State, way, exit code and result of each job."""
     deals: tuple[str, ...]
@@ -63,7 +64,7 @@ Scenario = Callable[[CrashTown], Job]
 def live_through(town: CrashTown, scenario: Scenario) -> Ending:
     """Run a scenario to the very end of its deals, and look at what has come of it."""
     before, since = town.count(), time.time()
-    known = {deal.deal_id for deal in town.deals()}
+    known = {deal.deal_id for deal in town.deals()} if town.nodes["provider"].is_wanted else set[str]()
     exits = {name: len(node.odd_exits) for name, node in town.nodes.items()}
     job = scenario(town)
     view = town.until_job(job.buyer, job.job_id, "over", lambda _: False)
@@ -71,6 +72,7 @@ def live_through(town: CrashTown, scenario: Scenario) -> Ending:
     left = _until_clean(town)
     after = town.count()
     return Ending(
+        buyer=job.buyer,
         jobs=(_told(view),),
         deals=tuple(sorted(deal.phase for deal in town.deals() if deal.deal_id not in known)),
         tokens={name: after.tokens[name] - before.tokens[name] for name in after.tokens},
@@ -194,10 +196,43 @@ def stopped(town: CrashTown) -> Job:
     return lock(town)
 
 
+def new_provider(town: CrashTown) -> Job:
+    """A provider that has never run before is started, and does a job."""
+    town.nodes["provider"].start()
+    town.until_peered("requester")
+    return lock(town)
+
+
+def new_requester(town: CrashTown) -> Job:
+    """A requester that has never run before is started, and buys a job."""
+    town.nodes["requester"].start()
+    town.until_peered("requester")
+    return lock(town)
+
+
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.__name__: one
-    for one in (lock, direct, award, first, claim, late, cancel, nobody, unposted, expire, abandon, no_holder, stopped)
+    for one in (
+        lock,
+        direct,
+        award,
+        first,
+        claim,
+        late,
+        cancel,
+        nobody,
+        unposted,
+        expire,
+        abandon,
+        no_holder,
+        stopped,
+        new_provider,
+        new_requester,
+    )
 }
+
+FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}
+"""Scenarios in which somebody new takes a place of the town, not started yet."""
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,309 @@
+"""Set-ups for the crash test: commands that are killed on their way and given again, without a town around them."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import trio
+
+from capanode.node.chain.anvil import Anvil, AnvilOptions, development_key, run_anvil
+from capanode.node.chain.contracts import resolve
+from capanode.node.chain.market import Market
+from capanode.node.chain.rpc import open_rpc
+from capanode.node.chain.token import Token
+from capanode.node.chain.wire import hexadecimal, read_quantity
+from capanode.node.config_file import load_config
+from capanode.node.data_folder import DataFolder
+from capanode.node.devnet import devnet_status
+from capanode.node.devnet_leftovers import ROOT_VARIABLE
+from capanode.node.fault_points import FOLDER_VARIABLE, Armed
+from capanode.node.keys.signer import LocalSigner
+from capanode.node.keys.wallet import wallet_address
+from capanode.node.network_profile import read_profile
+from tests.chaos.mortal import CAPANODE
+
+COMMAND_S: Final = 120.0
+UP: Final = "Ctrl-C stops everything."
+KILLED: Final = -9
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """How a set-up ended: which process was killed or recorded, what it passed, and the state that it left."""
+
+    who: str
+    passed: tuple[str, ...]
+    was_killed: bool
+    state: Mapping[str, Any]
+
+
+_chains: list[Anvil] = []
+
+
+@contextmanager
+def ground_of_setups(root: Path) -> Generator[None]:
+    """A bare chain for those that need one."""
+    root.mkdir(parents=True, exist_ok=True)
+    close, is_open = trio.Event(), threading.Event()
+    tokens: list[trio.lowlevel.TrioToken] = []
+
+    async def serve() -> None:
+        async with run_anvil(AnvilOptions()) as chain:
+            _chains.append(chain)
+            tokens.append(trio.lowlevel.current_trio_token())
+            is_open.set()
+            await close.wait()
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    thread.start()
+    is_open.wait(60)
+    try:
+        yield
+    finally:
+        tokens[0].run_sync_soon(close.set)
+        thread.join()
+        _chains.clear()
+
+
+# ---- a new node ------------------------------------------------------------------------------------------------
+
+
+def init(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode init`: config, wallet and network of a new data folder."""
+    work = _fresh(root, "init")
+    chain = _chains[0]
+    secret = work / "password"
+    secret.write_text("a password for the crash test")
+    secret.chmod(0o600)
+    profile = _deployed_profile(root, chain)
+    data = work / "data"
+    command = ("init", "--provider", "--network", str(profile), "--weak-key", "--password-file", str(secret))
+    passed, killed = _given(work, armed, (*command, "--data", str(data)))
+    folder = DataFolder(data)
+    state = {
+        "roles": sorted(role.value for role in load_config(folder).roles),
+        "wallet": len(wallet_address(folder.wallet)),
+        "network": read_profile(folder.networks / "default.toml").name,
+        "drafts": [path.name for path in data.rglob(".*")],
+    }
+    return SetUp("command", passed, killed, state)
+
+
+def card(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode node key`: the keys of another machine under a wallet."""
+    work = _fresh(root, "card")
+    profile = _deployed_profile(root, _chains[0])
+    data = work / "data"
+    _run(work, ("network", "use", str(profile), "--data", str(data)))
+    owner = f"0x{bytes(LocalSigner(development_key(3)).address).hex()}"
+    passed, killed = _given(work, armed, ("node", "key", "--owner", owner, "--data", str(data)))
+    state = {
+        "hot key": DataFolder(data).hot_key.stat().st_size,
+        "peer key": (DataFolder(data).p2p / "peer.key").stat().st_size,
+        "drafts": [path.name for path in data.rglob(".*")],
+    }
+    return SetUp("command", passed, killed, state)
+
+
+def deploy(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode network deploy`: each contract once."""
+    work = _fresh(root, "deploy")
+    key, signer = _key(work)
+    name = f"net-{secrets.token_hex(4)}"
+    command = ("network", "deploy", "--rpc", _chains[0].rpc_url, "--name", name, "--key-file", str(key))
+    before = trio.run(_nonce, _chains[0], signer)
+    passed, killed = _given(work, armed, (*command, "--data", str(work / "data")))
+    profile = read_profile(work / "data" / "networks" / "default.toml")
+    state = {
+        "transactions": trio.run(_nonce, _chains[0], signer) - before,
+        "network": profile.name == name,
+        "contracts": trio.run(_has_market, _chains[0], profile),
+    }
+    return SetUp("command", passed, killed, state)
+
+
+# ---- a devnet --------------------------------------------------------------------------------------------------
+
+
+def devnet(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode devnet up`: killed on its way, started again, up, and gone without a trace."""
+    work = _fresh(root, "devnet")
+    return _devnet(work, armed, kill_when_up=False)
+
+
+def devnet_up(root: Path, armed: Armed | None) -> SetUp:
+    """The same, killed once it is up; the points are those of the start after that."""
+    work = _fresh(root, "devnet-up")
+    return _devnet(work, armed, kill_when_up=True)
+
+
+def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
+    data = work / "net"
+    command = ("devnet", "up", "--providers", "1", "--data", str(data))
+    if kill_when_up:
+        first = _start(work, None, command)
+        assert _is_up(first), "the first devnet did not come up"
+        _kill(first)
+    process = _start(work, armed, command)
+    was_up = _is_up(process)
+    killed = armed is not None and process.poll() == KILLED
+    passed = _passed(work, process.pid)
+    if not was_up:
+        process = _start(work, None, command)
+        assert _is_up(process), f"the devnet does not start again: {(work / 'log').read_text()[-2000:]}"
+    status = devnet_status(data)
+    state = {
+        "nodes": [(node["name"], node["state"]) for node in status["nodes"]],
+        "money": trio.run(_money, status),
+    }
+    process.terminate()
+    process.wait(60)
+    state["processes left"] = _processes_of(data)
+    state["mounts left"] = [line for line in Path("/proc/mounts").read_text().splitlines() if str(data) in line]
+    return SetUp("devnet", passed, killed, state)
+
+
+SETUPS: Final[Mapping[str, Callable[[Path, Armed | None], SetUp]]] = {
+    one.__name__: one for one in (init, card, deploy, devnet, devnet_up)
+}
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------
+
+
+def _fresh(root: Path, name: str) -> Path:
+    work = root / f"{name}-{secrets.token_hex(4)}"
+    (work / "faults").mkdir(parents=True)
+    return work
+
+
+def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """A command under fault points; only the process itself dies at an armed one, not those that it starts."""
+    environment = {**os.environ, FOLDER_VARIABLE: str(work / "faults")}
+
+    def arm() -> None:
+        if armed is not None:
+            Armed(armed.point, armed.passage, os.getpid()).write(work / "faults")
+
+    with (work / "log").open("ab") as log:
+        return subprocess.Popen(
+            [*CAPANODE, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            preexec_fn=arm,
+            start_new_session=True,
+        )
+
+
+def _given(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Give a command, and again if it was killed; what it passed, and whether it was."""
+    process = _start(work, armed, command)
+    code = process.wait(COMMAND_S)
+    passed = _passed(work, process.pid)
+    if code == 0:
+        (work / "faults" / "armed").unlink(missing_ok=True)
+        return passed, False
+    assert armed is not None and code == KILLED, f"exit {code}: {(work / 'log').read_text()[-2000:]}"  # noqa: PT018
+    _run(work, command)
+    return passed, True
+
+
+def _run(work: Path, command: Sequence[str]) -> None:
+    process = _start(work, None, command)
+    code = process.wait(COMMAND_S)
+    assert code == 0, f"{' '.join(command)}: exit {code}: {(work / 'log').read_text()[-2000:]}"
+
+
+def _passed(work: Path, pid: int) -> tuple[str, ...]:
+    try:
+        lines = (work / "faults" / "passed").read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    return tuple(point for process, point in map(str.split, lines) if int(process) == pid)
+
+
+def _is_up(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a devnet comes up before it ends; its first words are looked for where its log is."""
+    log = Path(f"/proc/{process.pid}/fd/2")
+    place = Path(os.readlink(log)) if log.exists() else None
+    give_up = time.monotonic() + COMMAND_S
+    while process.poll() is None and time.monotonic() < give_up:
+        if place is not None and (place.parent / "net" / "devnet.json").exists() and _speaks_of(place, process):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _speaks_of(log: Path, process: "subprocess.Popen[bytes]") -> bool:
+    text = log.read_text("utf-8", errors="replace")
+    return text.rfind(UP) > text.rfind("starting the chain") >= 0 and process.poll() is None
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+def _key(work: Path) -> tuple[Path, LocalSigner]:
+    path = work / "key"
+    secret = development_key(5)
+    path.write_text(secret.hex())
+    path.chmod(0o600)
+    return path, LocalSigner(secret)
+
+
+def _deployed_profile(root: Path, chain: Anvil) -> Path:
+    profile = root / "profile.toml"
+    if not profile.exists():
+        work = _fresh(root, "ground")
+        key, _ = _key(work)
+        command = ("network", "deploy", "--rpc", chain.rpc_url, "--name", "ground", "--key-file", str(key))
+        _run(work, (*command, "--to", str(profile), "--data", str(work / "data")))
+        shutil.rmtree(work / "data")
+    return profile
+
+
+async def _nonce(chain: Anvil, signer: LocalSigner) -> int:
+    async with open_rpc((chain.rpc_url,), chain.chain_id) as rpc:
+        return read_quantity(await rpc.call("eth_getTransactionCount", hexadecimal(signer.address), "latest"))
+
+
+async def _has_market(chain: Anvil, profile: Any) -> bool:
+    async with open_rpc((chain.rpc_url,), chain.chain_id) as rpc:
+        return bool((await resolve(rpc, profile)).market)
+
+
+async def _money(status: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    profile = read_profile(Path(status["profile"]))
+    found: list[tuple[int, int, int]] = []
+    async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+        contracts = await resolve(rpc, profile)
+        market, token = Market(rpc, contracts.market), Token(rpc, contracts.token)
+        for data in (*(node["data"] for node in status["nodes"]), status["requester"]):
+            address = wallet_address(DataFolder(Path(data)).wallet)
+            account = await market.account(address)
+            found.append((await token.balance(address), account.free_wei, account.stake_wei))
+    return found
+
+
+def _processes_of(data: Path) -> list[str]:
+    left: list[str] = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(ROOT_VARIABLE) == str(data):
+                left.append(json.dumps(process.cmdline()))
+        except (psutil.Error, OSError):
+            continue
+    return left
