@@ -6,7 +6,8 @@ to the common ancestor. What the chain has called final is never taken back; bel
 All that a step reads comes from one endpoint.
 
 `apply` and `unwind` run inside the transaction that stores or removes their block, in the database's thread:
-they work on the connection and on nothing else. They are called only for blocks that hold logs of ours.
+they work on the connection and on nothing else. `apply` is called only for blocks that hold logs of ours, `unwind` for
+every block that is taken back: what a node has decided may rest on the time of one that holds none.
 
 **Source**: DESIGN §5; Ethereum JSON-RPC, eth_getLogs by blockHash (EIP-234).
 """
@@ -339,20 +340,14 @@ class Follower:
             await self._doubt(source, tip)
             return True
         self._known_tip = None
-        changed = await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
+        await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
         _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
-        if changed:
-            self._wake()
+        self._wake()
         return True
 
-    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> bool:
-        stored = blocks.tip(connection, tip.chain_id)
-        assert stored is not None
-        has_effect = stored.is_delivered and bool(stored.logs)
-        if has_effect:
-            self._unwind(connection, tip)
+    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> None:
+        self._unwind(connection, tip)
         blocks.remove(connection, tip)
-        return has_effect
 
     async def _doubt(self, source: Endpoint, tip: BlockRef) -> None:
         """An endpoint has another block in the place of a final one: is it the endpoint, or the chain?
