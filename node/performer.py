@@ -12,7 +12,7 @@ from capanode.node.bid.auction import Auction
 from capanode.node.chain.head import HeadWatch
 from capanode.node.committed.delivery import Collector
 from capanode.node.executed.execution import Execution
-from capanode.node.journal import Event, Side, Stored
+from capanode.node.journal import Observed, Side, Stored
 from capanode.node.paid.settlement import Settlement
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import (
@@ -36,8 +36,9 @@ from capanode.protocol.commands import (
     SubmitExpire,
     WakeAt,
 )
-from capanode.protocol.events import DeadlinePassed, ResultDropped
+from capanode.protocol.events import DeadlinePassed, ResultDropped, TransactionRefused
 from capanode.protocol.faults import InvariantViolated
+from capanode.protocol.standing import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,15 @@ class NodePerformer:
         self._requester = requester_side
         self._provider = provider_side
 
-    async def perform(self, stored: Stored, command: Command) -> Event | None:
+    async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
         """As `capanode.node.agent.Performer`."""
         if isinstance(command, WakeAt):
             # By followed blocks: whatever the other side did in time has been applied before.
-            await self._head.wait_until(command.at)
-            return DeadlinePassed(command.at)
+            return Observed(DeadlinePassed(command.at), await self._head.wait_until(command.at))
+        event = await self._carried_out(stored, command, self._settlement)
+        return await self._seen(event, self._settlement) if isinstance(event, TransactionRefused) else event
+
+    async def _carried_out(self, stored: Stored, command: Command, settlement: Settlement) -> Event | None:
         match stored.side:
             case Side.REQUESTER if self._requester is not None and isinstance(stored.state, requester.Job):
                 return await self._for_requester(self._requester, stored.key, stored.state, command)
@@ -86,6 +90,12 @@ class NodePerformer:
                 return await self._for_provider(self._provider, stored.state, command)
             case _:
                 raise InvariantViolated(f"this node has deals as {stored.side} but is none any more")
+
+    async def _seen(self, refused: TransactionRefused, settlement: Settlement) -> Observed:
+        """A refusal holds as long as the block that it was made on, and counts once all up to there has been applied."""
+        block = await self._head.wait_block(await settlement.newest_block())
+        await self._head.wait_applied(block.number)
+        return Observed(refused, block)
 
     async def _for_requester(
         self, parts: RequesterParts, key: str, job: requester.Job, command: Command

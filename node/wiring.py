@@ -181,7 +181,7 @@ async def run_node(
             database=database,
             rpc=rpc,
             sender=sender,
-            head=HeadWatch(),
+            head=HeadWatch(_confirmations(config, profile), is_idle_chain=profile.is_devnet),
             clock=clock,
             network=network,
             offers=OfferBook(clock.now),
@@ -266,11 +266,8 @@ def _announcements(ground: Ground) -> tuple[Announcements, Callable[[bindings.De
 
 
 async def _follow(ground: Ground, hear: Callable[[bindings.DealAnnounced], None], chain: trio.Nursery) -> None:
-    confirmations = ground.config.chain.confirmations
-    if confirmations is None:
-        confirmations = ground.profile.confirmations
     options = FollowerOptions(
-        confirmations=confirmations,
+        confirmations=_confirmations(ground.config, ground.profile),
         ws_urls=ground.profile.ws_urls,
         lag_patience_s=0.0 if ground.profile.is_devnet else 10.0,
     )
@@ -533,6 +530,11 @@ def _rates(config: NodeConfig) -> Rates:
         load_ppm=pricing.load_ppm,
         transfer_gib_wei=pricing.transfer_gib_wei,
     )
+
+
+def _confirmations(config: NodeConfig, profile: NetworkProfile) -> int:
+    wanted = config.chain.confirmations
+    return profile.confirmations if wanted is None else wanted
 
 
 def _line(profile: NetworkProfile) -> int:

@@ -60,10 +60,15 @@ class HeadWatch:
                 return head.block
             await self._changed.wait()
 
+    async def wait_block(self, number: int) -> BlockRef:
+        """The newest block, once it is that of the number or a later one."""
+        while (head := await self._head()).block.number < number:
+            await self._changed.wait()
+        return head.block
+
     async def wait_applied(self, number: int) -> None:
         """Return once the logs of the block of that number have been applied."""
-        while (await self._head()).block.number < number + self._confirmations:
-            await self._changed.wait()
+        await self.wait_block(number + self._confirmations)
 
     async def _head(self) -> ChainHead:
         while self.head is None:

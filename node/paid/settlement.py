@@ -12,6 +12,7 @@ import trio
 from capanode.contracts_abi import bindings
 from capanode.node.chain.market import Market
 from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender, WouldRevert
+from capanode.node.chain.wire import read_quantity
 from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
@@ -131,6 +132,10 @@ class Settlement:
     async def _is_committed(self, deal_id: DealId) -> bool:
         slot = await Market(self._sender.rpc, self._market).slot(deal_id)
         return slot.phase in (Phase.COMMITTED, Phase.FINALIZED)
+
+    async def newest_block(self) -> int:
+        """The number of the chain's newest block, as an endpoint that judges our transactions says it."""
+        return read_quantity(await self._sender.rpc.call("eth_blockNumber"))
 
     # ---- sending -------------------------------------------------------------------------------------------
 

@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 import trio
 
-from capanode.node.chain.head import HeadWatch
-from capanode.node.journal import Side, Stored
+from capanode.node.chain.blocks import BlockRef
+from capanode.node.chain.head import ChainHead, HeadWatch
+from capanode.node.journal import Observed, Side, Stored
 from capanode.node.performer import NodePerformer, ProviderParts
 from capanode.protocol import provider
 from capanode.protocol.commands import Command, Prepare, SubmitAssign, SubmitCommit
 from capanode.protocol.faults import InvariantViolated, Unavailable
+from capanode.protocol.ids import Digest, UnixTime
 from tests.protocol.deals import FINISHED, PROVIDER, REFUSED, work_taken
 
 Act = Callable[..., Awaitable[Any]]
 WORK = provider.take(work_taken()).deal.work
+HEAD = BlockRef(31_337, 7, Digest(b"\x07" * 32), Digest(b"\x06" * 32), UnixTime(1_800_000_000))
 CASES: list[tuple[provider.Deal, Command]] = [
     (provider.Assigning(WORK), SubmitAssign()),
     (provider.Committing(WORK, PROVIDER, FINISHED), SubmitCommit()),
@@ -27,6 +30,9 @@ class Half:
 
     def __init__(self, act: Act) -> None:
         self.stage = self.release = self.assign = self.commit = act
+
+    async def newest_block(self) -> int:
+        return HEAD.number
 
 
 async def done(*_: object) -> Any:
@@ -53,13 +59,16 @@ async def perform(deal: provider.Deal, command: Command, *, chain: Act, engine: 
     settlement: Any = Half(chain)
     execution: Any = Half(engine)
     parts = ProviderParts(execution, execution)
-    performer = NodePerformer(settlement, HeadWatch(), requester_side=None, provider_side=parts)
+    head = HeadWatch()
+    head.set(ChainHead(HEAD, HEAD.time))
+    performer = NodePerformer(settlement, head, requester_side=None, provider_side=parts)
     return await performer.perform(Stored("deal", Side.PROVIDER, deal, 0, 0), command)
 
 
 @pytest.mark.parametrize(("deal", "command"), CASES)
 async def test_the_chains_answer_is_the_commands(deal: provider.Deal, command: Command) -> None:
-    assert await perform(deal, command, chain=refused, engine=done) == REFUSED
+    """A refusal holds as long as the block that it was made on."""
+    assert await perform(deal, command, chain=refused, engine=done) == Observed(REFUSED, HEAD)
 
 
 @pytest.mark.parametrize(("deal", "command"), CASES)
