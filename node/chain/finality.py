@@ -35,8 +35,8 @@ async def check_blocks(sender: Sender) -> bool:
     due = [block for block in blocks if block.number <= final_number][:100]
     gone = await _gone(sender, blocks)
     stands = await _hashes(sender, due)
-    gone |= {block.hash for block in due if stands.get(block.number) != block.hash}
-    settled = {block.hash for block in due} - gone
+    gone |= {block for block in due if stands.get(block.number) != block.hash}
+    settled = set(due) - gone
     if not gone and not settled:
         return False
 
@@ -51,13 +51,13 @@ async def check_blocks(sender: Sender) -> bool:
     return True
 
 
-async def _gone(sender: Sender, blocks: Sequence[Resting]) -> set[Digest]:
+async def _gone(sender: Sender, blocks: Sequence[Resting]) -> set[Resting]:
     """The blocks that the chain has replaced, from the newest down to the first that stand."""
-    gone: set[Digest] = set()
+    gone: set[Resting] = set()
     for start in range(0, len(blocks), AT_ONCE):
         part = blocks[start : start + AT_ONCE]
         hashes = await _hashes(sender, part)
-        replaced = {block.hash for block in part if hashes.get(block.number) != block.hash}
+        replaced = {block for block in part if hashes.get(block.number) != block.hash}
         gone |= replaced
         if not replaced:
             break

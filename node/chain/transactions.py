@@ -248,6 +248,27 @@ def waiting(connection: sqlite3.Connection, account: Account, limit: int) -> tup
     return tuple(_entry(connection, account, row) for row in rows)
 
 
+def carrying(
+    connection: sqlite3.Connection, account: Account, to: Address, selectors: tuple[bytes, ...], word: bytes
+) -> tuple[str, ...]:
+    """Keys of calls to a contract that are not over and have a word in their data, newest first.
+
+    For words that nobody can choose, such as digests.
+    """
+    marks = ", ".join("?" * len(selectors))
+    of_ours = f"chain_id = ? AND account = ? AND to_address = ? AND substr(data, 1, 4) IN ({marks}) AND instr(data, ?)"
+    values = (account.chain_id, account.address, to, *selectors, word)
+    # By the two small indexes: those that are final are many, and their data long.
+    rows = connection.execute(
+        f"SELECT key, nonce FROM chain_transactions INDEXED BY chain_transactions_waiting WHERE {of_ours} "
+        "AND state NOT IN ('mined', 'final', 'void') UNION ALL "
+        f"SELECT key, nonce FROM chain_transactions INDEXED BY chain_transactions_in_block WHERE {of_ours} "
+        "AND state = 'mined' AND state IN ('mined', 'replaced') ORDER BY nonce DESC",
+        (*values, *values),
+    ).fetchall()
+    return tuple(str(key) for key, _ in rows)
+
+
 def resting(connection: sqlite3.Connection, account: Account) -> tuple[Resting, ...]:
     """The blocks that transactions rest on which are not final, newest first."""
     rows = connection.execute(
@@ -293,26 +314,27 @@ def set_replaced(connection: sqlite3.Connection, account: Account, key: str, num
     )
 
 
-def set_reorged(connection: sqlite3.Connection, account: Account, block: Digest) -> int:
+def set_reorged(connection: sqlite3.Connection, account: Account, block: Resting) -> int:
     """Take the transactions back that rest on a block which is no longer in the chain; how many."""
     return connection.execute(
-        "UPDATE chain_transactions SET state = 'reorged', mined_hash = NULL, block_number = NULL, block_hash = NULL, "
-        "gas_used = NULL, failure = NULL "
-        "WHERE chain_id = ? AND account = ? AND block_hash = ? AND state IN ('mined', 'replaced')",
-        (account.chain_id, account.address, block),
+        "UPDATE chain_transactions INDEXED BY chain_transactions_in_block SET state = 'reorged', mined_hash = NULL, "
+        f"block_number = NULL, block_hash = NULL, gas_used = NULL, failure = NULL {_RESTING_ON}",
+        (account.chain_id, account.address, block.number, block.hash),
     ).rowcount
 
 
-def set_final(connection: sqlite3.Connection, account: Account, block: Digest) -> None:
+def set_final(connection: sqlite3.Connection, account: Account, block: Resting) -> None:
     """Nothing can happen any more to what rests on a block."""
-    for before, after in ((State.MINED, State.FINAL), (State.REPLACED, State.VOID)):
-        connection.execute(
-            "UPDATE chain_transactions SET state = ? "
-            "WHERE chain_id = ? AND account = ? AND state = ? AND block_hash = ?",
-            (after, account.chain_id, account.address, before, block),
-        )
+    connection.execute(
+        "UPDATE chain_transactions INDEXED BY chain_transactions_in_block "
+        f"SET state = CASE state WHEN 'mined' THEN 'final' ELSE 'void' END {_RESTING_ON}",
+        (account.chain_id, account.address, block.number, block.hash),
+    )
 
 
+_RESTING_ON: Final = (
+    "WHERE chain_id = ? AND account = ? AND block_number = ? AND block_hash = ? AND state IN ('mined', 'replaced')"
+)
 _COLUMNS: Final = (
     "key, to_address, data, value_wei, nonce, gas, state, mined_hash, block_number, block_hash, gas_used, failure"
 )

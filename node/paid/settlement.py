@@ -13,6 +13,7 @@ from capanode.contracts_abi import bindings
 from capanode.node.chain.market import Market
 from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender, WouldRevert
 from capanode.node.chain.wire import read_quantity
+from capanode.node.paid.claims import Claims
 from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
@@ -22,6 +23,7 @@ from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, Terms
+from capanode.scheduler.claims import ClaimPolicy
 
 DOUBTS_S: Final = (0.5, 1.0, 2.0, 4.0)
 """Pauses after which a refusal is asked for again before it is believed.
@@ -34,9 +36,12 @@ it would give up a deal and pay for that.
 class Settlement:
     """Sends deal transactions from one key to one market."""
 
-    def __init__(self, sender: Sender, market: Address, doubts_s: Iterable[float] = DOUBTS_S) -> None:
+    def __init__(
+        self, sender: Sender, market: Address, doubts_s: Iterable[float] = DOUBTS_S, claims: Claims | None = None
+    ) -> None:
         self._sender = sender
         self._market = market
+        self.claims = claims or Claims(sender, market, ClaimPolicy(), lambda: Wei(0))
         self._doubts_s = doubts_s
 
     # ---- requester -----------------------------------------------------------------------------------------
@@ -120,8 +125,7 @@ class Settlement:
 
     async def claim(self, terms: Terms, committed: DealCommitted) -> None:
         """Finalize after the window; either side may."""
-        claim = claim_of(terms, committed)
-        await self._eventually(committed.deal_id, "claim", bindings.encode_deal_market_claim(claim))
+        await self.claims.claim(claim_of(terms, committed))
 
     async def accept(self, deal: provider.Committed) -> TransactionRefused | None:
         """Take the payment at once, by the requester's signature."""

@@ -91,7 +91,7 @@ async def opened(folder: Path) -> AsyncGenerator[Chain]:
         for number, signer in enumerate((LocalSigner(development_key(0)), WALLET, ONE, TWO)):
             path = folder / f"{number}.sqlite"
             database = await stack.enter_async_context(open_database(path, [TRANSACTIONS_SCHEMA]))
-            options = SenderOptions(poll_s=0.05)
+            options = SenderOptions(poll_s=0.05, mined_poll_s=0.05)
             sender = await stack.enter_async_context(open_sender(rpc, database, signer, options=options))
             senders[signer.address] = sender
             await nursery.start(run_sender, sender)
@@ -357,7 +357,8 @@ async def test_a_claim_before_its_time_is_asked_again(chain: Chain, sender: Loca
 async def committed_in(chain: Chain, taken: provider.Work) -> DealCommitted:
     """The commitment as the chain's log tells it."""
     logs: Any = await chain.rpc.call(
-        "eth_getLogs", {"fromBlock": "0x0", "topics": ["0x" + bindings.DealCommitted.TOPIC.hex()]}
+        "eth_getLogs",
+        {"fromBlock": "0x0", "topics": ["0x" + bindings.DealCommitted.TOPIC.hex(), "0x" + taken.deal_id.hex()]},
     )
     (log,) = logs
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
