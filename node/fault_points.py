@@ -26,6 +26,12 @@ def durable(step: str) -> Generator[None]:
     reach(f"{step}:after")
 
 
+def watch(folder: Path | None) -> None:
+    """Take another folder, or none: for a process that was forked after this module had been imported."""
+    global _folder
+    _folder = folder
+
+
 def reach(point: str) -> None:
     """Pass a point; free of cost outside of tests."""
     if _folder is not None:
@@ -68,5 +74,5 @@ def _reach_in(folder: Path, point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_folder: Final = Path(named) if (named := os.environ.get(FOLDER_VARIABLE)) else None
+_folder: Path | None = Path(named) if (named := os.environ.get(FOLDER_VARIABLE)) else None
 _turn: Final = threading.Lock()

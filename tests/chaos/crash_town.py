@@ -49,7 +49,7 @@ from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import PeerId, Wei
-from tests.chaos.mortal import CAPANODE, Mortal
+from tests.chaos.mortal import Mortal, Zygote
 
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ class CrashTown:
         node.down()
         other = self.parties["requester" if who == "provider" else "provider"]
         new: Party = self.run(_make_newcomer, self.root, self.profile, party.role, other)
-        self.parties[who], self.nodes[who] = new, mortal_node(new)
+        self.parties[who], self.nodes[who] = new, mortal_node(node.zygote, new)
         try:
             yield
         finally:
@@ -335,7 +335,8 @@ def write_broken_image(target: Path) -> None:
 def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
     """A town whose nodes are up and know each other."""
     with _chain_and_parties(root) as (profile, contracts, parties, token):
-        nodes = {name: mortal_node(party) for name, party in parties.items()}
+        zygote = Zygote()
+        nodes = {name: mortal_node(zygote, party) for name, party in parties.items()}
         town = CrashTown(root, image, profile, contracts, parties, nodes, token)
         try:
             for node in nodes.values():
@@ -345,14 +346,15 @@ def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
         finally:
             for node in nodes.values():
                 node.close()
+            zygote.close()
             provider = parties["provider"]
             trio.from_thread.run(clear_away, provider.peer_id, provider.folder, trio_token=token)
 
 
-def mortal_node(party: Party) -> Mortal:
+def mortal_node(zygote: Zygote, party: Party) -> Mortal:
     """A node of the town, not started yet."""
     root = party.folder.root
-    return Mortal((*CAPANODE, "start", "--data", str(root)), party.folder.log, root / "faults")
+    return Mortal(zygote, ("start", "--data", str(root)), party.folder.log, root / "faults")
 
 
 Ground = tuple[NetworkProfile, Contracts, dict[str, Party], trio.lowlevel.TrioToken]

@@ -1,5 +1,6 @@
 """A process that may be killed at a named point, and is started again as a service manager would."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,16 +11,88 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capanode.node.fault_points import FOLDER_VARIABLE, Armed
+from capanode.node.fault_points import Armed
 
 CAPANODE = (sys.executable, "-m", "capanode.node")
 RESTART_S = 0.2
+END_S = 20.0
+
+
+class Forked:
+    """A process that the zygote has forked."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.code: int | None = None
+        self.is_started = threading.Event()
+        self.has_ended = threading.Event()
+
+    def is_alive(self) -> bool:
+        return self.is_started.is_set() and not self.has_ended.is_set()
+
+    def send(self, number: int) -> None:
+        """A signal, if it still lives: its id is not given to another before the zygote has told its end."""
+        if self.is_alive():
+            os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Its exit code, as `subprocess` has it; None when it has not ended in time."""
+        self.has_ended.wait(timeout_s)
+        return self.code
+
+
+class Zygote:
+    """The process that nodes are forked from; see `tests.chaos.zygote`."""
+
+    def __init__(self) -> None:
+        command = (sys.executable, "-m", "tests.chaos.zygote")
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._turn = threading.Lock()
+        self._starting: list[Forked] = []
+        self._living: dict[int, Forked] = {}
+        self._reader = threading.Thread(target=self._read, name="zygote", daemon=True)
+        self._reader.start()
+
+    def start(self, command: Sequence[str], log: Path, faults: Path) -> Forked:
+        """Start a command of `capanode`."""
+        assert self._process.stdin is not None
+        forked = Forked()
+        order = {"command": list(command), "log": str(log), "faults": str(faults), "environment": {}}
+        with self._turn:
+            self._starting.append(forked)
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        forked.is_started.wait()
+        return forked
+
+    def close(self) -> None:
+        """End it and whatever it has started."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                fact: dict[str, int] = json.loads(line)
+                if "started" in fact:
+                    forked = self._starting.pop(0)
+                    forked.pid = fact["started"]
+                    self._living[forked.pid] = forked
+                    forked.is_started.set()
+                elif "ended" in fact:
+                    forked = self._living.pop(fact["ended"])
+                    forked.code = fact["code"]
+                    forked.has_ended.set()
 
 
 @dataclass(slots=True)
 class Mortal:
     """One process under supervision; `faults` is its own folder of fault points."""
 
+    zygote: Zygote
     command: Sequence[str]
     log: Path
     faults: Path
@@ -32,7 +105,7 @@ class Mortal:
     odd_exits: list[int] = field(default_factory=list[int])
     """Every other exit code of an end that nobody had asked for."""
 
-    _process: "subprocess.Popen[bytes] | None" = None
+    _process: Forked | None = None
     _wanted: threading.Event = field(default_factory=threading.Event)
     _closed: bool = False
     _idle: threading.Event = field(default_factory=threading.Event)
@@ -55,24 +128,19 @@ class Mortal:
     def down(self) -> None:
         """SIGKILL, and stay down until `start`."""
         self._wanted.clear()
-        while not self._idle.is_set() or self._is_alive():
-            if self._process is not None and self._is_alive():
-                self._process.kill()
+        while not self._idle.is_set() or (self._process is not None and self._process.is_alive()):
+            if self._process is not None:
+                self._process.send(signal.SIGKILL)
             self._idle.wait(0.02)
-
-    def _is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """End it in order, for good."""
         self._closed = True
         self._wanted.clear()
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        if self._process is not None and self._process.is_alive():
+            self._process.send(signal.SIGTERM)
+            if self._process.wait(END_S) is None:
+                self._process.send(signal.SIGKILL)
         self._wanted.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -112,11 +180,9 @@ class Mortal:
                 time.sleep(RESTART_S)
 
     def _live(self) -> int:
-        environment = {**os.environ, FOLDER_VARIABLE: str(self.faults)}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-            )
+        self._process = self.zygote.start(self.command, self.log, self.faults)
         if not self._wanted.is_set():
-            self._process.kill()
-        return self._process.wait()
+            self._process.send(signal.SIGKILL)
+        code = self._process.wait()
+        assert code is not None
+        return code
