@@ -1,6 +1,5 @@
 """The follower's view equals the chain's, whatever the chain takes back."""
 
-import random
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -129,40 +128,6 @@ async def assert_equal(rpc: Rpc, database: Database, depth: int = 0) -> None:
 async def projected(tmp_path: Path) -> AsyncGenerator[Database]:
     async with open_database(tmp_path / "follower.sqlite", [FOLLOWER_SCHEMA, PROJECTION]) as database:
         yield database
-
-
-@pytest.mark.parametrize("confirmations", [0, 2])
-async def test_random_reorganisations_leave_the_ground_truth(
-    manual_rpc: Rpc, projected: Database, confirmations: int, dice: random.Random
-) -> None:
-    rpc = manual_rpc
-    await begin(rpc)
-    following = follower(rpc, projected, confirmations)
-    for _ in range(60):
-        match dice.randrange(5):
-            case 0 | 1:
-                for _ in range(dice.randint(1, 3)):
-                    await emit(rpc, *(dice.randrange(1000) for _ in range(dice.randint(0, 3))))
-            case 2 | 3 if await height(rpc) > 8:
-                depth = dice.randint(1, 6)
-                replacements: list[Json] = [
-                    [emission(dice.randrange(1000)), dice.randrange(depth)] for _ in range(dice.randint(0, 2))
-                ]
-                await rpc.call_once("anvil_reorg", depth, replacements)
-            case 4 if await height(rpc) > 8:
-                await rpc.call_once("anvil_rollback", dice.randint(1, 3))
-            case _:
-                await emit(rpc, dice.randrange(1000))
-        await follow(following)
-        if dice.randrange(4) == 0:
-            # A restart: nothing but the rows carries over.
-            following = follower(rpc, projected, confirmations)
-        if confirmations == 0:
-            await assert_equal(rpc, projected)
-    for _ in range(confirmations):
-        await rpc.call_once("evm_mine")
-    await follow(following)
-    await assert_equal(rpc, projected, confirmations)
 
 
 async def test_shorter_chain_is_followed(manual_rpc: Rpc, projected: Database) -> None:

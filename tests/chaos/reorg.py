@@ -15,12 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 import trio
@@ -43,7 +43,10 @@ ROUNDS_PER_WORLD: Final = 40
 """Chain and database begin anew after so many: a development chain gets slower with its length."""
 
 FIRST_BLOCK: Final = 2
-FINAL_DEPTH: Final = 64
+EPOCH_SLOTS: Final = 12
+FINAL_DEPTH: Final = 2 * EPOCH_SLOTS
+"""How far behind its head the development chain calls a block final: just beyond the deepest reorganisations."""
+
 GAS: Final = 100_000
 EMITTER: Final = Address(b"\xee" * 20)
 EMITTER_CODE: Final = "0x6020360360205f375f35602036035fa100"
@@ -216,7 +219,7 @@ class Chain:
 
     async def logs(self, up_to: int) -> list[Log]:
         """What the chain holds now, all of it."""
-        query = {"address": hexadecimal(EMITTER), "fromBlock": "0x0", "toBlock": quantity(up_to)}
+        query = {"address": hexadecimal(EMITTER), "fromBlock": quantity(FIRST_BLOCK), "toBlock": quantity(up_to)}
         found = [read_object(item) for item in read_list(await self.rpc.call("eth_getLogs", query))]
         return [
             Log(
@@ -279,7 +282,7 @@ class World:
         self._tally.kinds.update((kind, moment))
         self._tally.blocks_taken_back += depth
 
-    async def _until(self, moment: Moment, follower: Follower, take_back: Any) -> None:
+    async def _until(self, moment: Moment, follower: Follower, take_back: Callable[[], Awaitable[None]]) -> None:
         match moment:
             case Moment.AT_REST:
                 await follow(follower)
@@ -330,7 +333,7 @@ class World:
         truth = projected(await self._chain.logs(height - self._confirmations))
         found = await database.read(_read)
         if found != truth:
-            self._tally.mismatches.append(f"{what}: {found} is not {truth}")
+            self._tally.mismatches.append(f"{what}: {_difference(found, truth)}")
 
 
 async def follow(follower: Follower, most_steps: int = sys.maxsize) -> None:
@@ -351,7 +354,7 @@ async def run_rounds(folder: Path, seed: int, rounds: int, tally: Tally) -> None
         place = folder / str(number)
         place.mkdir()
         async with (
-            run_anvil(AnvilOptions(is_mining=False)) as anvil,
+            run_anvil(AnvilOptions(is_mining=False, slots_in_an_epoch=EPOCH_SLOTS)) as anvil,
             open_rpc([anvil.rpc_url], anvil.chain_id) as rpc,
         ):
             chain = Chain(rpc, dice)
@@ -359,6 +362,19 @@ async def run_rounds(folder: Path, seed: int, rounds: int, tally: Tally) -> None
             world = World(chain, place, dice.choice((0, 0, 2)), dice, tally)
             for _ in range(min(ROUNDS_PER_WORLD, rounds - number * ROUNDS_PER_WORLD)):
                 await world.round(dice.choice(list(Kind)), dice.choice(list(Moment)))
+
+
+def _difference(found: Projected, truth: Projected) -> str:
+    pairs = ((found.seen, truth.seen), (found.slots, truth.slots))
+    return "; ".join(f"too much {set(one) - set(other)}, missing {set(other) - set(one)}" for one, other in pairs)
+
+
+@contextmanager
+def scratch() -> Generator[Path]:
+    """A folder in memory where there is one: what is tested is the order of writes, not the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="capanode-reorg-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def _decode(topics: Sequence[bytes], data: bytes) -> object:
@@ -384,8 +400,8 @@ def main() -> None:
     print(f"seed {arguments.seed}", file=sys.stderr)
     tally = Tally()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="capanode-reorg-") as folder:
-        trio.run(run_rounds, Path(folder), arguments.seed, arguments.rounds, tally)
+    with scratch() as folder:
+        trio.run(run_rounds, folder, arguments.seed, arguments.rounds, tally)
     for mismatch in tally.mismatches:
         print(mismatch, file=sys.stderr)
     report.write("chaos_reorg", {**tally.figures(), "seed": arguments.seed, "wall_s": time.monotonic() - began})
