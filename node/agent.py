@@ -492,7 +492,7 @@ class Agent:
                 # Gone with its phase, or let go on after the chain went back: then it is dispatched again if need be.
                 return None
             try:
-                return await performer.perform(held.stored, item.command)
+                event = await performer.perform(held.stored, item.command)
             except (Unavailable, PeerFault) as fault:
                 log.warning(
                     "command-waits", deal=item.deal, command=item.command.RECORD[0], reason=str(fault), retry_s=pause
@@ -504,6 +504,11 @@ class Agent:
                 log.error(
                     "command-failed", deal=item.deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause
                 )
+            else:
+                if event is not None or not isinstance(item.command, _BY_THE_CHAIN):
+                    return event
+                # Mined: its log calls this off. If the log does not come, the block was lost, and perhaps the nonce.
+                pause = LAST_RETRY_S
             await trio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_S)
 

@@ -12,11 +12,12 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.chain import blocks
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA, BlockRef, StoredBlock
-from capanode.node.journal import SCHEMA, Event, Observed, Stored, is_ours_in, receive_in, retract_in
+from capanode.node.journal import SCHEMA, Observed, Stored, is_ours_in, receive_in, retract_in
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol.commands import Command, WakeAt
 from capanode.protocol.events import AcceptRequested, ChainEvent, DeadlinePassed
 from capanode.protocol.ids import ZERO_ADDRESS, Digest, TxHash, UnixTime
+from capanode.protocol.standing import Event
 from tests.agent.scripted import World, phase
 from tests.protocol.deals import NOW
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.journal import SCHEMA, Event, Journal, Stored, receive_in
+from capanode.node.journal import SCHEMA, Journal, Stored, receive_in
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol.commands import (
     CollectBids,
@@ -33,6 +33,7 @@ from capanode.protocol.commands import (
 from capanode.protocol.events import AwardAnswered, ChainEvent, Prepared, ResultDropped, ResultFetched
 from capanode.protocol.ids import Digest
 from capanode.protocol.records import Mode
+from capanode.protocol.standing import Event
 from tests.protocol.deals import (
     ANNOUNCED,
     ASSIGNED,

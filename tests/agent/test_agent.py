@@ -13,7 +13,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from capanode.node.agent import CHANNEL, FIRST_RETRY_S, LAST_RETRY_S, Agent, Performer
-from capanode.node.journal import Event, Journal, Side, Stored, receive_in, retract_in
+from capanode.node.journal import Journal, Observed, Side, Stored, receive_in, retract_in
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import CollectBids, Command, DropResult, Prepare, WakeAt
@@ -28,6 +28,7 @@ from capanode.protocol.events import (
 from capanode.protocol.faults import InvariantViolated, PeerFault, Unavailable
 from capanode.protocol.ids import DealId, Digest
 from capanode.protocol.records import Mode
+from capanode.protocol.standing import Event
 from tests.agent.scripted import BLOCK, World, agent_on, opened, phase, until_ended
 from tests.protocol.deals import ASSIGNED, COMMITTED, DEAL, FINALIZED, NOBODY, PASSED, submitted, work_taken
 
@@ -349,6 +350,29 @@ async def test_a_command_that_is_issued_twice_runs_once_at_a_time(database: Data
             await agent.tell("deal", AcceptReceived(b"\x09" * 65))
         await trio.testing.wait_all_tasks_blocked()
         assert handed == ["accept"]
+
+
+async def test_a_transaction_whose_log_does_not_come_is_asked_for_again(
+    database: Database, autojump_clock: MockClock
+) -> None:
+    """It was mined, and the block went away before anybody saw it; perhaps its nonce was used by another one since."""
+    asked: list[float] = []
+
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
+        if isinstance(command, Prepare):
+            return Prepared()
+        if isinstance(command, WakeAt):
+            await trio.sleep_forever()
+        asked.append(trio.current_time())
+        if len(asked) == 3:
+            await arrive(database, agent, ASSIGNED)
+            await trio.sleep_forever()
+        return None
+
+    async with running(database, perform) as agent:
+        await agent.take_work("deal", work_taken(Mode.LOCK), lambda: True)
+        await until(agent, Journal(database), "deal", provider.Executing)
+    assert [later - earlier for earlier, later in pairwise(asked)] == pytest.approx([LAST_RETRY_S] * 2)
 
 
 async def test_one_deal_that_never_answers_holds_up_no_other(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Random deals on a chain that takes random blocks back, in a node that stops at random: the end is that of a calm chain."""
+"""Random deals on a chain that takes random blocks back, under random restarts: the end is that of a calm chain."""
 
 import tempfile
 from collections.abc import Callable

@@ -10,13 +10,14 @@ import trio
 import trio.testing
 
 from capanode.node.agent import Agent, Performer
-from capanode.node.journal import Event, Journal, Observed, Stored
+from capanode.node.journal import Journal, Observed, Stored
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import Command, FetchResult, RunContainer, SubmitAssign, SubmitCommit, WakeAt
 from capanode.protocol.events import CancelRequested, DeadlinePassed, TransactionRefused
 from capanode.protocol.ids import Digest, UnixTime
 from capanode.protocol.records import Mode
+from capanode.protocol.standing import Event
 from tests.agent.forking import Fork, applied, opened, reached
 from tests.agent.scripted import agent_on, phase, until_ended
 from tests.protocol.deals import (
