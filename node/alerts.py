@@ -72,6 +72,7 @@ class Occasion(StrEnum):
     TRANSACTION_STUCK = "transaction-stuck"
     DRAINED = "drained"
     UPDATE_NEEDED = "update-needed"
+    MARKET_TAKEN_UP = "market-taken-up"
     TEST = "test"
 
 

@@ -59,6 +59,13 @@ Addresses = Annotated[frozenset[Address], PlainValidator(_addresses)]
 Rate = Annotated[Ppm, Field(ge=0, le=1_000_000)]
 
 
+class UpgradePolicy(StrEnum):
+    """What a node does about a new version of the market without its operator's word."""
+
+    ASK = "ask"
+    HOLD = "hold"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,6 +85,8 @@ class ChainSettings(_Section):
     confirmations: Annotated[int, Field(ge=0, le=1000)] | None = None
     max_clock_skew: Duration = 30.0
     """Beyond this `doctor` and the start complain: deadlines are block times."""
+    upgrades: UpgradePolicy = UpgradePolicy.ASK
+    """`ask` takes up new versions of the market that this release ships and asks about others; `hold` asks always."""
 
 
 class P2pSettings(_Section):

@@ -1,4 +1,4 @@
-"""Which part of the node carries out which command. The only place that knows them all."""
+"""Which part of the node carries out which command, in the deal's own market. The only place that knows them all."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -38,6 +38,7 @@ from capanode.protocol.commands import (
 )
 from capanode.protocol.events import DeadlinePassed, ResultDropped, TransactionRefused
 from capanode.protocol.faults import InvariantViolated
+from capanode.protocol.ids import Address
 from capanode.protocol.standing import Event
 
 
@@ -63,7 +64,7 @@ class NodePerformer:
 
     def __init__(
         self,
-        settlement: Settlement,
+        settlement: Callable[[Address], Settlement],
         head: HeadWatch,
         *,
         requester_side: RequesterParts | None,
@@ -79,15 +80,16 @@ class NodePerformer:
         if isinstance(command, WakeAt):
             # By followed blocks: whatever the other side did in time has been applied before.
             return Observed(DeadlinePassed(command.at), await self._head.wait_until(command.at))
-        event = await self._carried_out(stored, command, self._settlement)
-        return await self._seen(event, self._settlement) if isinstance(event, TransactionRefused) else event
+        settlement = self._settlement(stored.market)
+        event = await self._carried_out(stored, command, settlement)
+        return await self._seen(event, settlement) if isinstance(event, TransactionRefused) else event
 
     async def _carried_out(self, stored: Stored, command: Command, settlement: Settlement) -> Event | None:
         match stored.side:
             case Side.REQUESTER if self._requester is not None and isinstance(stored.state, requester.Job):
-                return await self._for_requester(self._requester, stored.key, stored.state, command)
+                return await self._for_requester(self._requester, settlement, stored, stored.state, command)
             case Side.PROVIDER if self._provider is not None and isinstance(stored.state, provider.Deal):
-                return await self._for_provider(self._provider, stored.state, command)
+                return await self._for_provider(self._provider, settlement, stored.state, command)
             case _:
                 raise InvariantViolated(f"this node has deals as {stored.side} but is none any more")
 
@@ -98,52 +100,54 @@ class NodePerformer:
         return Observed(refused, block)
 
     async def _for_requester(
-        self, parts: RequesterParts, key: str, job: requester.Job, command: Command
+        self, parts: RequesterParts, settlement: Settlement, stored: Stored, job: requester.Job, command: Command
     ) -> Event | None:
         match command:
             case SubmitAnnounce() if isinstance(job, requester.Announcing):
-                return await self._settlement.announce(job, parts.submission.locator())
+                return await settlement.announce(job, parts.submission.locator())
             case RenewDemand() if isinstance(job, requester.Renewing):
-                return parts.submission.renew(job.order)
+                return parts.submission.renew(job.order, stored.market)
             case CollectBids() if isinstance(job, requester.Bidding):
-                return await parts.auction.collect(job)
+                return await parts.auction.collect(job, stored.market)
             case PostDemand() if isinstance(job, requester.Posted):
-                await parts.auction.post(job)
+                await parts.auction.post(job, stored.market)
             case SendAward() if isinstance(job, requester.Awarding):
-                return await parts.auction.hand_over(job)
+                return await parts.auction.hand_over(job, stored.market)
             case SubmitCancel() if isinstance(job, requester.Withdrawing):
-                await self._settlement.cancel(job)
+                await settlement.cancel(job)
             case SubmitExpire() if isinstance(job, requester.Expiring):
-                await self._settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
+                await settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
             case SubmitClaim() if isinstance(job, requester.Committed | requester.Delivered):
-                await self._settlement.claim(job.deal.terms, job.commitment)
+                await settlement.claim(job.deal.terms, job.commitment)
             case FetchResult() if isinstance(job, requester.Committed | requester.Paid):
-                return await parts.collector.fetch(key, job)
+                return await parts.collector.fetch(stored.key, job)
             case SendAccept() if isinstance(job, requester.Delivered):
-                await parts.collector.hand_accept(job)
+                await parts.collector.hand_accept(job, stored.market)
             case _:
                 raise InvariantViolated(f"{type(command).__name__} does not belong to {type(job).__name__}")
         return None
 
-    async def _for_provider(self, parts: ProviderParts, deal: provider.Deal, command: Command) -> Event | None:
+    async def _for_provider(
+        self, parts: ProviderParts, settlement: Settlement, deal: provider.Deal, command: Command
+    ) -> Event | None:
         match command:
             case Prepare() if isinstance(deal, provider.Preparing):
                 return await parts.preparation.prepare(deal)
             case SubmitAssign() if isinstance(deal, provider.Assigning):
-                return await self._assign(parts, deal)
+                return await _assign(parts, settlement, deal)
             case RunContainer() if isinstance(deal, provider.Executing):
                 return await parts.execution.run(deal)
             case SubmitCommit() if isinstance(deal, provider.Committing):
-                return await self._commit(parts, deal)
+                return await _commit(parts, settlement, deal)
             case SubmitAbandon() if isinstance(deal, provider.Abandoning):
-                await parts.execution.release(deal.work)
-                return await self._settlement.abandon(deal)
+                async with _beside(parts.execution.release, deal.work):
+                    return await settlement.abandon(deal)
             case SubmitExpire() if isinstance(deal, provider.Overdue):
-                await self._settlement.expire(deal.work.deal_id, deal.work.terms, deal.locked_by)
+                await settlement.expire(deal.work.deal_id, deal.work.terms, deal.locked_by)
             case SubmitClaim() if isinstance(deal, provider.Claiming):
-                await self._settlement.claim(deal.work.terms, deal.commitment)
+                await settlement.claim(deal.work.terms, deal.commitment)
             case SubmitAccept() if isinstance(deal, provider.Committed):
-                return await self._settlement.accept(deal)
+                return await settlement.accept(deal)
             case DropResult() if isinstance(deal, provider.Retaining):
                 await parts.execution.drop(deal)
                 return ResultDropped()
@@ -151,15 +155,17 @@ class NodePerformer:
                 raise InvariantViolated(f"{type(command).__name__} does not belong to {type(deal).__name__}")
         return None
 
-    async def _assign(self, parts: ProviderParts, deal: provider.Assigning) -> Event | None:
-        # The container is made ready while the chain decides; it starts only once the deal is bound.
-        async with _beside(parts.execution.stage, deal.work):
-            return await self._settlement.assign(deal)
 
-    async def _commit(self, parts: ProviderParts, deal: provider.Committing) -> Event | None:
-        # The result is kept apart already, so the machine is freed while the commitment is mined.
-        async with _beside(parts.execution.release, deal.work):
-            return await self._settlement.commit(deal)
+async def _assign(parts: ProviderParts, settlement: Settlement, deal: provider.Assigning) -> Event | None:
+    # The container is made ready while the chain decides; it starts only once the deal is bound.
+    async with _beside(parts.execution.stage, deal.work):
+        return await settlement.assign(deal)
+
+
+async def _commit(parts: ProviderParts, settlement: Settlement, deal: provider.Committing) -> Event | None:
+    # The result is kept apart already, so the machine is freed while the commitment is mined.
+    async with _beside(parts.execution.release, deal.work):
+        return await settlement.commit(deal)
 
 
 @asynccontextmanager

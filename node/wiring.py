@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from capanode.node import journal
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts
 from capanode.node.announced.demand_filter import DemandFilter
+from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.answers import Answers, Facts
@@ -30,24 +31,29 @@ from capanode.node.assigned.registration import ensure_registered
 from capanode.node.bid.accept_rules import parse_rules
 from capanode.node.bid.appraisal import Appraisal, Terrain
 from capanode.node.bid.auction import Auction, AuctionTimes, promised_wei
-from capanode.node.bid.bidding import Bidding, Identity
+from capanode.node.bid.bidding import Announced, Bidding, Identity
 from capanode.node.bid.gas_price import GasPrice, run_gas_price
 from capanode.node.bid.offered import offered_capacity
-from capanode.node.chain import blocks, transactions
+from capanode.node.bid.stakes import Stakes
+from capanode.node.chain import approvals, blocks, transactions
+from capanode.node.chain.approvals import Approvals
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
-from capanode.node.chain.follower import FollowerOptions, run_follower
+from capanode.node.chain.follower import Follower, FollowerOptions, run_follower
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.intake import ChainIntake
-from capanode.node.chain.market import Market
+from capanode.node.chain.logs import DecodedLog
+from capanode.node.chain.markets import Markets
 from capanode.node.chain.registry import Registry
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.revert import explain
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Sender, open_sender
+from capanode.node.chain.upgrades import Upgrades
+from capanode.node.chain.versions import Trust
 from capanode.node.committed.blob_access import BlobAccess
-from capanode.node.committed.delivery import Collector, Place, ResultDesk
-from capanode.node.config import NodeConfig
+from capanode.node.committed.delivery import Collector, ResultDesk
+from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.executed.clearing import run_clearing
 from capanode.node.executed.execution import Execution, execution_of
 from capanode.node.executed.provider_watch import ProviderWatch
@@ -72,13 +78,17 @@ from capanode.node.storage.database import Database, open_database
 from capanode.protocol import provider
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic
-from capanode.protocol.money import ARBITER_FEE_WEI
 from capanode.protocol.typed_data import Domain, domain
-from capanode.scheduler.feasibility import Market as MarketTerms
 from capanode.scheduler.pricing import Rates
 from capanode.scheduler.rules import Rules
 
-SCHEMAS: Final = (journal.SCHEMA, transactions.TRANSACTIONS_SCHEMA, blocks.FOLLOWER_SCHEMA, provider_peers.SCHEMA)
+SCHEMAS: Final = (
+    journal.SCHEMA,
+    transactions.TRANSACTIONS_SCHEMA,
+    blocks.FOLLOWER_SCHEMA,
+    provider_peers.SCHEMA,
+    approvals.SCHEMA,
+)
 """Every table of the node's file."""
 
 LINE_BYTES_PER_S: Final = 4 * 2**20
@@ -119,6 +129,9 @@ class Ground:
     config: NodeConfig
     profile: NetworkProfile
     contracts: Contracts
+    markets: Markets
+    upgrades: Upgrades
+    stakes: Stakes
     keys: Keys
     database: Database
     rpc: Rpc
@@ -133,18 +146,8 @@ class Ground:
 
     @property
     def domain(self) -> Domain:
-        """What deal signatures are bound to."""
-        return domain(self.profile.chain_id, self.contracts.market)
-
-    @property
-    def place(self) -> Place:
-        """What receipts speak of."""
-        return Place(self.profile.chain_id, self.contracts.market, self.domain)
-
-    @property
-    def market(self) -> Market:
-        """The market's views."""
-        return Market(self.rpc, self.contracts.market)
+        """What signatures are bound to that are about the network, not about one market."""
+        return domain(self.profile.chain_id, self.contracts.directory)
 
     def topic(self, name: str) -> str:
         """A gossip topic of this network."""
@@ -169,14 +172,23 @@ async def run_node(
         database = await stack.enter_async_context(open_database(config.folder.database, SCHEMAS))
         rpc_urls = config.chain.rpc_urls + profile.rpc_urls
         rpc = await stack.enter_async_context(open_rpc(rpc_urls, profile.chain_id))
-        contracts = await resolve(rpc, profile)
+        deals, approved = Journal(database), Approvals(database)
+        takes_shipped = config.chain.upgrades is UpgradePolicy.ASK
+        trust = Trust(await approved.all(), takes_shipped, await deals.markets())
+        contracts = await resolve(rpc, profile, trust)
+        await deals.place(contracts.markets[0].address)
         sender = await stack.enter_async_context(open_sender(rpc, database, keys.signer, explain=explain))
         network = await stack.enter_async_context(open_network(_network_config(config, profile)))
         clock = ChainClock()
+        alerts = Alerts(config.alerts, node=network.peer_id, network=profile.name)
+        markets = Markets(contracts.markets, clock.now, contracts.waiting)
         ground = Ground(
             config=config,
             profile=profile,
             contracts=contracts,
+            markets=markets,
+            upgrades=Upgrades(rpc, profile, markets, approved, alerts, takes_shipped=takes_shipped),
+            stakes=Stakes(keys.wallet, markets),
             keys=keys,
             database=database,
             rpc=rpc,
@@ -186,10 +198,9 @@ async def run_node(
             network=network,
             offers=OfferBook(clock.now),
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
-            agent=Agent(Journal(database), keys.signer.address, lambda _: contracts.clocks.grace_s),
-            alerts=Alerts(config.alerts, node=network.peer_id, network=profile.name),
+            agent=Agent(deals, keys.signer.address, markets.grace_s),
+            alerts=alerts,
         )
-        await Journal(database).place(contracts.market)
         await _run(ground, task_status)
 
 
@@ -199,13 +210,14 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
         await chain.start(ground.alerts.run)
         await chain.start(run_sender, ground.sender)
         await _follow(ground, hear, chain)
+        await chain.start(ground.upgrades.run)
         gas_price = GasPrice()
         await chain.start(run_gas_price, ground.rpc, gas_price)
         async with trio.open_nursery() as deals:
             buyer = _requester(ground) if ground.config.is_requester else None
             seller = await _provider(ground, gas_price, deals) if ground.config.is_provider else None
             performer = NodePerformer(
-                Settlement(ground.sender, ground.contracts.market),
+                cache(partial(Settlement, ground.sender)),
                 ground.head,
                 requester_side=buyer,
                 provider_side=seller.parts if seller else None,
@@ -244,28 +256,36 @@ def _network_config(config: NodeConfig, profile: NetworkProfile) -> NetworkConfi
     )
 
 
-Announcements = trio.MemoryReceiveChannel[bindings.DealAnnounced]
+Announcements = trio.MemoryReceiveChannel[Announced]
 
 
-def _announcements(ground: Ground) -> tuple[Announcements, Callable[[bindings.DealAnnounced], None]]:
-    """A channel of announcements that can still be assigned, and how the chain's intake fills it."""
-    send, receive = trio.open_memory_channel[bindings.DealAnnounced](MAX_ANNOUNCED)
+def _announcements(ground: Ground) -> tuple[Announcements, Callable[[DecodedLog], None]]:
+    """A channel of announcements that can still be assigned, and what the chain's intake tells the node by."""
+    send, receive = trio.open_memory_channel[Announced](MAX_ANNOUNCED)
 
-    def offer(event: bindings.DealAnnounced) -> None:
-        if event.terms.assign_by > ground.clock.now():
+    def offer(announced: Announced) -> None:
+        if announced.event.terms.assign_by > ground.clock.now():
             try:
-                send.send_nowait(event)
+                send.send_nowait(announced)
             except trio.WouldBlock:
-                log.info("announcement-dropped", deal=event.deal_id.hex())
+                log.info("announcement-dropped", deal=announced.event.deal_id.hex())
 
-    def hear(event: bindings.DealAnnounced) -> None:
+    def hear(heard: DecodedLog) -> None:
         # The intake works in the database's thread.
-        trio.from_thread.run_sync(offer, event)
+        match heard.event:
+            case bindings.DealAnnounced() as event:
+                trio.from_thread.run_sync(offer, Announced(heard.address, event))
+            case bindings.Published() | bindings.Deprecated():
+                trio.from_thread.run_sync(ground.upgrades.hear)
+            case bindings.Staked(provider=owner) | bindings.Unstaked(provider=owner) if owner == ground.keys.wallet:
+                trio.from_thread.run_sync(ground.stakes.touch)
+            case _:
+                return
 
     return receive, hear
 
 
-async def _follow(ground: Ground, hear: Callable[[bindings.DealAnnounced], None], chain: trio.Nursery) -> None:
+async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: trio.Nursery) -> None:
     options = FollowerOptions(
         confirmations=_confirmations(ground.config, ground.profile),
         ws_urls=ground.profile.ws_urls,
@@ -289,7 +309,15 @@ async def _follow(ground: Ground, hear: Callable[[bindings.DealAnnounced], None]
         head=ground.head,
     )
     chain.start_soon(_keep_time, ground.head, ground.clock)
-    await chain.start(follow)
+    chain.start_soon(_watch_more, ground, await chain.start(follow))
+
+
+async def _watch_more(ground: Ground, follower: Follower) -> None:
+    """Have the follower take up each market that the node takes up."""
+    while True:
+        await ground.markets.wait_change()
+        follower.watch(log_filter(ground.contracts, ground.profile, ground.markets.addresses()))
+        ground.stakes.touch()
 
 
 async def _keep_time(head: HeadWatch, clock: ChainClock) -> None:
@@ -308,8 +336,6 @@ def _requester(ground: Ground) -> RequesterParts:
     )
     buying = BuyingTerms(
         requester=ground.keys.wallet,
-        domain=ground.domain,
-        window_floor_s=ground.contracts.clocks.window_floor_s,
         transfer_bytes_per_s=_line(profile),
         slack_s=DEVNET_SLACK_S if profile.is_devnet else SLACK_S,
         audit_rate_ppm=config.requester.audit_rate_ppm,
@@ -319,15 +345,13 @@ def _requester(ground: Ground) -> RequesterParts:
     )
     auction = Auction(
         ground.network,
-        ground.market,
+        ground.markets,
         ground.keys.signer,
-        ground.domain,
         ground.topic("demands"),
         ground.clock,
         times,
         config.requester.avoid,
-        lambda provider_wallet: promised_wei(ground.agent.open_deals(), provider_wallet),
-        ground.contracts.clocks.grace_s,
+        lambda market, provider_wallet: promised_wei(ground.agent.open_deals(), market, provider_wallet),
         ground.offers.bidders,
     )
     auction.serve()
@@ -336,12 +360,14 @@ def _requester(ground: Ground) -> RequesterParts:
         ProviderPeers(ground.database),
         ground.blobs,
         ground.keys.signer,
-        ground.place,
+        ground.markets,
         config.folder.results,
         config.limits.result,
         config.timeouts.peer_request,
     )
-    return RequesterParts(Submission(buying, ground.network, ground.blobs, ground.clock), auction, collector)
+    choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
+    submission = Submission(buying, choice, ground.network, ground.blobs, ground.clock)
+    return RequesterParts(submission, auction, collector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,29 +405,22 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         whole=whole,
         rules=parse_rules(config.provider.accept, base),
         rates=_rates(config),
-        market=MarketTerms(
-            has_court=ground.contracts.is_disputable,
-            window_floor_s=ground.contracts.clocks.window_floor_s,
-            arbiter_fee_wei=ARBITER_FEE_WEI,
-            transfer_bytes_per_s=_line(ground.profile),
-        ),
+        transfer_bytes_per_s=_line(ground.profile),
         gas_units=DEAL_GAS,
         utc_offset_s=time.localtime().tm_gmtoff,
     )
-    appraisal = Appraisal(terrain, ground.agent, ground.market, gas_price)
+    appraisal = Appraisal(terrain, ground.agent, gas_price)
     identity = Identity(wallet, signer, hardware)
     bidding = Bidding(
         identity,
         ground.agent,
         ground.network,
-        ground.market,
+        ground.markets,
         appraisal,
-        ground.domain,
         ground.clock,
-        ground.contracts.clocks.grace_s,
         config.timeouts.peer_request,
     )
-    desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.place, hardware)
+    desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.markets, hardware)
     await executor.sweep(await _running(ground))
     await executor.warm(config.provider.slots)
     return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal)
@@ -426,7 +445,7 @@ async def _open_intake(
 ) -> None:
     """Let work and questions in, until the node is told to stop."""
     peers = ProviderPeers(ground.database)
-    watch = ProviderWatch(ground.agent, ground.network, peers, ground.clock, ground.contracts.clocks.grace_s)
+    watch = ProviderWatch(ground.agent, ground.network, peers, ground.clock, ground.markets.grace_s)
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -434,8 +453,6 @@ async def _open_intake(
             roles=tuple(sorted(role.value for role in ground.config.roles)),
             results=ground.config.folder.results,
             max_open_jobs=ground.config.limits.open_jobs,
-            grace_s=ground.contracts.clocks.grace_s,
-            is_disputable=ground.contracts.is_disputable,
         ),
         ground.agent,
         Journal(ground.database),
@@ -444,12 +461,15 @@ async def _open_intake(
         Purse(
             ground.rpc,
             ground.contracts,
+            ground.markets,
             ground.sender,
             ground.keys.wallet,
             ground.keys.signer,
             ground.clock,
             peers,
         ),
+        markets=ground.markets,
+        upgrades=ground.upgrades,
         offers=ground.offers,
         submission=buyer.submission if buyer else None,
         collector=buyer.collector if buyer else None,
@@ -463,7 +483,9 @@ async def _open_intake(
         if seller is not None:
             seller.bidding.serve()
             seller.desk.serve()
-            demands = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
+            demands = ground.network.subscribe(
+                ground.topic("demands"), DemandFilter(ground.profile.chain_id, ground.clock.now)
+            )
             intake.start_soon(seller.bidding.run, demands)
             intake.start_soon(_leave_at_stop, seller.executor)
             intake.start_soon(
@@ -475,12 +497,15 @@ async def _open_intake(
                 _rates(ground.config),
                 ground.domain,
                 ground.clock,
+                ground.stakes,
                 lambda: seller.bidding.is_draining,
             )
             intake.start_soon(seller.bidding.run_announced, announced)
         elif buyer is not None:
             # A requester takes part in the mesh too: it forwards what it hears and keeps nothing.
-            heard = ground.network.subscribe(ground.topic("demands"), DemandFilter(ground.domain, ground.clock.now))
+            heard = ground.network.subscribe(
+                ground.topic("demands"), DemandFilter(ground.profile.chain_id, ground.clock.now)
+            )
             intake.start_soon(_drop_all, heard)
         offers_heard = ground.network.subscribe(ground.topic("offers"), OfferFilter(ground.domain, ground.clock.now))
         intake.start_soon(ground.offers.run, offers_heard)

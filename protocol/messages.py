@@ -60,9 +60,10 @@ class BidReply:
 
 @dataclass(frozen=True, slots=True)
 class AwardRequest:
-    """Requester to provider: the binding award, with what it is about."""
+    """Requester to provider: the binding award, the market in whose domain it is signed, and what it is about."""
 
-    RECORD: ClassVar[tuple[str, int]] = ("award-request", 1)
+    RECORD: ClassVar[tuple[str, int]] = ("award-request", 2)
+    market: Address
     award: SignedAward
     demand: Demand
     spec: Spec

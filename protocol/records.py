@@ -28,6 +28,7 @@ MAX_ARGUMENTS: Final = 1024
 MAX_TEXT_BYTES: Final = 65_536
 MAX_INPUTS: Final = 256
 MAX_ADDRESSES: Final = 8
+MAX_OFFERED_MARKETS: Final = 8
 MAX_TIMEOUT_S: Final = 7 * 86_400
 """Longest single execution, seconds: longer work is a checkpointed job."""
 
@@ -249,14 +250,19 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class SignedDemand:
-    """A demand and the requester's signature of it. Source: docs/protocol.md §2, `Demand`."""
+    """A demand, the market that it is for, and the requester's signature of it in that market's domain.
 
-    RECORD: ClassVar[tuple[str, int]] = ("signed-demand", 1)
+    **Source**: docs/protocol.md §2, `Demand`.
+    """
 
+    RECORD: ClassVar[tuple[str, int]] = ("signed-demand", 2)
+
+    market: Address
     demand: Demand
     signature: bytes
 
     def __post_init__(self) -> None:
+        _require(len(self.market) == 20, "the market's address is malformed")
         _require(_is_signature(self.signature), "the signature is malformed")
 
 
@@ -268,11 +274,14 @@ class Offer:
     least that any job costs.
     """
 
-    RECORD: ClassVar[tuple[str, int]] = ("offer", 1)
+    RECORD: ClassVar[tuple[str, int]] = ("offer", 2)
 
     provider: Address
     signer: Address
     peer: PeerId
+    markets: tuple[Address, ...]
+    """The versions of the market in which this provider has stake, newest first."""
+
     hardware_class: str
     slots_left: int
     cpu_millis_left: int
@@ -287,6 +296,8 @@ class Offer:
     def __post_init__(self) -> None:
         _require(len(self.provider) == 20 and len(self.signer) == 20, "an address is malformed")
         _require(0 < len(self.peer) <= 128, "the peer id is malformed")
+        _require(len(self.markets) <= MAX_OFFERED_MARKETS, "there are too many markets")
+        _require(all(len(market) == 20 for market in self.markets), "a market's address is malformed")
         _require(len(self.hardware_class) <= 64, "the hardware class is too long")
         left = (self.slots_left, self.cpu_millis_left, self.memory_bytes_left, self.disk_bytes_left, self.gpus_left)
         _require(all(0 <= amount < 2**50 for amount in left), "a capacity is out of range")

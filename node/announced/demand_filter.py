@@ -17,7 +17,7 @@ from capanode.protocol.faults import PeerFault
 from capanode.protocol.ids import PeerId, UnixTime
 from capanode.protocol.messages import MAX_GOSSIP_BYTES
 from capanode.protocol.records import SignedDemand
-from capanode.protocol.typed_data import Domain, demand_hint_digest
+from capanode.protocol.typed_data import demand_hint_digest, domain
 
 KNOWN: Final = 8192
 """Digests of messages that were accepted; the oldest go first."""
@@ -45,14 +45,18 @@ class _Allowance:
 class DemandFilter:
     """Judges gossip on the demands topic. The rate is the sender's own: nobody can use up another's by forgeries."""
 
-    def __init__(self, domain: Domain, now: Callable[[], UnixTime]) -> None:
-        self._domain = domain
+    def __init__(self, chain_id: int, now: Callable[[], UnixTime]) -> None:
+        self._chain_id = chain_id
         self._now = now
         self._known: OrderedDict[bytes, UnixTime] = OrderedDict()
         self._allowances: OrderedDict[PeerId, _Allowance] = OrderedDict()
 
     def __call__(self, topic: str, source: PeerId, data: bytes) -> Verdict:
-        """ACCEPT a new, well-formed, unexpired demand that its requester has signed and its own peer sends."""
+        """ACCEPT a new, well-formed, unexpired demand that its requester has signed and its own peer sends.
+
+        Whichever market it names: a node passes on what it does not trade in, so that a new version of the market
+        reaches all that have taken it up.
+        """
         if len(data) > MAX_GOSSIP_BYTES:
             return Verdict.REJECT
         try:
@@ -74,7 +78,8 @@ class DemandFilter:
             return Verdict.ACCEPT
         if not self._within_rate(source, float(now)):
             return Verdict.IGNORE
-        if not is_signed_by(demand.requester, demand_hint_digest(self._domain, demand), signed.signature):
+        at = domain(self._chain_id, signed.market)
+        if not is_signed_by(demand.requester, demand_hint_digest(at, demand), signed.signature):
             return Verdict.REJECT
         _remember(self._known, digest, now, KNOWN)
         return Verdict.ACCEPT

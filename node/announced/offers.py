@@ -9,12 +9,13 @@ import trio
 
 from capanode.node.bid.appraisal import Appraisal
 from capanode.node.bid.bidding import Identity
+from capanode.node.bid.stakes import Stakes
 from capanode.node.chain.clock import ChainClock
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.p2p.port import Message, Network, Verdict
 from capanode.protocol import encoding
 from capanode.protocol.faults import PeerFault
-from capanode.protocol.ids import PeerId, UnixTime
+from capanode.protocol.ids import Address, PeerId, UnixTime
 from capanode.protocol.messages import MAX_GOSSIP_BYTES
 from capanode.protocol.records import Demand, Offer, SignedOffer
 from capanode.protocol.typed_data import Domain, offer_digest
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 
 class OfferFilter:
-    """The gossip validator for offers: form, expiry, sender and signature."""
+    """The gossip validator for offers: form, expiry, sender and signature, in the domain of the network's directory."""
 
     def __init__(self, domain: Domain, now: Callable[[], UnixTime]) -> None:
         self._domain = domain
@@ -81,20 +82,25 @@ class OfferBook:
         """Offers that have not expired."""
         return tuple(offer for offer in self._offers.values() if offer.expires_at > self._now())
 
-    def bidders(self, demand: Demand) -> frozenset[PeerId]:
+    def bidders(self, demand: Demand, market: Address) -> frozenset[PeerId]:
         """Who may be expected to bid; nobody before each provider has had the time to renew its offer here."""
         since = self._listening_since
         if since is None or trio.current_time() - since < SETTLED_S:
             return frozenset()
-        return frozenset(offer.peer for offer in self.fitting(demand))
+        return frozenset(offer.peer for offer in self.fitting(demand, market))
 
-    def fitting(self, demand: Demand) -> tuple[Offer, ...]:
-        """Offers with room and hardware for a demand, cheapest core first."""
+    def trades_in(self, market: Address) -> bool:
+        """Whether anybody was heard to offer in a market."""
+        return any(market in offer.markets for offer in self.current())
+
+    def fitting(self, demand: Demand, market: Address) -> tuple[Offer, ...]:
+        """Offers in a market with room and hardware for a demand, cheapest core first."""
         needs = demand.resources
         fit = [
             offer
             for offer in self.current()
-            if offer.slots_left > 0
+            if market in offer.markets
+            and offer.slots_left > 0
             and offer.cpu_millis_left >= needs.cpu_millis
             and offer.memory_bytes_left >= needs.memory_bytes
             and offer.disk_bytes_left >= needs.disk_bytes
@@ -113,23 +119,34 @@ async def run_offers(
     rates: Rates,
     domain: Domain,
     clock: ChainClock,
+    stakes: Stakes,
     is_draining: Callable[[], bool],
 ) -> None:
-    """Renew this provider's offer until cancelled; a draining one lets it lapse."""
+    """Renew this provider's offer until cancelled, at once when its stake moves; a draining one lets it lapse."""
     while True:
         if not is_draining():
-            offer = _offer(network.peer_id, identity, appraisal, rates, clock.now())
+            markets = await stakes.backed()
+            offer = _offer(network.peer_id, identity, markets, appraisal, rates, clock.now())
             signature = identity.signer.sign_digest(offer_digest(domain, offer))
             await network.publish(topic, encoding.encode(SignedOffer(offer, signature)))
-        await trio.sleep(RENEW_EVERY_S)
+        with trio.move_on_after(RENEW_EVERY_S):
+            await stakes.moved()
 
 
-def _offer(peer: PeerId, identity: Identity, appraisal: Appraisal, rates: Rates, now: UnixTime) -> Offer:
+def _offer(
+    peer: PeerId,
+    identity: Identity,
+    markets: tuple[Address, ...],
+    appraisal: Appraisal,
+    rates: Rates,
+    now: UnixTime,
+) -> Offer:
     capacity = appraisal.capacity()
     return Offer(
         provider=identity.provider,
         signer=identity.signer.address,
         peer=peer,
+        markets=markets,
         hardware_class=identity.hardware_class,
         slots_left=capacity.slots_left,
         cpu_millis_left=capacity.cpu_millis_left,

@@ -9,9 +9,11 @@ import trio
 
 from capanode.node.announced.intake import Intake, sha256_of
 from capanode.node.announced.locator import locator_of
+from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.api.port import JobOrder, Json
 from capanode.node.bid.auction import AuctionTimes, handover_s
 from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.markets import MarketVersion
 from capanode.node.jobfile.job_file import CidInput, InputSource, JobFile, LocalInput, UrlInput
 from capanode.node.jobfile.parse import parse
 from capanode.node.p2p.port import Network
@@ -49,11 +51,9 @@ ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class BuyingTerms:
-    """What a requester's node adds to every job: who buys, at which clocks and rates."""
+    """What a requester's node adds to every job: who buys, at which times and rates."""
 
     requester: Address
-    domain: Domain
-    window_floor_s: int
     transfer_bytes_per_s: int
     slack_s: int
     audit_rate_ppm: Ppm
@@ -62,11 +62,22 @@ class BuyingTerms:
     times: AuctionTimes
 
 
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """A job and the market that it is for."""
+
+    event: JobSubmitted
+    market: Address
+
+
 class Submission:
     """Takes jobs in for one requester."""
 
-    def __init__(self, terms: BuyingTerms, network: Network, blobs: BlobStore, clock: ChainClock) -> None:
+    def __init__(
+        self, terms: BuyingTerms, markets: MarketChoice, network: Network, blobs: BlobStore, clock: ChainClock
+    ) -> None:
         self._terms = terms
+        self._markets = markets
         self._network = network
         self._blobs = blobs
         self._intake = Intake(blobs)
@@ -76,12 +87,13 @@ class Submission:
         """Where bidders find this node, for an announcement's event."""
         return locator_of(self._network.peer_id, self._network.addresses())
 
-    async def take_in(self, order: JobOrder) -> AsyncIterator[Json | JobSubmitted]:
+    async def take_in(self, order: JobOrder) -> AsyncIterator[Json | TakenIn]:
         """Progress while inputs and image are taken in, last the job.
 
         Raises:
             Misconfigured: the job file is wrong.
-            Refused: an input or the image cannot be had or pinned, or the job costs more than may be spent.
+            Refused: an input or the image cannot be had or pinned, or the job costs more than may be spent, or than
+                the escrow of any market holds.
         """
         job = parse(order.text, path=order.name or "the job file")
         self._check_price(job)
@@ -101,8 +113,10 @@ class Submission:
             verification=job.verification,
             deterministic_stdout=job.deterministic_stdout,
         )
-        demand, announcement = self._demand(job, spec, _mode(order))
-        yield JobSubmitted(
+        needed = Wei(job.price_cap_wei + verification_deposit_wei(ARBITER_FEE_WEI, job.verification))
+        market = await self._markets.choose(needed)
+        demand, announcement = self._demand(job, spec, _mode(order), market)
+        event = JobSubmitted(
             name=order.name or job.name or "job",
             spec=spec,
             demand=demand,
@@ -111,11 +125,13 @@ class Submission:
             attempts=ATTEMPTS,
             auto_accept=order.accept == "auto",
         )
+        yield TakenIn(event, market.address)
 
-    def quote(self, job: JobSubmitted) -> Json:
+    def quote(self, job: TakenIn) -> Json:
         """What the job may cost its requester at most, and what a provider has to risk for it."""
-        demand = job.demand
+        demand = job.event.demand
         return {
+            "market": f"0x{job.market.hex()}",
             "price_cap_wei": demand.price_cap_wei,
             "verification_wei": demand.verification_wei,
             "deadline_bond_wei": deadline_bond_wei(demand.price_cap_wei),
@@ -125,15 +141,15 @@ class Submission:
             "commit_within_s": demand.commit_within_s,
         }
 
-    def renew(self, order: Order) -> DemandRenewed:
-        """The same demand under a new salt and new deadlines."""
+    def renew(self, order: Order, market: Address) -> DemandRenewed:
+        """The same demand in the same market, under a new salt and new deadlines."""
         shifted = replace(
             order.demand,
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
             salt=new_salt(),
             addresses=self._network.addresses()[:8],
         )
-        demand, announcement = self._announced(shifted)
+        demand, announcement = self._announced(shifted, self._markets.of(market).domain)
         return DemandRenewed(demand, announcement)
 
     def _check_price(self, job: JobFile) -> None:
@@ -179,13 +195,13 @@ class Submission:
     def _until(self) -> UnixTime:
         return UnixTime(self._clock.now() + KEEP_INPUTS_S)
 
-    def _demand(self, job: JobFile, spec: Spec, mode: Mode) -> tuple[Demand, Terms | None]:
+    def _demand(self, job: JobFile, spec: Spec, mode: Mode, market: MarketVersion) -> tuple[Demand, Terms | None]:
         terms = self._terms
         moved = sum(item.size_bytes for item in spec.inputs)
         image_bytes = spec.image.archive.size_bytes if spec.image.archive is not None else 0
         handover = transfer_s(moved + image_bytes, terms.transfer_bytes_per_s)
         least = least_window_s(
-            terms.window_floor_s,
+            market.clocks.window_floor_s,
             spec.resources.timeout_s,
             moved + image_bytes,
             terms.transfer_bytes_per_s,
@@ -219,9 +235,9 @@ class Submission:
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
             salt=new_salt(),
         )
-        return self._announced(demand)
+        return self._announced(demand, market.domain)
 
-    def _announced(self, demand: Demand) -> tuple[Demand, Terms | None]:
+    def _announced(self, demand: Demand, at: Domain) -> tuple[Demand, Terms | None]:
         """The demand with the deal id of its announcement, where it goes on chain."""
         if demand.mode not in (Mode.AWARD, Mode.FIRST):
             return demand, None
@@ -241,7 +257,7 @@ class Submission:
             mode=demand.mode,
             salt=demand.salt,
         )
-        deal_id = announcement_deal_id(terms.domain, announcement)
+        deal_id = announcement_deal_id(at, announcement)
         return replace(demand, deal_id=deal_id, expires_at=assign_by), announcement
 
 

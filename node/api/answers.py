@@ -11,18 +11,21 @@ import trio
 import capanode
 from capanode.node.agent import Agent
 from capanode.node.announced.offers import OfferBook
-from capanode.node.announced.submission import Submission
+from capanode.node.announced.submission import Submission, TakenIn
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
 from capanode.node.api.story import entry_of
 from capanode.node.bid.bidding import Bidding
+from capanode.node.chain.approvals import code_hash_of
 from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.markets import Markets, MarketVersion, Waiting
+from capanode.node.chain.upgrades import Upgrades
+from capanode.node.chain.wire import hexadecimal
 from capanode.node.committed.delivery import Collector
 from capanode.node.journal import Journal, Side, Stored
 from capanode.node.p2p.port import Network
 from capanode.node.paid.purse import Purse
-from capanode.node.units import tokens
 from capanode.protocol import provider, requester
-from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, JobSubmitted
+from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted
 from capanode.protocol.faults import Refused
 from capanode.protocol.records import Mode
 from capanode.scheduler.capacity import Capacity
@@ -40,8 +43,6 @@ class Facts:
     roles: tuple[str, ...]
     results: Path
     max_open_jobs: int
-    grace_s: int
-    is_disputable: bool = False
 
 
 class Answers:
@@ -56,6 +57,8 @@ class Answers:
         head: HeadWatch,
         purse: Purse,
         *,
+        markets: Markets,
+        upgrades: Upgrades,
         offers: OfferBook,
         submission: Submission | None,
         collector: Collector | None,
@@ -69,6 +72,8 @@ class Answers:
         self._network = network
         self._head = head
         self._purse = purse
+        self._markets = markets
+        self._upgrades = upgrades
         self._offers = offers
         self._submission = submission
         self._collector = collector
@@ -100,7 +105,9 @@ class Answers:
             "capacity": _capacity_json(self._capacity()) if self._capacity else None,
             "jobs": sum(stored.side is Side.REQUESTER for stored in open_deals),
             "deals": sum(stored.side is Side.PROVIDER for stored in open_deals),
-            "is_disputable": self._facts.is_disputable,
+            "is_disputable": self._markets.newest().is_disputable,
+            "market": _market_json(self._markets.newest()),
+            "upgrades": [_waiting_json(entry) for entry in self._markets.waiting],
             "is_draining": self._bidding.is_draining if self._bidding else False,
         }
 
@@ -110,10 +117,9 @@ class Answers:
         if sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals()) >= self._facts.max_open_jobs:
             raise Refused(f"{self._facts.max_open_jobs} jobs are open: wait until some have ended")
         async for item in submission.take_in(order):
-            if isinstance(item, JobSubmitted):
-                await self._require_funds(item)
+            if isinstance(item, TakenIn):
                 key = secrets.token_hex(8)
-                await self._agent.submit_job(key, item, self._purse.market)
+                await self._agent.submit_job(key, item.event, item.market)
                 yield {"job": await self.job(key)}
             else:
                 yield item
@@ -121,8 +127,8 @@ class Answers:
     async def quote(self, order: JobOrder) -> Json:
         """As `NodeApi.quote`."""
         async for item in self._buying().take_in(order):
-            if isinstance(item, JobSubmitted):
-                fitting = self._offers.fitting(item.demand)
+            if isinstance(item, TakenIn):
+                fitting = self._offers.fitting(item.event.demand, item.market)
                 return {**self._buying().quote(item), "offers_fitting": len(fitting)}
         raise Refused("the job file describes no job")
 
@@ -202,6 +208,18 @@ class Answers:
         """As `NodeApi.wallet_call`."""
         return await self._purse.call(verb, arguments)
 
+    async def upgrades(self) -> Json:
+        """As `NodeApi.upgrades`."""
+        return {
+            "markets": [_market_json(version) for version in self._markets.adopted()],
+            "waiting": [_waiting_json(entry) for entry in self._markets.waiting],
+        }
+
+    async def approve(self, code_hash: str) -> Json:
+        """As `NodeApi.approve`."""
+        await self._upgrades.approve(code_hash_of(code_hash))
+        return await self.upgrades()
+
     async def drain(self) -> Json:
         """As `NodeApi.drain`."""
         if self._bidding is not None:
@@ -222,16 +240,6 @@ class Answers:
         if self._submission is None:
             raise Refused("this node is a provider only: add the role requester to its config")
         return self._submission
-
-    async def _require_funds(self, job: JobSubmitted) -> None:
-        """Refuse now what the chain would refuse later."""
-        needed = job.demand.price_cap_wei + job.demand.verification_wei
-        free = await self._purse.free_wei()
-        if free < needed:
-            raise Refused(
-                f"the job may cost {tokens(needed)} tokens and the escrow holds {tokens(free)} free: "
-                "deposit more with `capanode wallet deposit`, or lower price_cap"
-            )
 
     async def _find(self, job_id: str) -> Stored:
         exact = await self._journal.find(job_id)
@@ -255,7 +263,7 @@ class Answers:
         return self._job_view(stored, stored.state, timeline)
 
     def _job_view(self, stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...]) -> JobView:
-        notice, refund_at = self._notice(stored), requester.refund_at(job, self._facts.grace_s)
+        notice, refund_at = self._notice(stored), requester.refund_at(job, self._markets.grace_s(stored.market))
         return _job_view(stored, job, timeline, notice, refund_at)
 
 
@@ -381,6 +389,25 @@ def _deal_view(stored: Stored) -> DealView:
         reason=state.reason if isinstance(state, provider.Lost | provider.Abandoning | provider.Overdue) else "",
         window_ends_at=committed.window_ends_at if committed else None,
     )
+
+
+def _market_json(version: MarketVersion) -> Json:
+    return {
+        "version": version.number,
+        "address": hexadecimal(version.address),
+        "active_from": version.active_from,
+        "is_deprecated": version.is_deprecated,
+    }
+
+
+def _waiting_json(entry: Waiting) -> Json:
+    return {
+        "version": entry.number,
+        "address": hexadecimal(entry.address),
+        "code_hash": hexadecimal(entry.code_hash),
+        "active_from": entry.active_from,
+        "reason": entry.reason,
+    }
 
 
 def _capacity_json(capacity: Capacity) -> Json:

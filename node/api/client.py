@@ -79,6 +79,12 @@ class NodeClient:
     def wallet_call(self, verb: str, **arguments: Any) -> Json:
         return cast(Json, self._one("wallet_call", TRANSACTION_TIMEOUT_S, verb=verb, arguments=arguments))
 
+    def upgrades(self) -> Json:
+        return cast(Json, self._one("upgrades"))
+
+    def approve(self, code_hash: str) -> Json:
+        return cast(Json, self._one("approve", code_hash=code_hash))
+
     def drain(self) -> Json:
         return cast(Json, self._one("drain"))
 

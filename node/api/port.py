@@ -131,6 +131,14 @@ class NodeApi(Protocol):
         """deposit, withdraw, earmark, unearmark, stake, unstake, hot-key: waits until mined; returns the tx hash."""
         ...
 
+    async def upgrades(self) -> Json:
+        """The versions of the market that this node trades on, and those that wait for its operator, with why."""
+        ...
+
+    async def approve(self, code_hash: str) -> Json:
+        """Trust the code with this hash (0x…) from now on, for good; answers as `upgrades`."""
+        ...
+
     async def drain(self) -> Json:
         """Take no new work; answers what is still open and until when it may be challenged."""
         ...

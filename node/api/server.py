@@ -209,6 +209,8 @@ def _calls(api: NodeApi) -> dict[str, Callable[[Json], Awaitable[Any]]]:
         "deals": lambda _: api.deals(),
         "wallet": lambda _: api.wallet(),
         "wallet_call": wallet_call,
+        "upgrades": lambda _: api.upgrades(),
+        "approve": lambda a: api.approve(_text(a, "code_hash")),
         "drain": lambda _: api.drain(),
         "stop": lambda _: api.stop(),
     }

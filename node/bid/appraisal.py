@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from capanode.node.agent import Agent
-from capanode.node.chain.market import Market as MarketContract
+from capanode.node.chain.markets import MarketVersion
 from capanode.protocol import provider
 from capanode.protocol.ids import Address, DealId, UnixTime, Wei
+from capanode.protocol.money import ARBITER_FEE_WEI
 from capanode.protocol.records import Demand, Spec
 from capanode.scheduler import capacity as capacities
 from capanode.scheduler import rules as operator
@@ -27,7 +28,7 @@ class Terrain:
     whole: Capacity
     rules: Rules
     rates: Rates
-    market: Market
+    transfer_bytes_per_s: int
     gas_units: int
     utc_offset_s: int
 
@@ -35,16 +36,15 @@ class Terrain:
 class Appraisal:
     """Answers "can we, may we, for how much" from the journal's open deals and the chain's view of our stake."""
 
-    def __init__(self, terrain: Terrain, agent: Agent, contract: MarketContract, gas_price: Callable[[], Wei]) -> None:
+    def __init__(self, terrain: Terrain, agent: Agent, gas_price: Callable[[], Wei]) -> None:
         self._terrain = terrain
         self._agent = agent
-        self._contract = contract
         self._gas_price = gas_price
 
-    async def of_demand(self, demand: Demand, now: UnixTime) -> Offer | tuple[Refusal, ...]:
-        """The offer for a demand, or every reason against one."""
+    async def of_demand(self, demand: Demand, market: MarketVersion, now: UnixTime) -> Offer | tuple[Refusal, ...]:
+        """The offer for a demand in a market, or every reason against one."""
         terrain = self._terrain
-        standing = await self._contract.standing(terrain.provider, terrain.signer)
+        standing = await market.contract.standing(terrain.provider, terrain.signer)
         host = Host(
             hardware_class=terrain.hardware_class,
             capacity=self.capacity(),
@@ -53,7 +53,13 @@ class Appraisal:
             utc_offset_s=terrain.utc_offset_s,
         )
         gas = Gas(terrain.gas_units, self._gas_price())
-        return appraise(demand, host, terrain.rules, terrain.market, terrain.rates, gas, now)
+        setting = Market(
+            has_court=market.is_disputable,
+            window_floor_s=market.clocks.window_floor_s,
+            arbiter_fee_wei=ARBITER_FEE_WEI,
+            transfer_bytes_per_s=terrain.transfer_bytes_per_s,
+        )
+        return appraise(demand, host, terrain.rules, setting, terrain.rates, gas, now)
 
     def of_spec(self, spec: Spec) -> tuple[Refusal, ...]:
         """What the operator has against a job now that its content is known."""

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from capanode.node.chain.clock import ChainClock
-from capanode.node.chain.market import Market
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.fault_points import durable
 from capanode.node.journal import Stored
 from capanode.node.keys.recover import is_signed_by
@@ -39,7 +39,7 @@ from capanode.protocol.messages import (
 )
 from capanode.protocol.money import deadline_bond_wei, fraud_bond_wei
 from capanode.protocol.records import Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
-from capanode.protocol.typed_data import Domain, bid_digest, demand_digest, demand_hint_digest
+from capanode.protocol.typed_data import bid_digest, demand_digest, demand_hint_digest
 from capanode.scheduler.choice import Choice, choose
 from capanode.scheduler.mode import Earmark, choose_mode
 
@@ -68,6 +68,7 @@ class AuctionTimes:
 class _Book:
     """The bids for one demand."""
 
+    market: MarketVersion
     demand: Demand
     spec: Spec
     signature: bytes
@@ -81,27 +82,23 @@ class Auction:
     def __init__(
         self,
         network: Network,
-        market: Market,
+        markets: Markets,
         wallet: Signer,
-        domain: Domain,
         topic: str,
         clock: ChainClock,
         times: AuctionTimes,
         avoid: frozenset[Address],
-        promised: Callable[[Address], Wei],
-        grace_s: int,
-        bidders: Callable[[Demand], frozenset[PeerId]] = lambda _: frozenset(),
+        promised: Callable[[Address, Address], Wei],
+        bidders: Callable[[Demand, Address], frozenset[PeerId]] = lambda _, __: frozenset(),
     ) -> None:
         self._network = network
-        self._market = market
+        self._markets = markets
         self._wallet = wallet
-        self._domain = domain
         self._topic = topic
         self._clock = clock
         self._times = times
         self._avoid = avoid
         self._promised = promised
-        self._grace_s = grace_s
         self._bidders = bidders
         self._books: dict[Digest, _Book] = {}
         self._handed: dict[Digest, set[PeerId]] = {}
@@ -117,17 +114,17 @@ class Auction:
 
     # ---- commands --------------------------------------------------------------------------------------------
 
-    async def collect(self, job: requester.Bidding) -> BidsClosed:
+    async def collect(self, job: requester.Bidding, market: Address) -> BidsClosed:
         """Spread the demand until the window ends, then choose and sign. Cancel-safe."""
-        book = self._open(job.order.demand, job.order.spec)
+        book = self._open(self._markets.of(market), job.order.demand, job.order.spec)
         try:
             return await self._collect(book, job)
         finally:
             del self._books[encoding.digest(book.demand)]
 
-    async def post(self, job: requester.Posted) -> None:
+    async def post(self, job: requester.Posted, market: Address) -> None:
         """Spread a posted price and hand the spec to who asks, until called off."""
-        book = self._open(job.order.demand, job.order.spec)
+        book = self._open(self._markets.of(market), job.order.demand, job.order.spec)
         try:
             while True:
                 await self._spread(book)
@@ -135,14 +132,14 @@ class Auction:
         finally:
             del self._books[encoding.digest(book.demand)]
 
-    async def hand_over(self, job: requester.Awarding) -> AwardAnswered:
+    async def hand_over(self, job: requester.Awarding, market: Address) -> AwardAnswered:
         """Give the award to the chosen provider and report its answer.
 
         Raises:
             Unavailable: the provider does not answer now; it is asked again until the award lapses.
         """
         self._allow(job.order.spec, job.deal.peer)
-        request = AwardRequest(job.award, job.order.demand, job.order.spec)
+        request = AwardRequest(market, job.award, job.order.demand, job.order.spec)
         with durable("award.send"):
             answer = await self._network.request(
                 job.deal.peer,
@@ -156,13 +153,13 @@ class Auction:
 
     # ---- spreading and choosing --------------------------------------------------------------------------
 
-    def _open(self, demand: Demand, spec: Spec) -> _Book:
-        signature = self._wallet.sign_digest(demand_hint_digest(self._domain, demand))
-        book = self._books[encoding.digest(demand)] = _Book(demand, spec, signature)
+    def _open(self, market: MarketVersion, demand: Demand, spec: Spec) -> _Book:
+        signature = self._wallet.sign_digest(demand_hint_digest(market.domain, demand))
+        book = self._books[encoding.digest(demand)] = _Book(market, demand, spec, signature)
         return book
 
     async def _spread(self, book: _Book) -> None:
-        await self._network.publish(self._topic, encoding.encode(SignedDemand(book.demand, book.signature)))
+        await self._network.publish(self._topic, encoding.encode(_signed(book)))
 
     async def _collect(self, book: _Book, job: requester.Bidding) -> BidsClosed:
         opened_at = trio.current_time()
@@ -185,7 +182,7 @@ class Auction:
 
     def _is_complete(self, book: _Book) -> bool:
         """Whether everybody has bid whose standing offer fits: nobody is left to wait for."""
-        expected = self._bidders(book.demand)
+        expected = self._bidders(book.demand, book.market.address)
         return bool(expected) and expected <= {signed.bid.peer for signed in book.bids.values()}
 
     def _choose(self, book: _Book, target_wei: Wei) -> Choice:
@@ -198,27 +195,27 @@ class Auction:
         return f"none of {len(book.bids)} bids was acceptable: {reasons}"
 
     async def _award(self, book: _Book, bid: SignedBid, announcement: Terms | None) -> BidsClosed:
-        terms = await self._terms(book.demand, bid, announcement)
+        terms = await self._terms(book.market, book.demand, bid, announcement)
         announced = book.demand.deal_id
-        digest = signed_digest(self._domain, terms, announced)
+        digest = signed_digest(book.market.domain, terms, announced)
         award = SignedAward(terms, announced, self._wallet.sign_digest(digest))
         deal_id = announced if announced is not None else DealId(digest)
         return BidsClosed(bid, award, deal_id, len(book.bids), "")
 
-    async def _terms(self, demand: Demand, bid: SignedBid, announcement: Terms | None) -> Terms:
+    async def _terms(self, market: MarketVersion, demand: Demand, bid: SignedBid, announcement: Terms | None) -> Terms:
         now = self._clock.now()
         price = bid.bid.price_wei
         if announcement is not None:
             return replace(announcement, provider=bid.bid.provider, price_wei=price)
-        earmark = await self._market.earmark(demand.requester, bid.bid.provider)
+        earmark = await market.contract.earmark(demand.requester, bid.bid.provider)
         commit_by = UnixTime(now + demand.commit_within_s)
         mode = choose_mode(
             Earmark(earmark.amount_wei, earmark.thawing_wei, earmark.ready_at),
             Wei(price + demand.verification_wei),
             commit_by,
             now,
-            outstanding_wei=self._promised(bid.bid.provider),
-            grace_s=self._grace_s,
+            outstanding_wei=self._promised(market.address, bid.bid.provider),
+            grace_s=market.clocks.grace_s,
         )
         assign_by = UnixTime(now + self._times.assign_within_s + handover_s(demand))
         return Terms(
@@ -243,7 +240,7 @@ class Auction:
         if book is None:
             return encoding.encode(BidReply(False, "the demand is no longer open", None))
         if signed.bid.peer != peer or not is_signed_by(
-            signed.bid.signer, bid_digest(self._domain, signed.bid), signed.signature
+            signed.bid.signer, bid_digest(book.market.domain, signed.bid), signed.signature
         ):
             raise PeerFault("the bid is not signed by its signer, or comes from another peer than it names")
         refusal = await self._why_not(book, signed)
@@ -262,7 +259,7 @@ class Auction:
             return "the price is above the cap"
         if len(book.bids) >= MAX_BIDS and bid.provider not in book.bids:
             return "there are enough bids already"
-        standing = await self._market.standing(bid.provider, bid.signer)
+        standing = await book.market.contract.standing(bid.provider, bid.signer)
         if not standing.may_sign:
             return "the signer is neither the provider's wallet nor one of its hot keys"
         needed = deadline_bond_wei(bid.price_wei) + fraud_bond_wei(
@@ -276,20 +273,25 @@ class Auction:
         wanted = encoding.decode(DemandRequest, data).deal_id
         for book in self._books.values():
             if book.demand.deal_id == wanted:
-                return encoding.encode(DemandReply(SignedDemand(book.demand, book.signature)))
+                return encoding.encode(DemandReply(_signed(book)))
         return encoding.encode(DemandReply(None))
 
     def _allow(self, spec: Spec, peer: PeerId) -> None:
         self._handed.setdefault(encoding.digest(spec), set()).add(peer)
 
 
-def promised_wei(open_deals: Iterable[Stored], provider: Address) -> Wei:
-    """P + V of the DIRECT awards to a provider that it has not used yet."""
+def _signed(book: _Book) -> SignedDemand:
+    return SignedDemand(book.market.address, book.demand, book.signature)
+
+
+def promised_wei(open_deals: Iterable[Stored], market: Address, provider: Address) -> Wei:
+    """P + V of the DIRECT awards in a market to a provider that it has not used yet."""
     return Wei(
         sum(
             stored.state.deal.terms.price_wei + stored.state.deal.terms.verification_wei
             for stored in open_deals
-            if isinstance(stored.state, requester.Awarding)
+            if stored.market == market
+            and isinstance(stored.state, requester.Awarding)
             and stored.state.deal.terms.mode is Mode.DIRECT
             and stored.state.deal.terms.provider == provider
         )

@@ -18,7 +18,7 @@ from capanode.node.agent import Agent
 from capanode.node.announced.locator import Locator
 from capanode.node.bid.appraisal import Appraisal
 from capanode.node.chain.clock import ChainClock
-from capanode.node.chain.market import Market
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.fault_points import durable
 from capanode.node.keys.recover import is_signed_by
 from capanode.node.keys.signer import Signer
@@ -46,7 +46,7 @@ from capanode.protocol.messages import (
 from capanode.protocol.money import fraud_bond_wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Bid, Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
-from capanode.protocol.typed_data import Domain, bid_digest, demand_digest, demand_hint_digest, spec_digest
+from capanode.protocol.typed_data import bid_digest, demand_digest, demand_hint_digest, spec_digest
 from capanode.scheduler.feasibility import Offer
 from capanode.scheduler.mode import Earmark, secured
 from capanode.scheduler.refusal import Refusal
@@ -65,11 +65,21 @@ MAX_REMEMBERED: Final = 4096
 
 BUSY: Final = "busy: the capacity was taken since the bid"
 
+OTHER_MARKET: Final = "this provider does not trade on the market that the award is for"
+
 UNSIGNED: Final = b"\0"
 """Stands for the signature that a posted price does not need."""
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A demand found on chain, and the market that it was announced in."""
+
+    market: Address
+    event: bindings.DealAnnounced
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +99,21 @@ class Bidding:
         identity: Identity,
         agent: Agent,
         network: Network,
-        market: Market,
+        markets: Markets,
         appraisal: Appraisal,
-        domain: Domain,
         clock: ChainClock,
-        grace_s: int,
         request_s: float,
     ) -> None:
         self._me = identity
         self._agent = agent
         self._network = network
-        self._market = market
+        self._markets = markets
         self._appraisal = appraisal
-        self._domain = domain
         self._clock = clock
-        self._grace_s = grace_s
         self._request_s = request_s
         self._busy = 0
         self._one_direct = trio.Lock()
-        self._asked: OrderedDict[Digest, Wei] = OrderedDict()
+        self._asked: OrderedDict[tuple[Address, Digest], Wei] = OrderedDict()
         self.is_draining = False
 
     def serve(self) -> None:
@@ -120,9 +126,9 @@ class Bidding:
             async for message in demands:
                 signed = encoding.decode(SignedDemand, message.data)
                 if signed.demand.deal_id is None:
-                    self._begin(nursery, self._bid_on_hint, signed.demand)
+                    self._begin(nursery, self._bid_on_hint, signed)
 
-    async def run_announced(self, announced: trio.MemoryReceiveChannel[bindings.DealAnnounced]) -> None:
+    async def run_announced(self, announced: trio.MemoryReceiveChannel[Announced]) -> None:
         """Bid on, or take, demands found on chain, until cancelled."""
         async with trio.open_nursery() as nursery:
             async for found in announced:
@@ -144,42 +150,58 @@ class Bidding:
 
     # ---- bids ------------------------------------------------------------------------------------------------
 
-    async def _bid_on_hint(self, demand: Demand) -> None:
-        offer = await self._offer(demand)
+    async def _bid_on_hint(self, signed: SignedDemand) -> None:
+        demand, market = signed.demand, self._active(signed.market)
+        if market is None:
+            log.info(
+                "no-bid",
+                reason="the demand is for a market that this node does not trade on",
+                market=signed.market.hex(),
+            )
+            return
+        offer = await self._offer(demand, market)
         if offer is None:
             return
-        account, earmark = await self._market.means(demand.requester, self._me.provider)
+        account, earmark = await market.contract.means(demand.requester, self._me.provider)
         if max(account.free_wei, earmark.amount_wei) < offer.quote.price_wei + demand.verification_wei:
             log.info("no-bid", reason="the requester has not enough in escrow", requester=demand.requester.hex())
             return
-        await self._bid(demand, offer)
+        await self._bid(demand, market, offer)
 
-    async def _bid_on_announced(self, found: bindings.DealAnnounced) -> None:
+    async def _bid_on_announced(self, announced: Announced) -> None:
+        found, market = announced.event, self._active(announced.market)
+        if market is None:
+            return
         terms = terms_of_abi(found.terms)
-        slot = await self._market.slot(found.deal_id)
+        slot = await market.contract.slot(found.deal_id)
         if slot.phase is not Phase.ANNOUNCED or terms.assign_by <= self._clock.now():
             return
         where = encoding.decode(Locator, found.locator)
         for address in where.addresses:
             with suppress(Fault):
                 self._network.learn(address)
-        demand = await self._demand_behind(where.peer, found.deal_id)
+        demand = await self._demand_behind(where.peer, market, found.deal_id)
         _require_same(demand, terms, found.deal_id)
-        offer = await self._offer(demand)
+        offer = await self._offer(demand, market)
         if offer is None:
             return
-        spec = await self._bid(demand, offer)
+        spec = await self._bid(demand, market, offer)
         if terms.mode is Mode.FIRST and spec is not None:
-            await self._take_posted(found.deal_id, terms, demand, spec, where.peer)
+            await self._take_posted(found.deal_id, market, terms, demand, spec, where.peer)
 
-    async def _offer(self, demand: Demand) -> Offer | None:
-        decided = await self._appraisal.of_demand(demand, self._clock.now())
+    def _active(self, address: Address) -> MarketVersion | None:
+        """The market at an address, if deals can be made there now and this node trades on it."""
+        version = self._markets.find(address)
+        return version if version is not None and version.active_from <= self._clock.now() else None
+
+    async def _offer(self, demand: Demand, market: MarketVersion) -> Offer | None:
+        decided = await self._appraisal.of_demand(demand, market, self._clock.now())
         if isinstance(decided, Offer):
             return decided
         log.info("no-bid", demand=demand.spec.hex()[:12], reason="; ".join(str(refusal) for refusal in decided))
         return None
 
-    async def _bid(self, demand: Demand, offer: Offer) -> Spec | None:
+    async def _bid(self, demand: Demand, market: MarketVersion, offer: Offer) -> Spec | None:
         for address in demand.addresses:
             with suppress(Fault):
                 self._network.learn(address)
@@ -194,8 +216,8 @@ class Bidding:
             hardware_class=offer.feasible.hardware_class,
             expires_at=UnixTime(self._clock.now() + BID_LIFE_S),
         )
-        self._remember(bid)
-        signed = SignedBid(bid, self._me.signer.sign_digest(bid_digest(self._domain, bid)))
+        self._remember(market, bid)
+        signed = SignedBid(bid, self._me.signer.sign_digest(bid_digest(market.domain, bid)))
         with durable("bid.send"):
             answer = await self._ask(demand.peer, BID_PROTOCOL, BidRequest(signed))
         reply = encoding.decode(BidReply, answer)
@@ -210,25 +232,27 @@ class Bidding:
             return None
         return reply.spec
 
-    def _remember(self, bid: Bid) -> None:
-        self._asked[bid.demand] = bid.price_wei
+    def _remember(self, market: MarketVersion, bid: Bid) -> None:
+        self._asked[market.address, bid.demand] = bid.price_wei
         if len(self._asked) > MAX_REMEMBERED:
             self._asked.popitem(last=False)
 
-    async def _demand_behind(self, peer: PeerId, wanted: DealId) -> Demand:
+    async def _demand_behind(self, peer: PeerId, market: MarketVersion, wanted: DealId) -> Demand:
         """Ask until the requester has seen its own announcement, which may reach us first."""
         for pause in ASK_AGAIN_S:
             with suppress(Unavailable):
-                return await self._ask_demand(peer, wanted)
+                return await self._ask_demand(peer, market, wanted)
             await trio.sleep(pause)
-        return await self._ask_demand(peer, wanted)
+        return await self._ask_demand(peer, market, wanted)
 
-    async def _ask_demand(self, peer: PeerId, wanted: DealId) -> Demand:
+    async def _ask_demand(self, peer: PeerId, market: MarketVersion, wanted: DealId) -> Demand:
         answer = await self._ask(peer, DEMAND_PROTOCOL, DemandRequest(wanted))
         signed = encoding.decode(DemandReply, answer).demand
         if signed is None:
             raise Unavailable("the requester does not know the announced demand")
-        digest = demand_hint_digest(self._domain, signed.demand)
+        if signed.market != market.address:
+            raise PeerFault("the announced demand is said to be for another market than it was announced in")
+        digest = demand_hint_digest(market.domain, signed.demand)
         if len(signed.signature) == 65 and not is_signed_by(signed.demand.requester, digest, signed.signature):
             raise PeerFault("the announced demand is not signed by its requester")
         return signed.demand
@@ -240,47 +264,46 @@ class Bidding:
 
     # ---- awards ----------------------------------------------------------------------------------------------
 
-    async def _take_posted(self, found: DealId, terms: Terms, demand: Demand, spec: Spec, peer: PeerId) -> None:
+    async def _take_posted(
+        self, found: DealId, market: MarketVersion, terms: Terms, demand: Demand, spec: Spec, peer: PeerId
+    ) -> None:
         bound = replace(terms, provider=self._me.provider)
         award = SignedAward(bound, found, UNSIGNED)
-        refusal = await self._why_not(found, award, demand, spec)
-        if refusal is None:
-            await self._take(found, award, demand, spec, peer)
+        sent = AwardRequest(market.address, award, demand, spec)
+        if await self._why_not(found, market, sent) is None:
+            await self._take(found, sent, peer)
 
     async def _answer_award(self, peer: PeerId, data: bytes) -> bytes:
         sent = encoding.decode(AwardRequest, data)
-        found = deal_id(self._domain, sent.award, sent.demand.price_cap_wei)
+        market = self._active(sent.market)
+        if market is None:
+            # No fault of the sender's: its release, or its operator, may be ahead of ours.
+            return encoding.encode(AwardReply(False, OTHER_MARKET))
+        found = deal_id(market.domain, sent.award, sent.demand.price_cap_wei)
         _require_consistent(sent, found)
-        self._require_signed(sent)
+        _require_signed(sent, market)
         # One DIRECT award at a time: the earmark that one counts on is not there for the next.
         async with self._one_direct if sent.award.terms.mode is Mode.DIRECT else nullcontext():
-            return encoding.encode(await self._decide(found, sent, peer))
+            return encoding.encode(await self._decide(found, market, sent, peer))
 
-    async def _decide(self, found: DealId, sent: AwardRequest, peer: PeerId) -> AwardReply:
+    async def _decide(self, found: DealId, market: MarketVersion, sent: AwardRequest, peer: PeerId) -> AwardReply:
         if self._agent.find(key_of(found)) is not None:
             return AwardReply(True, "")
-        refusal = await self._why_not(found, sent.award, sent.demand, sent.spec)
+        refusal = await self._why_not(found, market, sent)
         if refusal is not None:
             log.info("award-declined", deal=found.hex(), reason=str(refusal))
             return AwardReply(False, str(refusal)[:500])
-        taken = await self._take(found, sent.award, sent.demand, sent.spec, peer)
+        taken = await self._take(found, sent, peer)
         return AwardReply(taken, "" if taken else BUSY)
 
-    async def _take(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec, peer: PeerId) -> bool:
-        taken = WorkTaken(found, award, demand, spec, peer)
+    async def _take(self, found: DealId, sent: AwardRequest, peer: PeerId) -> bool:
+        taken = WorkTaken(found, sent.award, sent.demand, sent.spec, peer)
         return await self._agent.take_work(
-            key_of(found), taken, lambda: self._appraisal.has_room_for(found, spec), self._market.address
+            key_of(found), taken, lambda: self._appraisal.has_room_for(found, sent.spec), sent.market
         )
 
-    def _require_signed(self, sent: AwardRequest) -> None:
-        digest = signed_digest(self._domain, sent.award.terms, sent.award.deal_id)
-        # A contract wallet's signature is judged by the chain, when the assignment is simulated.
-        if len(sent.award.signature) == 65 and not is_signed_by(
-            sent.award.terms.requester, digest, sent.award.signature
-        ):
-            raise PeerFault("the award is not signed by its requester")
-
-    async def _why_not(self, found: DealId, award: SignedAward, demand: Demand, spec: Spec) -> Refusal | str | None:
+    async def _why_not(self, found: DealId, market: MarketVersion, sent: AwardRequest) -> Refusal | str | None:
+        award, demand, spec = sent.award, sent.demand, sent.spec
         terms, now = award.terms, self._clock.now()
         if self.is_draining:
             return "this provider takes no new work"
@@ -292,39 +315,42 @@ class Bidding:
             return BUSY
         for refusal in self._appraisal.of_spec(spec):
             return refusal
-        asked = self._asked.get(encoding.digest(demand))
+        asked = self._asked.get((market.address, encoding.digest(demand)))
         if asked is None:
-            decided = await self._appraisal.of_demand(demand, now)
+            decided = await self._appraisal.of_demand(demand, market, now)
             if not isinstance(decided, Offer):
                 return decided[0]
             asked = decided.quote.price_wei
         if terms.price_wei < asked:
             return "the award's price is below the bid"
-        return await self._why_unpaid(award, terms, now)
+        return await self._why_unpaid(market, award, now)
 
-    async def _why_unpaid(self, award: SignedAward, terms: Terms, now: UnixTime) -> Refusal | str | None:
+    async def _why_unpaid(self, market: MarketVersion, award: SignedAward, now: UnixTime) -> Refusal | str | None:
+        terms, contract = award.terms, market.contract
         if award.deal_id is not None:
-            slot = await self._market.slot(award.deal_id)
+            slot = await contract.slot(award.deal_id)
             return None if slot.phase is Phase.ANNOUNCED else "the announced demand is no longer open"
         if terms.mode is Mode.LOCK:
-            account = await self._market.account(terms.requester)
+            account = await contract.account(terms.requester)
             needed = terms.price_wei + terms.verification_wei
             return None if account.free_wei >= needed else "the requester's escrow does not cover the deal"
         if len(award.signature) != 65:
             # The chain would judge it only after the work was done.
             return "a contract wallet's signature cannot be checked before a DIRECT deal: award it as LOCK"
-        state = await self._market.earmark(terms.requester, terms.provider)
+        state = await contract.earmark(terms.requester, terms.provider)
         earmark = Earmark(state.amount_wei, state.thawing_wei, state.ready_at)
-        decided = secured(terms, earmark, self._outstanding(terms.requester), now, grace_s=self._grace_s)
+        outstanding = self._outstanding(market, terms.requester)
+        decided = secured(terms, earmark, outstanding, now, grace_s=market.clocks.grace_s)
         return decided if isinstance(decided, Refusal) else None
 
-    def _outstanding(self, requester: Address) -> Wei:
-        """P + V of this requester's DIRECT awards that are not committed yet."""
+    def _outstanding(self, market: MarketVersion, requester: Address) -> Wei:
+        """P + V of this requester's DIRECT awards in a market that are not committed yet."""
         return Wei(
             sum(
                 stored.state.work.terms.price_wei + stored.state.work.terms.verification_wei
                 for stored in self._agent.open_deals()
-                if isinstance(stored.state, provider.Preparing | provider.Executing | provider.Committing)
+                if stored.market == market.address
+                and isinstance(stored.state, provider.Preparing | provider.Executing | provider.Committing)
                 and stored.state.work.terms.mode is Mode.DIRECT
                 and stored.state.work.terms.requester == requester
             )
@@ -334,6 +360,13 @@ class Bidding:
 def key_of(found: DealId) -> str:
     """The journal's key of a deal on the provider's side."""
     return f"deal/{found.hex()}"
+
+
+def _require_signed(sent: AwardRequest, market: MarketVersion) -> None:
+    digest = signed_digest(market.domain, sent.award.terms, sent.award.deal_id)
+    # A contract wallet's signature is judged by the chain, when the assignment is simulated.
+    if len(sent.award.signature) == 65 and not is_signed_by(sent.award.terms.requester, digest, sent.award.signature):
+        raise PeerFault("the award is not signed by its requester")
 
 
 def _require_consistent(sent: AwardRequest, found: DealId) -> None:

@@ -5,12 +5,28 @@ import time
 from typing import Final
 
 from capanode.node.storage.database import Database, Schema
+from capanode.protocol.faults import Refused
 from capanode.protocol.ids import Digest
 
 SCHEMA: Final = Schema(
     "approvals",
     ("CREATE TABLE approved_code (code_hash BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;",),
 )
+
+
+def code_hash_of(text: str) -> Digest:
+    """The hash that an operator wrote, 0x and 64 digits.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise Refused(f"{text[:80]!r} is no code hash: write 0x and 64 hexadecimal digits")
+    return Digest(raw)
 
 
 class Approvals:

@@ -127,11 +127,11 @@ async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Addr
         )
 
 
-def log_filter(contracts: Contracts, profile: NetworkProfile) -> LogFilter:
-    """The logs that a node follows, beside those of the markets that it takes up later."""
-    markets = tuple(version.address for version in contracts.markets)
+def log_filter(contracts: Contracts, profile: NetworkProfile, markets: tuple[Address, ...] | None = None) -> LogFilter:
+    """The logs that a node follows: those of the markets, else of the ones that it started with."""
+    followed = tuple(version.address for version in contracts.markets) if markets is None else markets
     return LogFilter(
-        addresses=(*markets, contracts.registry, contracts.directory),
+        addresses=(*followed, contracts.registry, contracts.directory),
         topics=tuple(Digest(event.TOPIC) for event in FOLLOWED_EVENTS),
         decode=bindings.decode_log,
         first_block=profile.first_block,

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from capanode.contracts_abi import bindings
 from capanode.node.assigned.provider_peers import learn_in
@@ -12,8 +13,17 @@ from capanode.protocol import events
 from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import TxHash, UnixTime, Wei
 
-Heard = Callable[[bindings.DealAnnounced], None]
-"""Told of each announcement once it is confirmed; called in the database's thread."""
+Heard = Callable[[DecodedLog], None]
+"""Told of each confirmed log that is news beyond the journal; called in the database's thread."""
+
+NEWS: Final = (
+    bindings.DealAnnounced,
+    bindings.Published,
+    bindings.Deprecated,
+    bindings.Staked,
+    bindings.Unstaked,
+)
+"""Events of which the rest of the node is told."""
 
 
 class ChainIntake:
@@ -33,8 +43,8 @@ class ChainIntake:
             event = deal_event(log.event, log.tx_hash, block.time)
             if event is not None and is_ours_in(connection, event.deal_id, log.address):
                 receive_in(connection, event, block.hash)
-            if isinstance(log.event, bindings.DealAnnounced):
-                self._heard(log.event)
+            if isinstance(log.event, NEWS):
+                self._heard(log)
 
     def unwind(self, connection: sqlite3.Connection, block: BlockRef) -> None:
         """Take a block back that the chain replaced: from the inbox, or from the deals by way of it."""

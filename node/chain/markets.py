@@ -52,11 +52,13 @@ class Waiting:
 class Markets:
     """What this node knows of its network's market; one owner adds to it, everybody reads."""
 
-    def __init__(self, adopted: Iterable[MarketVersion], now: Callable[[], UnixTime]) -> None:
+    def __init__(
+        self, adopted: Iterable[MarketVersion], now: Callable[[], UnixTime], waiting: tuple[Waiting, ...] = ()
+    ) -> None:
         self._adopted = {version.address: version for version in adopted}
         self._now = now
         self._changed = trio.Event()
-        self.waiting: tuple[Waiting, ...] = ()
+        self.waiting = waiting
 
     def find(self, address: Address) -> MarketVersion | None:
         """The version at an address, if this node trades on it."""

@@ -7,7 +7,6 @@ is on chain, every file to its entry, and the receipt must check out, before any
 import io
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,6 +14,7 @@ import trio
 
 from capanode.node.agent import Agent
 from capanode.node.assigned.provider_peers import ProviderPeers
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.executed.execution import Execution
 from capanode.node.fault_points import durable
 from capanode.node.journal import Side
@@ -34,7 +34,7 @@ from capanode.proofs.tree import Entry
 from capanode.protocol import encoding, provider, requester
 from capanode.protocol.events import AcceptReceived, DealCommitted, ExecutionFinished, ResultFetched
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
-from capanode.protocol.ids import Address, Cid, PeerId, UnixTime
+from capanode.protocol.ids import Address, Cid, DealId, PeerId, UnixTime
 from capanode.protocol.messages import (
     ACCEPT_PROTOCOL,
     LOG_PROTOCOL,
@@ -51,22 +51,13 @@ from capanode.protocol.messages import (
     ResultReply,
     ResultRequest,
 )
-from capanode.protocol.typed_data import Domain, accept_digest
+from capanode.protocol.typed_data import accept_digest
 
 COMMITMENT_SEEN_S: Final = 2.0
 """How long a requester who is ahead of us on chain waits for us to follow."""
 
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which network a receipt speaks of."""
-
-    chain_id: int
-    market: Address
-    domain: Domain
 
 
 class ResultDesk:
@@ -79,7 +70,7 @@ class ResultDesk:
         execution: Execution,
         blobs: BlobStore,
         signer: Signer,
-        place: Place,
+        markets: Markets,
         hardware_class: str,
     ) -> None:
         self._agent = agent
@@ -87,7 +78,7 @@ class ResultDesk:
         self._execution = execution
         self._blobs = blobs
         self._signer = signer
-        self._place = place
+        self._markets = markets
         self._hardware_class = hardware_class
 
     def serve(self) -> None:
@@ -116,7 +107,9 @@ class ResultDesk:
         reply = ResultReply(
             manifest_cid=state.result.manifest,
             manifest=manifest if len(manifest) <= MAX_INLINE_MANIFEST_BYTES else None,
-            receipt=encoding.encode(self._receipt(state.work, state.result, state.commitment)),
+            receipt=encoding.encode(
+                self._receipt(self._market_of(wanted.deal_id), state.work, state.result, state.commitment)
+            ),
         )
         return encoding.encode(reply)
 
@@ -127,7 +120,7 @@ class ResultDesk:
             settled = isinstance(state, provider.Claiming | provider.Retaining)
             return encoding.encode(AcceptReply(settled, "" if settled else "the result is not committed yet"))
         requester_wallet = state.work.terms.requester
-        digest = accept_digest(self._place.domain, sent.deal_id)
+        digest = accept_digest(self._market_of(sent.deal_id).domain, sent.deal_id)
         if len(sent.signature) == 65 and not is_signed_by(requester_wallet, digest, sent.signature):
             raise PeerFault("the acceptance is not signed by the deal's requester")
         stored = self._agent.by_deal_id(Side.PROVIDER, sent.deal_id)
@@ -164,10 +157,18 @@ class ResultDesk:
         # One answer for what is not here and for what is somebody else's.
         raise Refused("there is no such deal of yours here")
 
-    def _receipt(self, work: provider.Work, result: ExecutionFinished, committed: DealCommitted) -> SignedReceipt:
+    def _market_of(self, deal_id: DealId) -> MarketVersion:
+        stored = self._agent.by_deal_id(Side.PROVIDER, deal_id)
+        if stored is None:
+            raise Refused("there is no such deal of yours here")
+        return self._markets.of(stored.market)
+
+    def _receipt(
+        self, market: MarketVersion, work: provider.Work, result: ExecutionFinished, committed: DealCommitted
+    ) -> SignedReceipt:
         record = Receipt(
-            chain_id=self._place.chain_id,
-            market=self._place.market,
+            chain_id=market.chain_id,
+            market=market.address,
             deal_id=work.deal_id,
             terms=work.terms,
             price_cap_wei=work.demand.price_cap_wei,
@@ -203,7 +204,7 @@ class Collector:
         peers: ProviderPeers,
         blobs: BlobStore,
         wallet: Signer,
-        place: Place,
+        markets: Markets,
         results: Path,
         max_result_bytes: int,
         request_s: float,
@@ -212,7 +213,7 @@ class Collector:
         self._peers = peers
         self._blobs = blobs
         self._wallet = wallet
-        self._place = place
+        self._markets = markets
         self._results = results
         self._max_result_bytes = max_result_bytes
         self._request_s = request_s
@@ -236,13 +237,13 @@ class Collector:
         await trio.to_thread.run_sync(write_whole, "result.receipt", folder / "receipt.cbor", reply.receipt)
         return ResultFetched(str(folder / "outputs"), reply.receipt)
 
-    async def hand_accept(self, job: requester.Delivered) -> None:
+    async def hand_accept(self, job: requester.Delivered, market: Address) -> None:
         """Sign the acceptance and give it to the provider, who has every reason to use it.
 
         Raises:
             Unavailable: the provider does not answer now, or not yet.
         """
-        signature = self._wallet.sign_digest(accept_digest(self._place.domain, job.deal.deal_id))
+        signature = self._wallet.sign_digest(accept_digest(self._markets.of(market).domain, job.deal.deal_id))
         peer = job.deal.peer or await self._peers.peer_of(job.deal.terms.provider)
         with durable("accept.send"):
             answer = await self._ask(peer, ACCEPT_PROTOCOL, AcceptRequest(job.deal.deal_id, signature))

@@ -5,6 +5,7 @@ chain's deadline decides, since a provider that cannot be reached from here may 
 not watch its requester: it commits, is paid, and keeps the result whether the requester is there or not.
 """
 
+from collections.abc import Callable
 from typing import Final, assert_never
 
 import structlog
@@ -19,7 +20,7 @@ from capanode.node.units import clock_time
 from capanode.protocol import requester
 from capanode.protocol.events import ProviderLost, ProviderReturned
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import PeerId, UnixTime
+from capanode.protocol.ids import Address, PeerId, UnixTime
 
 MAX_TOLD: Final = 32
 """Losses and returns written into the timeline of one job; a line that flaps for days goes to the log alone."""
@@ -30,7 +31,15 @@ log = structlog.get_logger()
 class ProviderWatch:
     """Keeps an eye on the peers that open jobs wait for; knows who is silent now."""
 
-    def __init__(self, agent: Agent, network: Network, peers: ProviderPeers, clock: ChainClock, grace_s: int) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        network: Network,
+        peers: ProviderPeers,
+        clock: ChainClock,
+        grace_s: Callable[[Address], int],
+    ) -> None:
+        """`grace_s` says the grace of a market, in seconds."""
         self._agent = agent
         self._network = network
         self._peers = peers
@@ -58,7 +67,7 @@ class ProviderWatch:
         if since is None or not isinstance(stored.state, requester.Job):
             return ""
         who = "the provider does not answer" if self._network.peers() else "no peer answers this node, check its line:"
-        return f"{who} since {clock_time(since)}; {_what_then(stored.state, self._grace_s)}"
+        return f"{who} since {clock_time(since)}; {_what_then(stored.state, self._grace_s(stored.market))}"
 
     async def _look_at_all(self) -> None:
         for key in [key for key in self._waiting if self._agent.find(key) is None]:
@@ -125,7 +134,7 @@ class ProviderWatch:
             if since is None:
                 await self._agent.tell(key, ProviderReturned())
             else:
-                refund_at = requester.refund_at(stored.state, self._grace_s)
+                refund_at = requester.refund_at(stored.state, self._grace_s(stored.market))
                 await self._agent.tell(key, ProviderLost(since, refund_at or UnixTime(0)))
 
 

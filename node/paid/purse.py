@@ -10,7 +10,8 @@ from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts
-from capanode.node.chain.market import Market
+from capanode.node.chain.market import EarmarkState, Market
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.sender import Mined, Sender
 from capanode.node.chain.token import Token
@@ -27,12 +28,13 @@ PERMIT_LIFE_S: Final = 3600
 
 
 class Purse:
-    """Balances and wallet calls of one account."""
+    """Balances and wallet calls of one account, in every version of the market that this node trades on."""
 
     def __init__(
         self,
         rpc: Rpc,
         contracts: Contracts,
+        markets: Markets,
         sender: Sender,
         wallet: Address,
         signer: Signer,
@@ -41,58 +43,66 @@ class Purse:
     ) -> None:
         self._rpc = rpc
         self._contracts = contracts
+        self._markets = markets
         self._sender = sender
         self._wallet = wallet
         self._signer = signer
         self._clock = clock
         self._peers = peers
-        self._market = Market(rpc, contracts.market)
         self._token = Token(rpc, contracts.token)
 
-    @property
-    def market(self) -> Address:
-        """Where new jobs are paid from."""
-        return self._contracts.market
-
-    async def free_wei(self) -> Wei:
-        """What new deals can be paid from."""
-        return (await self._market.account(self._wallet)).free_wei
-
     async def show(self) -> Json:
-        """Everything that the account has, in base units."""
-        account = await self._market.account(self._wallet)
-        withdrawal, unstaking = await self._market.thaws(self._wallet)
+        """Everything that the account has, in base units: in all, and in each market, newest first."""
         native = await self._rpc.call("eth_getBalance", hexadecimal(self._wallet), "latest")
-        thaws = (("withdrawal", withdrawal), ("unstaking", unstaking))
+        newest = self._markets.newest()
+        places = [await self._place(version, is_newest=version is newest) for version in self._markets.adopted()]
         return {
             "address": hexadecimal(self._wallet),
             "token_wei": await self._token.balance(self._wallet),
+            **{name: sum(place[name] for place in places) for name in ("free_wei", "stake_wei", "locked_wei")},
+            "native_wei": read_quantity(native),
+            **{name: [entry for place in places for entry in place[name]] for name in ("earmarks", "thaws")},
+            "markets": places,
+        }
+
+    async def _place(self, version: MarketVersion, *, is_newest: bool) -> Json:
+        account = await version.contract.account(self._wallet)
+        withdrawal, unstaking = await version.contract.thaws(self._wallet)
+        thaws = (("withdrawal", withdrawal), ("unstaking", unstaking))
+        return {
+            "version": version.number,
+            "address": hexadecimal(version.address),
+            "active_from": version.active_from,
+            "is_newest": is_newest,
+            "is_deprecated": version.is_deprecated,
             "free_wei": account.free_wei,
             "stake_wei": account.stake_wei,
             "locked_wei": account.locked_wei,
-            "native_wei": read_quantity(native),
-            "earmarks": await self._earmarks(),
+            "earmarks": await self._earmarks(version),
             "thaws": [
-                {"what": what, "amount_wei": thaw.amount_wei, "ready_at": thaw.ready_at}
+                {"version": version.number, "what": what, "amount_wei": thaw.amount_wei, "ready_at": thaw.ready_at}
                 for what, thaw in thaws
                 if thaw.amount_wei
             ],
         }
 
-    async def _earmarks(self) -> list[Json]:
+    async def _earmarks(self, version: MarketVersion) -> list[Json]:
         """What is set aside for each registered provider; empty ones are left out."""
-        providers = await self._peers.providers()
-        found = await self._market.earmarks(self._wallet, providers)
         return [
             {
+                "version": version.number,
                 "provider": hexadecimal(provider),
                 "amount_wei": earmark.amount_wei,
                 "thawing_wei": earmark.thawing_wei,
                 "ready_at": earmark.ready_at,
             }
-            for provider, earmark in zip(providers, found, strict=True)
-            if earmark.amount_wei
+            for provider, earmark in await self._earmarked(version)
         ]
+
+    async def _earmarked(self, version: MarketVersion) -> tuple[tuple[Address, EarmarkState], ...]:
+        providers = await self._peers.providers()
+        found = await version.contract.earmarks(self._wallet, providers)
+        return tuple((who, earmark) for who, earmark in zip(providers, found, strict=True) if earmark.amount_wei)
 
     async def call(self, verb: str, arguments: Json) -> Json:
         """Carry out one verb of the wallet and wait until it is mined.
@@ -102,36 +112,45 @@ class Purse:
         """
         if self._signer.address != self._wallet:
             raise Refused("this node has only a hot key: move money on the machine that has the wallet")
-        call = await self._call(verb, arguments)
+        version = self._version(arguments.get("market"))
+        call = await self._call(version.address, verb, arguments)
         key = f"wallet/{verb}/{keccak(call.data).hex()[:16]}/{await self._sender.mined_count()}"
         tx = await self._sender.submit(key, call.to, call.data)
         match await self._sender.outcome(key):
             case Mined():
-                return {"tx_hash": hexadecimal(tx), **await self._thaw(verb, arguments)}
+                return {"tx_hash": hexadecimal(tx), **await self._thaw(version.contract, verb, arguments)}
             case failed:
                 raise Refused(f"{verb} was mined without effect: {getattr(failed, 'reason', 'its nonce was used')}")
 
-    async def _thaw(self, verb: str, arguments: Json) -> Json:
+    def _version(self, number: Any) -> MarketVersion:
+        """The market that a verb is about: the one with this number, else the one that new money goes to."""
+        if number is None:
+            return self._markets.newest()
+        for version in self._markets.adopted():
+            if version.number == number:
+                return version
+        raise Refused(f"this node trades on no version {number!r:.20} of the market: `capanode network upgrades`")
+
+    async def _thaw(self, market: Market, verb: str, arguments: Json) -> Json:
         """When what a call has begun to take out can be taken, for the calls that begin something."""
         if arguments.get("amount_wei") is None:
             return {}
         match verb:
             case "withdraw":
-                return {"ready_at": (await self._market.thaws(self._wallet))[0].ready_at}
+                return {"ready_at": (await market.thaws(self._wallet))[0].ready_at}
             case "unstake":
-                return {"ready_at": (await self._market.thaws(self._wallet))[1].ready_at}
+                return {"ready_at": (await market.thaws(self._wallet))[1].ready_at}
             case "unearmark":
                 provider = _address(arguments.get("provider"))
-                return {"ready_at": (await self._market.earmark(self._wallet, provider)).ready_at}
+                return {"ready_at": (await market.earmark(self._wallet, provider)).ready_at}
             case _:
                 return {}
 
-    async def _call(self, verb: str, arguments: Json) -> ContractCall:
-        market = self._contracts.market
+    async def _call(self, market: Address, verb: str, arguments: Json) -> ContractCall:
         amount = arguments.get("amount_wei")
         match verb:
             case "deposit":
-                return await self._deposit(_amount(amount))
+                return await self._deposit(market, _amount(amount))
             case "withdraw" if amount is not None:
                 return wallet_calls.begin_withdraw(market, _amount(amount))
             case "withdraw":
@@ -172,19 +191,25 @@ class Purse:
         )
         return ContractCall(self._contracts.registry, data)
 
-    async def _deposit(self, amount: Wei) -> ContractCall:
+    async def _deposit(self, market: Address, amount: Wei) -> ContractCall:
         held = await self._token.balance(self._wallet)
         if held < amount:
             raise Refused(f"the wallet holds {tokens(held)} tokens and {tokens(amount)} are to be deposited")
-        deadline = UnixTime(self._clock.now() + PERMIT_LIFE_S)
-        permit = await self._token.permit(self._signer, self._contracts.market, amount, deadline)
-        if permit is not None:
-            return wallet_calls.deposit_with_permit(self._contracts.market, permit)
-        approval = self._token.approve(self._contracts.market, amount)
-        key = f"wallet/approve/{amount}/{await self._sender.mined_count()}"
-        await self._sender.submit(key, approval.to, approval.data)
-        await self._sender.outcome(key)
-        return wallet_calls.deposit(self._contracts.market, amount)
+        return await deposit_call(self._token, self._sender, self._signer, market, amount, self._clock.now())
+
+
+async def deposit_call(
+    token: Token, sender: Sender, signer: Signer, market: Address, amount: Wei, now: UnixTime
+) -> ContractCall:
+    """The deposit by a permit; where the token has none, after an approval that is mined first."""
+    permit = await token.permit(signer, market, amount, UnixTime(now + PERMIT_LIFE_S))
+    if permit is not None:
+        return wallet_calls.deposit_with_permit(market, permit)
+    approval = token.approve(market, amount)
+    key = f"wallet/approve/{amount}/{await sender.mined_count()}"
+    await sender.submit(key, approval.to, approval.data)
+    await sender.outcome(key)
+    return wallet_calls.deposit(market, amount)
 
 
 def _amount(value: Any) -> Wei:

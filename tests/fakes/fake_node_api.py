@@ -9,6 +9,16 @@ from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEn
 from capanode.protocol.faults import Refused
 
 TOKEN = 10**18
+MARKET: Json = {"version": 0, "address": "0x" + "0a" * 20, "active_from": 0, "is_deprecated": False}
+WAITING: tuple[Json, ...] = (
+    {
+        "version": 1,
+        "address": "0x" + "0b" * 20,
+        "code_hash": "0x" + "cc" * 32,
+        "active_from": 1_800_000_000,
+        "reason": "Version 1 is not of this release.",
+    },
+)
 
 
 def job_view(job_id: str = "a1b2c3d4", name: str = "digits", state: str = "queued") -> JobView:
@@ -50,6 +60,7 @@ class FakeNodeApi:
     changed: trio.Condition = field(default_factory=trio.Condition)
     watchers: int = 0
     is_draining: bool = False
+    approved: list[str] = field(default_factory=list[str])
     log: bytes = b"epoch 1\nepoch 2\n\xff"
     steps: tuple[JobView, ...] = ()
     """States that every submitted job goes through at once."""
@@ -159,12 +170,22 @@ class FakeNodeApi:
             "earmarks": [],
             "native_wei": TOKEN,
             "thaws": [],
+            "markets": [{**MARKET, "is_newest": True, "free_wei": 50 * TOKEN, "stake_wei": 0, "locked_wei": 0}],
         }
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
         self._check()
         self.wallet_calls.append((verb, arguments))
         return {"tx_hash": "0x" + "44" * 32}
+
+    async def upgrades(self) -> Json:
+        self._check()
+        return {"markets": [MARKET], "waiting": [entry for entry in WAITING if entry["code_hash"] not in self.approved]}
+
+    async def approve(self, code_hash: str) -> Json:
+        self._check()
+        self.approved.append(code_hash)
+        return await self.upgrades()
 
     async def drain(self) -> Json:
         self._check()

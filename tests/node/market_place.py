@@ -15,7 +15,8 @@ from capanode.node.bid.auction import Auction, AuctionTimes
 from capanode.node.bid.bidding import Bidding, Identity
 from capanode.node.chain.anvil import development_key
 from capanode.node.chain.clock import ChainClock
-from capanode.node.chain.market import EarmarkState, Market, MarketAccount, SlotState, Standing
+from capanode.node.chain.market import EarmarkState, Market, MarketAccount, MarketClocks, SlotState, Standing
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.journal import SCHEMA, Event, Journal, Stored
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.storage.database import open_database
@@ -30,7 +31,6 @@ from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, SignedAward, Terms
 from capanode.protocol.typed_data import demand_digest, domain, spec_digest
 from capanode.scheduler.capacity import Capacity
-from capanode.scheduler.feasibility import Market as MarketTerms
 from capanode.scheduler.rules import Rules
 from tests.fakes.fake_network import FakeInternet, FakeNetwork
 from tests.protocol import deals
@@ -40,7 +40,8 @@ from tests.scheduler.samples import RATES
 TOKEN = 10**18
 WALLET, PROVIDER, STRANGER = (LocalSigner(development_key(number)) for number in (1, 2, 3))
 MARKET = Address(b"\x0a" * 20)
-DOMAIN = domain(31337, MARKET)
+CHAIN_ID = 31337
+DOMAIN = domain(CHAIN_ID, MARKET)
 TOPIC = "/capanode/test/demands/1"
 PRICE = Wei(TOKEN)
 HARDWARE = "x86_64-v3"
@@ -83,6 +84,21 @@ class FakeMarket:
     async def slot(self, _: DealId) -> SlotState:
         await trio.lowlevel.checkpoint()
         return SlotState(self.phase, 0, UnixTime(0), 0)
+
+
+def version_of(market: FakeMarket, number: int = 0, active_from: int = 0) -> MarketVersion:
+    """The fake as a version that a node trades on."""
+    return MarketVersion(
+        number=number,
+        contract=cast(Market, market),
+        chain_id=CHAIN_ID,
+        active_from=UnixTime(active_from),
+        is_deprecated=False,
+        clocks=MarketClocks(GRACE_S, 5, 60, 60, 120, Wei(1)),
+        token=Address(b"\x0b" * 20),
+        is_disputable=False,
+        domain=domain(CHAIN_ID, market.address),
+    )
 
 
 class Idle:
@@ -131,7 +147,8 @@ async def market_place(
     requester, provider = internet.node("requester"), internet.node("provider")
     provider.learn(requester.addresses()[0])
     requester.learn(provider.addresses()[0])
-    contract, clock = cast(Market, market), ChainClock(lambda: moment[0])
+    clock = ChainClock(lambda: moment[0])
+    markets = Markets([version_of(market)], clock.now)
     async with open_database(folder / "node.sqlite", [SCHEMA]) as database, trio.open_nursery() as nursery:
         agent = Agent(Journal(database), PROVIDER.address, lambda _: GRACE_S, now=lambda: moment[0])
         await nursery.start(agent.run, Idle())
@@ -142,7 +159,7 @@ async def market_place(
             whole=Capacity(slots=slots, cpu_millis=64_000, memory_bytes=2**36, disk_bytes=2**40),
             rules=rules,
             rates=RATES,
-            market=MarketTerms(False, 5, ARBITER_FEE_WEI, 2**22),
+            transfer_bytes_per_s=2**22,
             gas_units=1,
             utc_offset_s=0,
         )
@@ -150,30 +167,26 @@ async def market_place(
             Identity(PROVIDER.address, PROVIDER, HARDWARE),
             agent,
             provider,
-            contract,
-            Appraisal(terrain, agent, contract, lambda: Wei(0)),
-            DOMAIN,
+            markets,
+            Appraisal(terrain, agent, lambda: Wei(0)),
             clock,
-            GRACE_S,
             REQUEST_S,
         )
         bidding.serve()
         times = AuctionTimes(bid_window_s=window_s, assign_within_s=30, request_s=REQUEST_S)
         auction = Auction(
             requester,
-            contract,
+            markets,
             WALLET,
-            DOMAIN,
             TOPIC,
             clock,
             times,
             avoid,
-            lambda _: market.promised_wei,
-            GRACE_S,
-            lambda _: expected,
+            lambda *_: market.promised_wei,
+            lambda *_: expected,
         )
         auction.serve()
-        heard = provider.subscribe(TOPIC, DemandFilter(DOMAIN, clock.now))
+        heard = provider.subscribe(TOPIC, DemandFilter(CHAIN_ID, clock.now))
         nursery.start_soon(bidding.run, heard)
         await requester.connect(provider.addresses()[0])
         yield Place(requester, provider, agent, bidding, auction, market, moment)
@@ -217,4 +230,4 @@ def award(wanted: Demand, signer: LocalSigner = WALLET, **changes: Any) -> Award
     """The award of a demand, signed as it stands."""
     bound = terms(wanted, **changes)
     signature = signer.sign_digest(signed_digest(DOMAIN, bound, wanted.deal_id))
-    return AwardRequest(SignedAward(bound, wanted.deal_id, signature), wanted, SPEC)
+    return AwardRequest(MARKET, SignedAward(bound, wanted.deal_id, signature), wanted, SPEC)

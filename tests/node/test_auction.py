@@ -23,6 +23,7 @@ from capanode.protocol.typed_data import bid_digest, spec_digest
 from tests.fakes.fake_network import FakeNetwork
 from tests.node.market_place import (
     DOMAIN,
+    MARKET,
     PRICE,
     PROVIDER,
     REQUEST_S,
@@ -75,7 +76,7 @@ async def closed(place: Place, job: requester.Bidding, *bids: SignedBid) -> tupl
     results: list[BidsClosed] = []
 
     async def collect() -> None:
-        results.append(await place.auction.collect(job))
+        results.append(await place.auction.collect(job, MARKET))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(collect)
@@ -93,7 +94,7 @@ async def test_demand_bid_and_award_find_each_other(tmp_path: Path) -> None:
     """Gossip, bid, award and agreement between two nodes that know nothing but each other's address."""
     async with market_place(tmp_path) as place:
         wanted = demand()
-        result = await place.auction.collect(bidding(wanted))
+        result = await place.auction.collect(bidding(wanted), MARKET)
         assert result.chosen is not None
         bid, award, found = result.chosen
         assert bid.bid.provider == PROVIDER.address
@@ -101,7 +102,7 @@ async def test_demand_bid_and_award_find_each_other(tmp_path: Path) -> None:
         assert is_signed_by(WALLET.address, signed_digest(DOMAIN, award.terms, None), award.signature)
         awarding = requester.step(bidding(wanted), result, 0).job
         assert isinstance(awarding, requester.Awarding)
-        assert await place.auction.hand_over(awarding) == AwardAnswered(True, "")
+        assert await place.auction.hand_over(awarding, MARKET) == AwardAnswered(True, "")
         assert place.agent.find(key_of(found)) is not None
 
 
@@ -158,7 +159,7 @@ async def test_an_avoided_provider_is_not_awarded(tmp_path: Path) -> None:
 )
 async def test_a_bid_that_is_not_its_signers_is_its_senders_fault(tmp_path: Path, signed: SignedBid) -> None:
     async with market_place(tmp_path) as place, trio.open_nursery() as nursery:
-        nursery.start_soon(place.auction.collect, bidding(demand()))
+        nursery.start_soon(place.auction.collect, bidding(demand()), MARKET)
         place.bidding.is_draining = True
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(Refused, match="not signed by its signer, or comes from another peer"):
@@ -178,7 +179,7 @@ async def test_an_expired_bid_is_not_awarded(tmp_path: Path) -> None:
         job, results = bidding(wanted), list[BidsClosed]()
 
         async def collect() -> None:
-            results.append(await place.auction.collect(job))
+            results.append(await place.auction.collect(job, MARKET))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collect)
@@ -217,7 +218,7 @@ async def test_an_award_that_cannot_be_handed_over_is_tried_again(tmp_path: Path
         assert isinstance(awarding, requester.Awarding)
         place.provider.go_down()
         with pytest.raises(Unavailable):
-            await place.auction.hand_over(awarding)
+            await place.auction.hand_over(awarding, MARKET)
 
 
 async def test_a_demand_that_was_not_announced_here_is_not_known(tmp_path: Path) -> None:

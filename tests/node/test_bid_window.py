@@ -9,9 +9,9 @@ import trio.testing
 from capanode.node.announced.offers import SETTLED_S, OfferBook
 from capanode.node.p2p.port import Message
 from capanode.protocol import encoding
-from capanode.protocol.ids import PeerId, UnixTime, Wei
+from capanode.protocol.ids import Address, PeerId, UnixTime, Wei
 from capanode.protocol.records import Offer, SignedOffer
-from tests.node.market_place import HARDWARE, PROVIDER, TOPIC, demand, market_place
+from tests.node.market_place import HARDWARE, MARKET, PROVIDER, TOPIC, demand, market_place
 from tests.node.test_auction import bidding
 from tests.protocol.deals import NOW
 
@@ -23,6 +23,7 @@ def offer(peer: str) -> Offer:
         provider=PROVIDER.address,
         signer=PROVIDER.address,
         peer=PeerId(peer),
+        markets=(MARKET,),
         hardware_class=HARDWARE,
         slots_left=1,
         cpu_millis_left=64_000,
@@ -39,7 +40,7 @@ def offer(peer: str) -> Offer:
 async def spent_on_bids(folder: Path, expected: frozenset[PeerId]) -> float:
     async with market_place(folder, window_s=LONG_S, expected=expected) as place:
         began = trio.current_time()
-        result = await place.auction.collect(bidding(demand()))
+        result = await place.auction.collect(bidding(demand()), MARKET)
         assert result.chosen is not None
         return trio.current_time() - began
 
@@ -66,11 +67,12 @@ async def test_offers_tell_who_will_bid_only_after_every_provider_could_renew_it
     full = replace(offer("full"), slots_left=0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(book.run, heard)
-        for one in (offer("free"), full):
+        elsewhere = replace(offer("elsewhere"), markets=(Address(b"\x0c" * 20),))
+        for one in (offer("free"), full, elsewhere):
             data = encoding.encode(SignedOffer(one, bytes(65)))
             await send.send(Message(TOPIC, data, one.peer, one.peer))
         await trio.testing.wait_all_tasks_blocked()
-        assert book.bidders(demand()) == frozenset()
+        assert book.bidders(demand(), MARKET) == frozenset()
         await trio.sleep(SETTLED_S)
-        assert book.bidders(demand()) == {PeerId("free")}
+        assert book.bidders(demand(), MARKET) == {PeerId("free")}
         nursery.cancel_scope.cancel()

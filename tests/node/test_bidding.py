@@ -21,6 +21,7 @@ from capanode.scheduler.mode import MAX_DIRECT_S
 from capanode.scheduler.rules import Rules
 from tests.node.market_place import (
     DOMAIN,
+    MARKET,
     PRICE,
     REQUEST_S,
     STRANGER,
@@ -246,7 +247,7 @@ def announced(mode: Mode = Mode.AWARD, **changes: Any) -> AwardRequest:
     found = announcement_deal_id(DOMAIN, announced_terms(bound, plain.price_cap_wei))
     wanted = replace(plain, mode=mode, deal_id=found)
     signature = WALLET.sign_digest(signed_digest(DOMAIN, bound, found))
-    return AwardRequest(SignedAward(bound, found, signature), wanted, SPEC)
+    return AwardRequest(MARKET, SignedAward(bound, found, signature), wanted, SPEC)
 
 
 async def test_an_announced_award_is_taken_while_the_demand_is_open(tmp_path: Path) -> None:

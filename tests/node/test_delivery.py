@@ -12,7 +12,8 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.assigned.preparation import Preparation, PreparationLimits
 from capanode.node.assigned.provider_peers import ProviderPeers
-from capanode.node.committed.delivery import Collector, Place, ResultDesk
+from capanode.node.chain.markets import Markets
+from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.executed.execution import Execution
 from capanode.node.journal import SCHEMA, Journal, receive_in
 from capanode.node.keys.signer import LocalSigner
@@ -25,7 +26,7 @@ from capanode.proofs.trace import trace_for_single_step, trace_root
 from capanode.protocol import encoding, provider, requester
 from capanode.protocol.events import DealCommitted, ExecutionFinished, Prepared, WorkTaken
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
-from capanode.protocol.ids import ZERO_ADDRESS, Address, Cid, DealId, Digest, PeerId, TxHash
+from capanode.protocol.ids import ZERO_ADDRESS, Address, Cid, DealId, Digest, PeerId, TxHash, UnixTime
 from capanode.protocol.messages import (
     LOG_PROTOCOL,
     RESULT_PROTOCOL,
@@ -39,12 +40,25 @@ from capanode.protocol.typed_data import accept_digest, award_digest
 from tests.agent.scripted import BLOCK
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.fakes.fake_network import FakeInternet, FakeNetwork
-from tests.node.market_place import DOMAIN, HARDWARE, PROVIDER, REQUEST_S, STRANGER, WALLET, Idle, award, demand
+from tests.node.market_place import (
+    DOMAIN,
+    HARDWARE,
+    MARKET,
+    PROVIDER,
+    REQUEST_S,
+    STRANGER,
+    WALLET,
+    FakeMarket,
+    Idle,
+    award,
+    demand,
+    version_of,
+)
 from tests.protocol import deals
 from tests.protocol.deals import GRACE_S, NOW, SPEC
 
 KEY = "deal"
-PLACE = Place(31337, Address(b"\x0a" * 20), DOMAIN)
+MARKETS = Markets([version_of(FakeMarket())], lambda: UnixTime(NOW))
 FILES = (("model.bin", b"weights" * 100), ("notes.txt", b"all well\n"))
 
 
@@ -107,7 +121,7 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
     ):
         agent = Agent(Journal(db), PROVIDER.address, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
-        await agent.take_work(KEY, work, lambda: True)
+        await agent.take_work(KEY, work, lambda: True, MARKET)
         await agent.tell(KEY, Prepared())
         made = cast(provider.Preparing, provider.take(work).deal)
         finished = await execution.run(provider.Executing(made.work, ZERO_ADDRESS, 1))
@@ -120,12 +134,12 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
         await db.write("test", lambda connection: receive_in(connection, committed, BLOCK))
         agent.chain_moved()
         await agent.tell("nobody", Prepared())
-        desk = ResultDesk(agent, theirs, execution, blobs, PROVIDER, PLACE, HARDWARE)
+        desk = ResultDesk(agent, theirs, execution, blobs, PROVIDER, MARKETS, HARDWARE)
         desk.serve()
         own = BlobStore(folder / "own", limit_bytes=2**24, clock=lambda: float(NOW))
         peers = ProviderPeers(db)
         results = folder / "results"
-        collector = Collector(ours, peers, own, WALLET, PLACE, results, 2**20, REQUEST_S)
+        collector = Collector(ours, peers, own, WALLET, MARKETS, results, 2**20, REQUEST_S)
         order = cast(requester.Bidding, requester.submit(replace(deals.submitted(), demand=sent.demand)).job).order
         deal = requester.Deal(work.deal_id, sent.award.terms, theirs.peer_id, ZERO_ADDRESS)
         job = requester.Committed(order, deal, committed)
@@ -246,7 +260,7 @@ async def test_the_log_is_as_long_as_asked(counter: Counter, tail: int, data: by
 
 async def test_an_acceptance_reaches_the_deal(counter: Counter) -> None:
     delivered = requester.Delivered(counter.job.order, counter.job.deal, counter.job.commitment, "", b"")
-    await counter.collector.hand_accept(delivered)
+    await counter.collector.hand_accept(delivered, MARKET)
     assert state_of(counter).accept == WALLET.sign_digest(accept_digest(DOMAIN, counter.deal))
 
 
@@ -254,7 +268,7 @@ async def test_a_strangers_acceptance_is_no_acceptance(counter: Counter) -> None
     delivered = requester.Delivered(counter.job.order, counter.job.deal, counter.job.commitment, "", b"")
     counter.collector._wallet = STRANGER
     with pytest.raises(Refused, match="not signed by the deal's requester"):
-        await counter.collector.hand_accept(delivered)
+        await counter.collector.hand_accept(delivered, MARKET)
     assert state_of(counter).accept == b""
 
 

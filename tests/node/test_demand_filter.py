@@ -20,7 +20,8 @@ from tests.protocol import deals
 from tests.protocol.deals import NOW
 
 TOPIC = "/capanode/test/demands/1"
-DOMAIN = domain(31337, Address(b"\x0a" * 20))
+CHAIN_ID, MARKET = 31337, Address(b"\x0a" * 20)
+DOMAIN = domain(CHAIN_ID, MARKET)
 WALLET = LocalSigner(development_key(1))
 STRANGER = LocalSigner(development_key(2))
 PEER = PeerId("16Uiu2requester")
@@ -47,7 +48,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def judge(clock: Clock) -> DemandFilter:
-    return DemandFilter(DOMAIN, clock)
+    return DemandFilter(CHAIN_ID, clock)
 
 
 def demand(number: int = 0) -> Demand:
@@ -55,7 +56,7 @@ def demand(number: int = 0) -> Demand:
 
 
 def signed(subject: Demand, signer: LocalSigner = WALLET) -> bytes:
-    return encoding.encode(SignedDemand(subject, signer.sign_digest(demand_hint_digest(DOMAIN, subject))))
+    return encoding.encode(SignedDemand(MARKET, subject, signer.sign_digest(demand_hint_digest(DOMAIN, subject))))
 
 
 GOOD = signed(demand())
@@ -83,8 +84,8 @@ def test_a_repeat_is_spread_again_and_not_more_than_once_a_second(judge: DemandF
         pytest.param(encoding.dump(["signed-demand", 1, {}]), id="no fields"),
         pytest.param(encoding.dump(["signed-demand", 2, {}]), id="another version"),
         pytest.param(encoding.encode(demand()), id="unsigned"),
-        pytest.param(encoding.encode(SignedDemand(demand(), b"\0")), id="no signature"),
-        pytest.param(encoding.encode(SignedDemand(demand(), b"\x1b" * 65)), id="no one's signature"),
+        pytest.param(encoding.encode(SignedDemand(MARKET, demand(), b"\0")), id="no signature"),
+        pytest.param(encoding.encode(SignedDemand(MARKET, demand(), b"\x1b" * 65)), id="no one's signature"),
         pytest.param(signed(demand(), STRANGER), id="a stranger's signature"),
         pytest.param(b"\x81" * 4000, id="nested"),
         pytest.param(GOOD.ljust(MAX_GOSSIP_BYTES + 1, b"\0"), id="oversized"),
@@ -109,7 +110,7 @@ def test_an_altered_demand_is_rejected(judge: DemandFilter) -> None:
 
 def test_another_networks_demand_is_rejected(judge: DemandFilter) -> None:
     elsewhere = demand_hint_digest(domain(1, Address(b"\x0a" * 20)), demand())
-    data = encoding.encode(SignedDemand(demand(), WALLET.sign_digest(elsewhere)))
+    data = encoding.encode(SignedDemand(MARKET, demand(), WALLET.sign_digest(elsewhere)))
     assert judge(TOPIC, PEER, data) is Verdict.REJECT
 
 
@@ -167,7 +168,7 @@ def test_many_wallets_do_not_raise_one_peers_rate(judge: DemandFilter) -> None:
 
 
 def test_a_forged_copy_does_not_shadow_the_true_demand(judge: DemandFilter) -> None:
-    forged = encoding.encode(SignedDemand(demand(), b"\x1b" * 65))
+    forged = encoding.encode(SignedDemand(MARKET, demand(), b"\x1b" * 65))
     assert judge(TOPIC, PEER, forged) is Verdict.REJECT
     assert judge(TOPIC, PEER, GOOD) is Verdict.ACCEPT
     assert judge(TOPIC, PEER, forged) is Verdict.REJECT
@@ -181,7 +182,7 @@ def test_a_burst_of_ten_thousand_is_held_in_bounded_memory(judge: DemandFilter) 
         judge(
             TOPIC,
             PeerId(f"peer-{number}"),
-            encoding.encode(SignedDemand(replace(template, peer=PeerId(f"peer-{number}")), signature)),
+            encoding.encode(SignedDemand(MARKET, replace(template, peer=PeerId(f"peer-{number}")), signature)),
         )
         for number in range(10_000)
     }
@@ -193,7 +194,7 @@ def test_a_burst_of_ten_thousand_is_held_in_bounded_memory(judge: DemandFilter) 
 @settings(max_examples=300)
 @given(st.binary(max_size=2000))
 def test_arbitrary_bytes_are_rejected_quietly(data: bytes) -> None:
-    assert DemandFilter(DOMAIN, Clock())(TOPIC, PEER, data) is Verdict.REJECT
+    assert DemandFilter(CHAIN_ID, Clock())(TOPIC, PEER, data) is Verdict.REJECT
 
 
 @settings(max_examples=300)
@@ -201,7 +202,7 @@ def test_arbitrary_bytes_are_rejected_quietly(data: bytes) -> None:
 def test_one_altered_byte_is_one_too_many(at: int, change: int) -> None:
     data = bytearray(GOOD)
     data[at] ^= change
-    assert DemandFilter(DOMAIN, Clock())(TOPIC, PEER, bytes(data)) is not Verdict.ACCEPT
+    assert DemandFilter(CHAIN_ID, Clock())(TOPIC, PEER, bytes(data)) is not Verdict.ACCEPT
 
 
 plain = st.recursive(
@@ -217,4 +218,4 @@ def test_a_field_of_any_other_kind_is_rejected_quietly(field: str, value: object
     name, version, fields = loaded
     fields["demand"][field] = value
     data = encoding.dump([name, version, fields])
-    assert DemandFilter(DOMAIN, Clock())(TOPIC, PEER, data) is not Verdict.ACCEPT or data == GOOD
+    assert DemandFilter(CHAIN_ID, Clock())(TOPIC, PEER, data) is not Verdict.ACCEPT or data == GOOD

@@ -61,7 +61,7 @@ async def perform(deal: provider.Deal, command: Command, *, chain: Act, engine: 
     parts = ProviderParts(execution, execution)
     head = HeadWatch()
     head.set(ChainHead(HEAD, HEAD.time))
-    performer = NodePerformer(settlement, head, requester_side=None, provider_side=parts)
+    performer = NodePerformer(lambda _: settlement, head, requester_side=None, provider_side=parts)
     return await performer.perform(Stored("deal", Side.PROVIDER, deal, 0, 0), command)
 
 
@@ -107,6 +107,11 @@ async def test_called_off_is_called_off(deal: provider.Deal, command: Command) -
 
 
 async def test_a_node_without_the_side_says_so() -> None:
-    performer = NodePerformer(Half(done), HeadWatch(), requester_side=None, provider_side=None)  # type: ignore[arg-type]
+    performer = NodePerformer(
+        lambda _: Half(done),  # type: ignore[arg-type,return-value]
+        HeadWatch(),
+        requester_side=None,
+        provider_side=None,
+    )
     with pytest.raises(InvariantViolated, match="is none any more"):
         await performer.perform(Stored("deal", Side.PROVIDER, provider.Preparing(WORK), 0, 0), Prepare())

@@ -79,7 +79,7 @@ async def scene(folder: Path, mode: Mode = Mode.LOCK) -> AsyncGenerator[Scene]:
         journal = Journal(database)
         agent = Agent(journal, PROVIDER, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
-        watch = ProviderWatch(agent, me, ProviderPeers(database), ChainClock(lambda: float(NOW)), GRACE_S)
+        watch = ProviderWatch(agent, me, ProviderPeers(database), ChainClock(lambda: float(NOW)), lambda _: GRACE_S)
         nursery.start_soon(watch.run)
         await agent.submit_job("job", submitted(mode))
         yield Scene(agent, journal, watch, me, other)

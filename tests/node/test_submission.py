@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from capanode.node.announced.submission import BuyingTerms, Submission
+from capanode.node.announced.market_choice import MarketChoice
+from capanode.node.announced.submission import BuyingTerms, Submission, TakenIn
 from capanode.node.api.port import JobOrder
 from capanode.node.bid.auction import AuctionTimes
 from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.markets import Markets
 from capanode.node.storage.blobs import BlobStore
 from capanode.proofs.tree import input_root
 from capanode.protocol import requester
@@ -20,7 +22,7 @@ from capanode.protocol.ids import Cid, Ppm, Wei
 from capanode.protocol.records import Mode
 from capanode.protocol.typed_data import announcement_deal_id, spec_digest
 from tests.fakes.fake_network import FakeInternet
-from tests.node.market_place import DOMAIN, TOKEN, WALLET
+from tests.node.market_place import DOMAIN, MARKET, TOKEN, WALLET, FakeMarket, version_of
 from tests.protocol.deals import NOW, SPEC
 
 assert SPEC.image.registry is not None
@@ -45,8 +47,6 @@ class Desk:
         self.blobs = BlobStore(folder / "store", limit_bytes=limit_bytes, clock=lambda: float(NOW))
         buying = BuyingTerms(
             requester=WALLET.address,
-            domain=DOMAIN,
-            window_floor_s=5,
             transfer_bytes_per_s=2**20,
             slack_s=30,
             audit_rate_ppm=Ppm(200_000),
@@ -55,13 +55,17 @@ class Desk:
             times=AuctionTimes(bid_window_s=1, assign_within_s=30, request_s=5),
         )
         clock = ChainClock(lambda: float(NOW))
-        self.submission = Submission(replace(buying, **changes), FakeInternet().node("requester"), self.blobs, clock)
+        self.market = FakeMarket()
+        choice = MarketChoice(Markets([version_of(self.market)], clock.now), WALLET.address, lambda _: True)
+        network = FakeInternet().node("requester")
+        self.submission = Submission(replace(buying, **changes), choice, network, self.blobs, clock)
 
     async def submit(self, text: str = JOB, **changes: Any) -> JobSubmitted:
         order = JobOrder(text, str(self.folder), "", None, "gossip", "award", "auto")
         items = [item async for item in self.submission.take_in(replace(order, **changes))]
-        assert isinstance(items[-1], JobSubmitted)
-        return items[-1]
+        assert isinstance(items[-1], TakenIn)
+        assert items[-1].market == MARKET
+        return items[-1].event
 
 
 async def test_a_job_becomes_a_demand(tmp_path: Path) -> None:
@@ -145,7 +149,7 @@ async def test_a_job_is_asked_for_again_under_another_salt(tmp_path: Path) -> No
     job = await desk.submit(announce="chain", policy="first")
     started = requester.submit(job).job
     assert isinstance(started, requester.Announcing)
-    renewed = desk.submission.renew(started.order)
+    renewed = desk.submission.renew(started.order, MARKET)
     assert renewed.demand.salt != job.demand.salt
     assert renewed.demand.deal_id != job.demand.deal_id
     assert renewed.announcement is not None

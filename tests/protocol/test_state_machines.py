@@ -170,7 +170,7 @@ class _Part:
 
 def performer_of(settlement: Any, parts: Any) -> NodePerformer:
     return NodePerformer(
-        settlement,
+        lambda _: settlement,
         HeadWatch(),
         requester_side=RequesterParts(parts, parts, parts),
         provider_side=ProviderParts(parts, parts),
