@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from capanode.node.bid.accept_rules import parse_rules
 from capanode.node.data_folder import DataFolder
-from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
+from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_gwei, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address, Ppm, Wei
 from capanode.scheduler.rules import Rules
@@ -52,8 +52,10 @@ def _rules(text: str) -> str:
 
 
 Amount = Annotated[Wei, PlainValidator(wei_from_tokens)]
+UnitPrice = Annotated[Wei, PlainValidator(wei_from_gwei)]
 Size = Annotated[int, BeforeValidator(bytes_from_size), Field(ge=0, lt=2**50)]
 Duration = Annotated[float, BeforeValidator(seconds_from_duration), Field(gt=0, le=30 * 86_400)]
+Patience = Annotated[float, BeforeValidator(seconds_from_duration), Field(ge=0, le=7 * 86_400)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Addresses = Annotated[frozenset[Address], PlainValidator(_addresses)]
 Rate = Annotated[Ppm, Field(ge=0, le=1_000_000)]
@@ -85,8 +87,25 @@ class ChainSettings(_Section):
     confirmations: Annotated[int, Field(ge=0, le=1000)] | None = None
     max_clock_skew: Duration = 30.0
     """Beyond this `doctor` and the start complain: deadlines are block times."""
+    max_fee_wei: UnitPrice = Field(default=Wei(500 * 10**9), alias="max_fee_gwei")
+    """Most that a unit of gas may ever cost; while the chain asks more, transactions wait."""
+    max_tip_wei: UnitPrice = Field(default=Wei(100 * 10**9), alias="max_tip_gwei")
+    """Most that an endpoint's advice on the tip is followed to."""
+    raise_fees_after: Duration = 60.0
+    """A transaction that is next and waits longer is offered with higher fees."""
     upgrades: UpgradePolicy = UpgradePolicy.ASK
     """`ask` takes up new versions of the market that this release ships and asks about others; `hold` asks always."""
+
+
+class ClaimSettings(_Section):
+    """When deals that are due are claimed: at once, or with others in one transaction, which is a third of the gas."""
+
+    max_wait: Patience = 0.0
+    """Longest time that a claim waits for company or for cheaper gas; none by default."""
+    at_once_wei: Amount = Field(default=Wei(100 * 10**18), alias="at_once_tokens")
+    """A claim of so much waits for nothing."""
+    comfort_price_wei: UnitPrice = Field(default=Wei(20 * 10**9), alias="comfort_price_gwei")
+    """Above this price of gas even many claims together wait, as long as they may."""
 
 
 class P2pSettings(_Section):
@@ -215,6 +234,7 @@ class NodeConfig(_Section):
     """Stop after so many seconds without an open job and without a caller; never by itself when empty."""
     wallet: WalletSettings = WalletSettings()
     chain: ChainSettings = ChainSettings()
+    claims: ClaimSettings = ClaimSettings()
     p2p: P2pSettings = P2pSettings()
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()

@@ -39,6 +39,27 @@ def wei_from_tokens(text: str | int | Decimal) -> Wei:
     return Wei(int(wei))
 
 
+def wei_from_gwei(text: str | int | Decimal) -> Wei:
+    """Base units of a price of gas such as `0.05`, in billionths of a coin; exact.
+
+    Raises:
+        ValueError: no number, negative, or finer than one base unit.
+    """
+    try:
+        price = Decimal(str(text).replace("_", "").strip())
+    except InvalidOperation:
+        raise ValueError(f"{str(text)[:40]!r} is no price of gas; write gwei as 30 or 0.05") from None
+    wei = price.scaleb(9) if price.is_finite() and 0 <= price < 10**9 else Decimal(-1)
+    if wei < 0 or wei != wei.to_integral_value():
+        raise ValueError(f"{str(text)[:40]!r} is out of range; write gwei as 30 or 0.05, with nine decimals at most")
+    return Wei(int(wei))
+
+
+def gwei(wei: int) -> str:
+    """A price of gas for reading: `30`, `0.05`."""
+    return tokens(wei * 10**9)
+
+
 def tokens(wei: int) -> str:
     """The exact decimal text of an amount, without trailing zeros: `1.5`, `0.000001`, `0`."""
     sign, wei = ("-", -wei) if wei < 0 else ("", wei)

@@ -8,12 +8,12 @@ from pydantic import BaseModel
 
 from capanode.node.config import NodeConfig
 from capanode.node.config_file import known_places
-from capanode.node.units import duration, size, tokens
+from capanode.node.units import duration, gwei, size, tokens
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 BEGIN = "<!-- settings: made by tests/config/test_settings_page.py, run with CAPANODE_WRITE_DOCS=1 -->\n"
 END = "<!-- end of settings -->\n"
-DURATIONS = {"max_clock_skew", "pause"}
+DURATIONS = {"max_clock_skew", "pause", "raise_fees_after", "max_wait"}
 
 
 def test_settings_on_the_page_are_those_of_the_code() -> None:
@@ -49,6 +49,8 @@ def _default(place: tuple[str, ...]) -> str:
 def _shown(place: tuple[str, ...], name: str, value: Any) -> str:
     if value in (None, "", ()) or value == frozenset():
         return "–"
+    if place[-1].endswith("_gwei"):
+        return gwei(value)
     if name.endswith("_wei"):
         return tokens(value)
     if place[0] == "timeouts" or name in DURATIONS:

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capanode.node.units import bytes_from_size, duration, seconds_from_duration, size, tokens, wei_from_tokens
+from capanode.node.units import (
+    bytes_from_size,
+    duration,
+    gwei,
+    seconds_from_duration,
+    size,
+    tokens,
+    wei_from_gwei,
+    wei_from_tokens,
+)
 
 
 @given(st.integers(0, 10**36 - 1))
@@ -69,3 +78,17 @@ def test_durations_read_well() -> None:
         "2 h 10 min",
         "1 d 3 h",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "wei"), [("30", 30 * 10**9), ("0.05", 5 * 10**7), ("0.000000001", 1), (500, 5 * 10**11)]
+)
+def test_gas_prices_are_read(text: str | int, wei: int) -> None:
+    assert wei_from_gwei(text) == wei
+    assert wei_from_gwei(gwei(wei)) == wei
+
+
+@pytest.mark.parametrize("text", ["", "dear", "-1", "0.0000000001", "inf", "nan", "1e30"])
+def test_what_is_no_gas_price_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="gwei"):
+        wei_from_gwei(text)
