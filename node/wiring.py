@@ -70,8 +70,10 @@ from capanode.node.p2p.blobs import serve_blobs
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network
+from capanode.node.paid.claims import Claims
 from capanode.node.paid.purse import Purse
 from capanode.node.paid.settlement import Settlement
+from capanode.node.paid.wishes import claim_policy, sender_options
 from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
@@ -177,7 +179,9 @@ async def run_node(
         trust = Trust(await approved.all(), takes_shipped, await deals.markets())
         contracts = await resolve(rpc, profile, trust)
         await deals.place(contracts.markets[0].address)
-        sender = await stack.enter_async_context(open_sender(rpc, database, keys.signer, explain=explain))
+        sender = await stack.enter_async_context(
+            open_sender(rpc, database, keys.signer, options=sender_options(config.chain), explain=explain)
+        )
         network = await stack.enter_async_context(open_network(_network_config(config, profile)))
         clock = ChainClock()
         alerts = Alerts(config.alerts, node=network.peer_id, network=profile.name)
@@ -217,7 +221,7 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             buyer = _requester(ground) if ground.config.is_requester else None
             seller = await _provider(ground, gas_price, deals) if ground.config.is_provider else None
             performer = NodePerformer(
-                cache(partial(Settlement, ground.sender)),
+                _settlements(ground, gas_price),
                 ground.head,
                 requester_side=buyer,
                 provider_side=seller.parts if seller else None,
@@ -230,6 +234,17 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             await _open_intake(ground, buyer, seller, announced, task_status)
             deals.cancel_scope.cancel()
         chain.cancel_scope.cancel()
+
+
+def _settlements(ground: Ground, gas_price: GasPrice) -> Callable[[Address], Settlement]:
+    """One for each market, as claims of one market go together."""
+
+    @cache
+    def settlement(market: Address) -> Settlement:
+        claims = Claims(ground.sender, market, claim_policy(ground.config.claims), gas_price)
+        return Settlement(ground.sender, market, claims=claims)
+
+    return settlement
 
 
 async def _open_keys(config: NodeConfig, password: Callable[[], str] | None) -> Keys:
