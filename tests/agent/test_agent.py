@@ -16,7 +16,7 @@ from capanode.node.agent import CHANNEL, FIRST_RETRY_S, LAST_RETRY_S, Agent, Per
 from capanode.node.journal import Journal, Observed, Side, Stored, receive_in, retract_in
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester
-from capanode.protocol.commands import CollectBids, Command, DropResult, Prepare, WakeAt
+from capanode.protocol.commands import CollectBids, Command, DropResult, Prepare, SubmitAssign, WakeAt
 from capanode.protocol.events import (
     AcceptReceived,
     AcceptRequested,
@@ -361,7 +361,7 @@ async def test_a_transaction_whose_log_does_not_come_is_asked_for_again(
     async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if isinstance(command, Prepare):
             return Prepared()
-        if isinstance(command, WakeAt):
+        if not isinstance(command, SubmitAssign):
             await trio.sleep_forever()
         asked.append(trio.current_time())
         if len(asked) == 3:
