@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from capanode.contracts_abi import bindings
-from capanode.node import journal
+from capanode.node import drain, journal
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts
 from capanode.node.announced.demand_filter import DemandFilter
@@ -24,6 +24,7 @@ from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.answers import Answers, Facts
 from capanode.node.api.server import serve_api
+from capanode.node.api.service import Service
 from capanode.node.assigned import provider_peers
 from capanode.node.assigned.preparation import Preparation, PreparationLimits
 from capanode.node.assigned.provider_peers import ProviderPeers
@@ -54,6 +55,7 @@ from capanode.node.chain.versions import Trust
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.config import NodeConfig, UpgradePolicy
+from capanode.node.drain import Drain, Forecast, open_drain, run_drain
 from capanode.node.executed.clearing import run_clearing
 from capanode.node.executed.execution import Execution, execution_of
 from capanode.node.executed.provider_watch import ProviderWatch
@@ -86,6 +88,7 @@ from capanode.scheduler.rules import Rules
 
 SCHEMAS: Final = (
     journal.SCHEMA,
+    drain.SCHEMA,
     transactions.TRANSACTIONS_SCHEMA,
     blocks.FOLLOWER_SCHEMA,
     provider_peers.SCHEMA,
@@ -145,6 +148,7 @@ class Ground:
     blobs: BlobStore
     agent: Agent
     alerts: Alerts
+    drain: Drain
 
     @property
     def domain(self) -> Domain:
@@ -204,6 +208,7 @@ async def run_node(
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
             agent=Agent(deals, keys.signer.address, markets.grace_s),
             alerts=alerts,
+            drain=await open_drain(database),
         )
         await _run(ground, task_status)
 
@@ -461,6 +466,7 @@ async def _open_intake(
     """Let work and questions in, until the node is told to stop."""
     peers = ProviderPeers(ground.database)
     watch = ProviderWatch(ground.agent, ground.network, peers, ground.clock, ground.markets.grace_s)
+    forecast = Forecast(ground.agent, Journal(ground.database), ground.markets.grace_s, ground.clock.now)
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -490,12 +496,15 @@ async def _open_intake(
         collector=buyer.collector if buyer else None,
         bidding=seller.bidding if seller else None,
         capacity=seller.appraisal.capacity if seller else None,
+        service=Service(ground.drain, forecast, ground.clock, ground.alerts),
         notice=watch.notice,
     )
     async with trio.open_nursery() as intake:
         if buyer is not None:
             intake.start_soon(watch.run)
+        intake.start_soon(run_drain, ground.drain, forecast, ground.alerts)
         if seller is not None:
+            seller.bidding.is_draining = ground.drain.is_on
             seller.bidding.serve()
             seller.desk.serve()
             demands = ground.network.subscribe(

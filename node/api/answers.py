@@ -13,6 +13,7 @@ from capanode.node.agent import Agent
 from capanode.node.announced.offers import OfferBook
 from capanode.node.announced.submission import Submission, TakenIn
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
+from capanode.node.api.service import Service
 from capanode.node.api.story import entry_of
 from capanode.node.bid.bidding import Bidding
 from capanode.node.chain.approvals import code_hash_of
@@ -64,6 +65,7 @@ class Answers:
         collector: Collector | None,
         bidding: Bidding | None,
         capacity: Callable[[], Capacity] | None,
+        service: Service,
         notice: Callable[[Stored], str] = lambda _: "",
     ) -> None:
         self._facts = facts
@@ -79,6 +81,7 @@ class Answers:
         self._collector = collector
         self._bidding = bidding
         self._capacity = capacity
+        self._service = service
         self._notice = notice
         self.stop_requested = trio.Event()
         self.callers = 0
@@ -108,12 +111,13 @@ class Answers:
             "is_disputable": self._markets.newest().is_disputable,
             "market": _market_json(self._markets.newest()),
             "upgrades": [_waiting_json(entry) for entry in self._markets.waiting],
-            "is_draining": self._bidding.is_draining if self._bidding else False,
+            **await self._service.show(),
         }
 
     async def submit(self, order: JobOrder) -> AsyncIterator[Json]:
         """As `NodeApi.submit`."""
         submission = self._buying()
+        self._service.require_open()
         if sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals()) >= self._facts.max_open_jobs:
             raise Refused(f"{self._facts.max_open_jobs} jobs are open: wait until some have ended")
         async for item in submission.take_in(order):
@@ -220,17 +224,21 @@ class Answers:
         await self._upgrades.approve(code_hash_of(code_hash))
         return await self.upgrades()
 
-    async def drain(self) -> Json:
+    async def drain(self, on: bool) -> Json:
         """As `NodeApi.drain`."""
+        await self._service.drain(on)
         if self._bidding is not None:
-            self._bidding.is_draining = True
-        states = [stored.state for stored in self._agent.open_deals() if stored.side is Side.PROVIDER]
-        windows = [state.commitment.window_ends_at for state in states if isinstance(state, provider.Committed)]
-        return {
-            "open_deals": sum(not isinstance(state, provider.Retaining) for state in states),
-            "retained_results": sum(isinstance(state, provider.Retaining) for state in states),
-            "challengeable_until": max(windows, default=None),
-        }
+            self._bidding.is_draining = on
+        return await self._service.drain_json()
+
+    async def drained(self) -> AsyncIterator[Json]:
+        """As `NodeApi.drained`."""
+        self.callers += 1
+        try:
+            async for view in self._service.until_drained():
+                yield view
+        finally:
+            self.callers -= 1
 
     async def stop(self) -> None:
         """As `NodeApi.stop`."""

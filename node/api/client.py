@@ -85,8 +85,12 @@ class NodeClient:
     def approve(self, code_hash: str) -> Json:
         return cast(Json, self._one("approve", code_hash=code_hash))
 
-    def drain(self) -> Json:
-        return cast(Json, self._one("drain"))
+    def drain(self, *, on: bool = True) -> Json:
+        return cast(Json, self._one("drain", on=on))
+
+    def drained(self) -> Iterator[Json]:
+        """As `NodeApi.drained`."""
+        return self._items("drained", None)
 
     def stop(self) -> None:
         """Ask the node to end; it may be gone before it has answered."""

@@ -139,8 +139,15 @@ class NodeApi(Protocol):
         """Trust the code with this hash (0x…) from now on, for good; answers as `upgrades`."""
         ...
 
-    async def drain(self) -> Json:
-        """Take no new work; answers what is still open and until when it may be challenged."""
+    async def drain(self, on: bool) -> Json:
+        """Take no new work, or take it again; answers as `drained` yields."""
+        ...
+
+    def drained(self) -> AsyncIterator[Json]:
+        """What is still open and when it is safe to switch the node off, on every change until it is safe.
+
+        `is_draining is_safe safe_at money_safe_at working in_window ending results_kept own_jobs back_by`
+        """
         ...
 
     async def stop(self) -> None: ...

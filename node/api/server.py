@@ -181,6 +181,7 @@ def _streams(api: NodeApi) -> dict[str, Callable[[Json], AsyncGenerator[Json, No
     return {
         "submit": lambda a: _closable(api.submit(job_order(a.get("order")))),
         "watch": lambda a: _closable(api.watch(_text(a, "job_id"))),
+        "drained": lambda _: _closable(api.drained()),
     }
 
 
@@ -211,7 +212,7 @@ def _calls(api: NodeApi) -> dict[str, Callable[[Json], Awaitable[Any]]]:
         "wallet_call": wallet_call,
         "upgrades": lambda _: api.upgrades(),
         "approve": lambda a: api.approve(_text(a, "code_hash")),
-        "drain": lambda _: api.drain(),
+        "drain": lambda a: api.drain(_flag(a, "on")),
         "stop": lambda _: api.stop(),
     }
 
@@ -220,6 +221,13 @@ def _text(arguments: Json, name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str):
         raise BadLine(f"the call needs {name} as text")
+    return value
+
+
+def _flag(arguments: Json, name: str) -> bool:
+    value = arguments.get(name)
+    if not isinstance(value, bool):
+        raise BadLine(f"the call needs {name} as true or false")
     return value
 
 

@@ -91,17 +91,24 @@ def start(
     started(config, secret, as_json)
 
 
-def drain(data: Data = None, as_json: AsJson = False) -> None:
-    """Take no new work; what is open goes on."""
-    answer = running(data).drain()
+def drain(
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is safe to power off.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Take work again.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take no new work, also after a restart, and say when it is safe to power off."""
+    from capanode.node.cli.draining import lines, watched
+
+    client = running(data)
+    answer = client.drain(on=not off)
+    if wait and not off:
+        answer = watched(client, quiet=as_json)
     if as_json:
         emit(answer)
         return
-    say(f"draining: {answer.get('open_deals', 0)} deals are open")
-    if until := answer.get("challengeable_until"):
-        from capanode.node.cli.wallets import when
-
-        note(f"results may be challenged and fetched until {when(until)}; keep the node up until then")
+    for line in ["takes work again"] if off else lines(answer):
+        say(line)
 
 
 def stop(data: Data = None, as_json: AsJson = False) -> None:
@@ -171,6 +178,10 @@ def node_add(
 def _show(answer: dict[str, Any]) -> None:
     empty: dict[str, Any] = {}
     chain, wallet, capacity = (answer.get(name) or empty for name in ("chain", "wallet", "capacity"))
+    if draining := answer.get("drain"):
+        from capanode.node.cli.draining import verdict
+
+        say(f"DRAINING: {verdict(draining)}")
     pairs({
         "node": answer.get("peer_id"),
         "version": answer.get("version"),

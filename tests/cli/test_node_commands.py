@@ -11,6 +11,7 @@ import trio
 from capanode.node.cli.exits import Exit
 from capanode.node.data_folder import DataFolder, held
 from capanode.node.network_profile import NetworkProfile, profile_text
+from capanode.node.units import clock_time
 from capanode.protocol.ids import Address
 from tests.cli.conftest import Town
 from tests.fakes.fake_node_api import TOKEN
@@ -150,11 +151,41 @@ async def test_status_drain_and_stop(town: Town, capsys: pytest.CaptureFixture[s
     assert "31337, block 12" in capsys.readouterr().out
     assert await town.run("status", "--json") == Exit.DONE
     assert json.loads(capsys.readouterr().out)["open_deals"][0]["phase"] == "Executing"
-    assert await town.run("drain") == Exit.DONE
-    assert town.api.is_draining
     assert await town.run("stop") == Exit.DONE
     with trio.fail_after(1):
         await town.api.stopped.wait()
+
+
+async def test_drain_says_when_it_is_safe_and_takes_it_back(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await town.run("drain") == Exit.DONE
+    assert town.api.is_draining
+    told = capsys.readouterr().out
+    at = clock_time(1_900_000_000)
+    assert f"safe to power off at {at}" in told
+    assert "open: 1 deals at work" in told
+    assert f"from {clock_time(1_900_000_000 - 3600)} on no money can be lost" in told
+    assert "1 jobs of your own are open" in told
+    assert await town.run("status") == Exit.DONE
+    assert f"DRAINING: safe to power off at {at}" in capsys.readouterr().out
+    assert await town.run("drain", "--off") == Exit.DONE
+    assert not town.api.is_draining
+    assert "takes work again" in capsys.readouterr().out
+
+
+async def test_drain_waits_until_it_is_safe(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await town.run("drain", "--wait") == Exit.DONE
+    heard = capsys.readouterr()
+    assert "safe to power off at" in heard.err
+    assert heard.out.startswith("safe to power off now")
+    town.api.safe_at = 1_900_000_000.0
+    assert await town.run("drain", "--wait", "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["is_safe"] is True
+
+
+async def test_a_drain_that_is_taken_back_ends_the_wait(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    town.api.steps_of_drain = (False,)
+    assert await town.run("drain", "--wait") == Exit.REFUSED
+    assert "drain --off" in capsys.readouterr().err
 
 
 async def test_wallet_commands_send_base_units(town: Town, capsys: pytest.CaptureFixture[str]) -> None:

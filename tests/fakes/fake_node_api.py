@@ -61,6 +61,9 @@ class FakeNodeApi:
     watchers: int = 0
     is_draining: bool = False
     approved: list[str] = field(default_factory=list[str])
+    safe_at: float | None = 1_900_000_000.0
+    steps_of_drain: tuple[bool, ...] = ()
+    """Whether it drains, each time it is looked at before it is safe."""
     log: bytes = b"epoch 1\nepoch 2\n\xff"
     steps: tuple[JobView, ...] = ()
     """States that every submitted job goes through at once."""
@@ -92,6 +95,9 @@ class FakeNodeApi:
             "capacity": None,
             "jobs": len(self.jobs_by_id),
             "deals": 0,
+            "is_draining": self.is_draining,
+            "drain": self.drain_view() if self.is_draining else None,
+            "alerts": [],
         }
 
     async def submit(self, order: JobOrder) -> AsyncIterator[Json]:
@@ -187,10 +193,34 @@ class FakeNodeApi:
         self.approved.append(code_hash)
         return await self.upgrades()
 
-    async def drain(self) -> Json:
+    async def drain(self, on: bool) -> Json:
         self._check()
-        self.is_draining = True
-        return {"open_deals": 1, "challengeable_until": 1_800_000_060}
+        self.is_draining = on
+        return self.drain_view()
+
+    async def drained(self) -> AsyncIterator[Json]:
+        yield self.drain_view()
+        for is_draining in self.steps_of_drain:
+            self.is_draining = is_draining
+            yield self.drain_view()
+        self.safe_at = None
+        yield self.drain_view()
+
+    def drain_view(self) -> Json:
+        """As a node with one deal at work shows it, and one with none once `safe_at` is None."""
+        return {
+            "is_draining": self.is_draining,
+            "since": 1_800_000_000.0,
+            "is_safe": self.safe_at is None,
+            "safe_at": self.safe_at,
+            "money_safe_at": self.safe_at and self.safe_at - 3600,
+            "working": int(self.safe_at is not None),
+            "in_window": 0,
+            "ending": 0,
+            "results_kept": 0,
+            "own_jobs": 1,
+            "back_by": 1_900_000_000.0,
+        }
 
     async def stop(self) -> None:
         self.stopped.set()
