@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from capanode.node.cli.options import AsJson, Data, PasswordFile, WeakKey, Yes
-from capanode.node.cli.output import emit, note, pairs, say
+from capanode.node.cli.output import emit, note, pairs, say, table
 from capanode.node.cli.session import reached
-from capanode.node.units import tokens, wei_from_tokens
+from capanode.node.units import gwei, tokens, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Wei
 
@@ -18,6 +18,7 @@ AmountText = Annotated[str, typer.Argument(metavar="TOKENS", help="An amount suc
 MaybeAmount = Annotated[
     str | None, typer.Argument(metavar="[TOKENS]", help="An amount such as 1.5; none ends what was begun earlier.")
 ]
+Transaction = Annotated[str, typer.Argument(metavar="KEY|NONCE", help="As `wallet transactions` shows it.")]
 ProviderAddress = Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's wallet, 0x….")]
 
 
@@ -120,6 +121,38 @@ def unstake(amount: MaybeAmount = None, yes: Yes = False, data: Data = None, as_
     _sent(data, as_json, "unstake", amount_wei=None if amount is None else parsed(amount))
 
 
+@app.command()
+def transactions(data: Data = None, as_json: AsJson = False) -> None:
+    """Show this node's transactions that wait for a block."""
+    waiting = reached(data).wallet()["transactions"]
+    if as_json:
+        emit(waiting)
+        return
+    rows = [
+        (
+            one["nonce"],
+            f"{one['state']}, cancelled" if one["is_cancel"] else one["state"],
+            gwei(one["max_fee_wei"]),
+            when(one["signed_at"]),
+            one["key"],
+        )
+        for one in waiting
+    ]
+    table(("NONCE", "STATE", "FEE GWEI", "SIGNED", "KEY"), rows, "no transaction waits")
+
+
+@app.command("cancel-transaction")
+def cancel_transaction(transaction: Transaction, data: Data = None, as_json: AsJson = False) -> None:
+    """Put a transfer of nothing in the place of a waiting transaction; a deal that needs it sends it anew."""
+    _replaced(data, as_json, "cancel-transaction", transaction)
+
+
+@app.command("speed-up")
+def speed_up(transaction: Transaction, data: Data = None, as_json: AsJson = False) -> None:
+    """Offer a waiting transaction with higher fees now."""
+    _replaced(data, as_json, "speed-up", transaction)
+
+
 def parsed(amount: str) -> Wei:
     """Base units of an amount on the command line."""
     try:
@@ -174,3 +207,12 @@ def _sent(data: Path | None, as_json: bool, verb: str, **arguments: Any) -> None
     say(f"{verb} done in transaction {answer['tx_hash']}")
     if "ready_at" in answer:
         note(f"it thaws until {when(answer['ready_at'])}; then run the same command without an amount")
+
+
+def _replaced(data: Path | None, as_json: bool, verb: str, transaction: str) -> None:
+    answer = reached(data).wallet_call(verb, transaction=transaction)
+    if as_json:
+        emit(answer)
+        return
+    done = "its cancellation is offered" if answer["is_cancel"] else "it is offered"
+    say(f"{done} at {gwei(answer['max_fee_wei'])} gwei as {answer['tx_hash']}")

@@ -13,12 +13,13 @@ from capanode.node.chain.contracts import Contracts
 from capanode.node.chain.market import EarmarkState, Market
 from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.chain.rpc import Rpc
-from capanode.node.chain.sender import Mined, Sender
+from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.keys.peer_key import uncompressed
 from capanode.node.keys.signer import Signer
+from capanode.node.paid.outstanding import VERBS, outstanding, replace_transaction
 from capanode.node.units import tokens
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_DIGEST, Address, UnixTime, Wei
@@ -63,6 +64,7 @@ class Purse:
             "native_wei": read_quantity(native),
             **{name: [entry for place in places for entry in place[name]] for name in ("earmarks", "thaws")},
             "markets": places,
+            "transactions": await outstanding(self._sender),
         }
 
     async def _place(self, version: MarketVersion, *, is_newest: bool) -> Json:
@@ -110,6 +112,8 @@ class Purse:
         Raises:
             Refused: not this node's wallet, an unknown verb, or the contract's own sentence.
         """
+        if verb in VERBS:
+            return await replace_transaction(self._sender, verb, arguments.get("transaction"))
         if self._signer.address != self._wallet:
             raise Refused("this node has only a hot key: move money on the machine that has the wallet")
         version = self._version(arguments.get("market"))
@@ -119,8 +123,12 @@ class Purse:
         match await self._sender.outcome(key):
             case Mined():
                 return {"tx_hash": hexadecimal(tx), **await self._thaw(version.contract, verb, arguments)}
-            case failed:
-                raise Refused(f"{verb} was mined without effect: {getattr(failed, 'reason', 'its nonce was used')}")
+            case Reverted(reason=reason):
+                raise Refused(f"{verb} was mined without effect: {reason}")
+            case Cancelled():
+                raise Refused(f"{verb} was cancelled: nothing was done")
+            case Replaced():
+                raise Refused(f"another transaction of this wallet took the place of {verb}: look before you repeat it")
 
     def _version(self, number: Any) -> MarketVersion:
         """The market that a verb is about: the one with this number, else the one that new money goes to."""

@@ -206,6 +206,21 @@ async def test_wallet_commands_send_base_units(town: Town, capsys: pytest.Captur
     assert "100 tokens" in capsys.readouterr().out
 
 
+async def test_waiting_transactions_are_listed_and_replaced(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await town.run("wallet", "transactions") == Exit.DONE
+    assert "7      sent   2" in capsys.readouterr().out
+    assert await town.run("wallet", "transactions", "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out)[0]["key"] == "11ab/claim"
+    assert await town.run("wallet", "speed-up", "7") == Exit.DONE
+    assert "it is offered at 3 gwei as 0x5555" in capsys.readouterr().out
+    assert await town.run("wallet", "cancel-transaction", "11ab/claim") == Exit.DONE
+    assert "its cancellation is offered" in capsys.readouterr().out
+    assert town.api.wallet_calls == [
+        ("speed-up", {"transaction": "7"}),
+        ("cancel-transaction", {"transaction": "11ab/claim"}),
+    ]
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xa0" * 20_000])
 def test_receipt_that_is_none_is_not_verified(tmp_path: Path, capanode: Run, content: bytes) -> None:
     (tmp_path / "receipt").write_bytes(content)

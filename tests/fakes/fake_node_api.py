@@ -176,12 +176,31 @@ class FakeNodeApi:
             "earmarks": [],
             "native_wei": TOKEN,
             "thaws": [],
+            "transactions": [
+                {
+                    "key": "11ab/claim",
+                    "nonce": 7,
+                    "state": "sent",
+                    "is_cancel": False,
+                    "tx_hash": "0x" + "44" * 32,
+                    "to": "0x" + "22" * 20,
+                    "value_wei": 0,
+                    "gas": 60_000,
+                    "max_fee_wei": 2 * 10**9,
+                    "tip_wei": 10**9,
+                    "attempts": 1,
+                    "signed_at": 1_800_000_000,
+                }
+            ],
             "markets": [{**MARKET, "is_newest": True, "free_wei": 50 * TOKEN, "stake_wei": 0, "locked_wei": 0}],
         }
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
         self._check()
         self.wallet_calls.append((verb, arguments))
+        if "transaction" in arguments:
+            fees = {"max_fee_wei": 3 * 10**9, "tip_wei": 10**9}
+            return {"tx_hash": "0x" + "55" * 32, "is_cancel": verb == "cancel-transaction", **fees}
         return {"tx_hash": "0x" + "44" * 32}
 
     async def upgrades(self) -> Json:
