@@ -412,12 +412,22 @@ class Agent:
 
     async def _commit(self, turn: _Turn, observed: Observed | None = None) -> bool:
         """Make a turn durable and act on it; False, and nothing has happened, when the chain has moved meanwhile."""
-        changes = [change for _, change in turn.steps]
-        if not await self._journal.record(changes, turn.seen, observed.block if observed else None):
+        if not await self._recorded(turn, observed):
             return False
         for held, change in turn.steps:
             self._enact(held, change)
         return True
+
+    async def _recorded(self, turn: _Turn, observed: Observed | None) -> bool:
+        """Write a turn, however long the disk does not take it: what is not durable has not happened."""
+        changes, pause = [change for _, change in turn.steps], FIRST_RETRY_S
+        while True:
+            try:
+                return await self._journal.record(changes, turn.seen, observed.block if observed else None)
+            except Unavailable as fault:
+                log.error("journal-waits", reason=str(fault), retry_s=pause)
+            await trio.sleep(pause)
+            pause = min(pause * 2, LAST_RETRY_S)
 
     def _hold(self, held: _Held) -> None:
         """Have a deal in memory while it is open."""

@@ -13,10 +13,12 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, assert_never
 
 from capanode.node.chain.blocks import BlockRef, is_followed
 from capanode.node.storage.database import Database, Schema
+from capanode.node.storage.integrity import damaged
 from capanode.protocol import commands, encoding, events, provider, requester
 from capanode.protocol.events import ChainEvent
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
@@ -341,7 +343,7 @@ class Journal:
 
         def read(connection: sqlite3.Connection) -> tuple[Happened, ...]:
             rows = connection.execute(query, (key,)).fetchall()
-            return tuple(Happened(at, encoding.decode_one_of(_EVENTS, data)) for at, data in rows)
+            return tuple(Happened(at, _read(_EVENTS, data)) for at, data in rows)
 
         return await self._database.read(read)
 
@@ -471,23 +473,30 @@ def _step_of(changes: Sequence[Change]) -> str:
 _COLUMNS: Final = "key, side, state, created_at, updated_at, market"
 
 
+def _read(kinds: tuple[type[encoding.R], ...], data: bytes) -> encoding.R:
+    try:
+        return encoding.decode_one_of(kinds, data)
+    except encoding.BadMessage as error:
+        raise damaged(Path("node.db"), f"a record cannot be read: {error}") from error
+
+
 def _stored(row: tuple[str, str, bytes, float, float, bytes]) -> Stored:
     key, side_text, data, created_at, updated_at, market = row
     side = Side(side_text)
-    return Stored(key, side, encoding.decode_one_of(_STATES[side], data), created_at, updated_at, Address(market))
+    return Stored(key, side, _read(_STATES[side], data), created_at, updated_at, Address(market))
 
 
 def _owed(row: tuple[str, str, bytes]) -> Owed:
     deal, name, data = row
-    return Owed(deal, name, encoding.decode_one_of(_COMMANDS, data))
+    return Owed(deal, name, _read(_COMMANDS, data))
 
 
 def _entry(row: tuple[int, bytes, str | None, bytes | None, int]) -> Entry:
     seq, data, answers, block, stands = row
-    past = Past(encoding.decode_one_of(_EVENTS, data), answers)
+    past = Past(_read(_EVENTS, data), answers)
     return Entry(seq, past, None if block is None else Digest(block), bool(stands))
 
 
 def _incoming(row: tuple[int, bytes, bytes | None]) -> Incoming:
     seq, block, data = row
-    return Incoming(seq, Digest(block), None if data is None else encoding.decode_one_of(_CHAIN_EVENTS, data))
+    return Incoming(seq, Digest(block), None if data is None else _read(_CHAIN_EVENTS, data))

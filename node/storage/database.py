@@ -7,8 +7,8 @@ hands its `Schema` to `open_database`.
 
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,9 @@ from typing import TypeVar
 import trio
 
 from capanode.node.fault_points import durable, reach
-from capanode.protocol.faults import Misconfigured
+from capanode.node.storage import integrity
+from capanode.node.storage.integrity import damaged
+from capanode.protocol.faults import Misconfigured, Unavailable
 
 T = TypeVar("T")
 
@@ -35,20 +37,27 @@ class Database:
     Cancel-safe: a caller that is cancelled waits for its transaction to commit or roll back first.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path = Path()) -> None:
         self._connection = connection
+        self._path = path
         self._turn = trio.CapacityLimiter(1)
 
     async def write(self, step: str, work: Callable[[sqlite3.Connection], T], also: tuple[str, ...] = ()) -> T:
         """Run `work` inside one durable transaction; an exception, the commit's own too, rolls all of it back.
 
         `step` names it among the fault points, and so does each of `also` where it writes for several causes at once.
+
+        Raises:
+            Unavailable: the disk is full or does not take the bytes; nothing was written.
+            Misconfigured: the file is damaged.
         """
-        return await trio.to_thread.run_sync(self._in_transaction, (step, *also), work, limiter=self._turn)
+        with told(self._path):
+            return await trio.to_thread.run_sync(self._in_transaction, (step, *also), work, limiter=self._turn)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`, which must not write, between two transactions."""
-        return await trio.to_thread.run_sync(work, self._connection, limiter=self._turn)
+        """Run `work`, which must not write, between two transactions; errors as `write`."""
+        with told(self._path):
+            return await trio.to_thread.run_sync(work, self._connection, limiter=self._turn)
 
     async def close(self) -> None:
         """Close the file once no work is on it; closing it under a running statement would end the process."""
@@ -64,7 +73,7 @@ class Database:
                 reach(f"{step}:before")
             connection.execute("COMMIT")
         except BaseException:
-            # A full disk ends some transactions by itself, and some only half.
+            # A full disk ends some transactions by itself, and leaves others open.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -73,24 +82,45 @@ class Database:
         return result
 
 
+@contextmanager
+def told(path: Path) -> Generator[None]:
+    """Turn what SQLite says of the disk and of the file into sentences for the operator."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise damaged(path, str(error)) from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):
+            raise Unavailable(
+                f"The journal {path} cannot be written ({error}): free some space on its disk."
+            ) from error
+        raise
+
+
 @asynccontextmanager
 async def open_database(path: Path, schemas: Sequence[Schema]) -> AsyncIterator[Database]:
-    """Open or create the file, lock it against a second process, and bring every schema up to date.
+    """Open or create the file, lock it against a second process, check it, and bring every schema up to date.
 
     Raises:
-        Misconfigured: another process uses the file, it was written by a newer release, or it cannot be written.
+        Misconfigured: another process uses the file, it is damaged, it was written by a newer release, or it cannot
+            be written.
     """
-    connection = _connect(path)
-    database = Database(connection)
+    connection = connect(path)
+    database = Database(connection, path)
     try:
-        for schema in schemas:
-            _migrate(connection, schema)
+        with told(path):
+            for schema in schemas:
+                _migrate(connection, schema)
         yield database
     finally:
         await database.close()
+        await trio.to_thread.run_sync(integrity.seal, path)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """The file, checked and locked; errors as `open_database`."""
+    integrity.check_files(path)
     try:
         # Autocommit mode: every BEGIN and COMMIT stands in `Database`, none is implied by the driver.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
@@ -106,13 +136,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         # Takes the exclusive lock now rather than at the first event.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("COMMIT")
+        integrity.check_pages(connection, path)
     except sqlite3.OperationalError as error:
         raise Misconfigured(
             f"The database {path} cannot be used ({error}): stop the other node that uses this data folder, "
             "or make the folder writable."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise Misconfigured(f"The database {path} is damaged ({error}): restore it from a backup.") from error
+        raise damaged(path, str(error)) from error
     return connection
 
 

@@ -2,13 +2,15 @@
 
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 from capanode.node.storage.database import Schema, open_database
-from capanode.protocol.faults import Misconfigured
+from capanode.node.storage.integrity import seal_of, wal_of
+from capanode.protocol.faults import Misconfigured, Unavailable
 
 FIRST = Schema("fruit", ("CREATE TABLE fruit (name TEXT PRIMARY KEY);",))
 SECOND = Schema("fruit", (*FIRST.steps, "ALTER TABLE fruit ADD COLUMN colour TEXT;"))
@@ -89,6 +91,131 @@ async def test_an_upgrade_that_fails_can_be_done_again(tmp_path: Path) -> None:
             raise AssertionError("opened")
     async with open_database(tmp_path / "node.sqlite", [SECOND]) as database:
         assert await database.read(names) == ["fig"]
+
+
+LINKED = Schema(
+    "tree",
+    (
+        "CREATE TABLE tree (name TEXT PRIMARY KEY);"
+        "CREATE TABLE leaf (tree TEXT REFERENCES tree (name) DEFERRABLE INITIALLY DEFERRED);",
+    ),
+)
+
+
+async def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    """As when the disk is full at that very moment; here it is a reference that only the commit looks at."""
+
+    def orphan(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO leaf VALUES ('no such tree')")
+
+    def whole(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO tree VALUES ('fig')")
+
+    async with open_database(tmp_path / "node.sqlite", [LINKED]) as database:
+        with pytest.raises(sqlite3.IntegrityError):
+            await database.write("test", orphan)
+        await database.write("test", whole)
+        counts = "SELECT (SELECT count(*) FROM tree), (SELECT count(*) FROM leaf)"
+        assert await database.read(lambda connection: connection.execute(counts).fetchone()) == (1, 0)
+
+
+async def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
+    def much(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO fruit (name) VALUES (hex(randomblob(500000)))")
+
+    def limit(connection: sqlite3.Connection, pages: int) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    async with open_database(tmp_path / "node.sqlite", [FIRST]) as database:
+        await database.read(partial(limit, pages=20))
+        with pytest.raises(Unavailable, match="free some space on its disk"):
+            await database.write("test", much)
+        await database.write("test", insert)
+        await database.read(partial(limit, pages=100_000))
+        await database.write("test", much)
+        assert len(await database.read(names)) == 2
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.write_bytes(data)
+
+
+async def filled(path: Path, rows: int) -> None:
+    async with open_database(path, [FIRST]) as database:
+        for number in range(rows):
+            statement = f"INSERT INTO fruit (name) VALUES ('fig {number} ' || hex(randomblob(300)))"
+            await database.write("test", lambda connection, statement=statement: connection.execute(statement))
+
+
+async def refused(path: Path) -> bool:
+    try:
+        async with open_database(path, [FIRST]) as database:
+            await database.read(names)
+    except Misconfigured as error:
+        return "damaged" in str(error) and "capanode restore FILE --force" in str(error)
+    return False
+
+
+async def test_any_byte_that_changes_while_no_node_runs_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "node.sqlite"
+    await filled(path, 20)
+    whole, sealed = path.read_bytes(), seal_of(path).read_bytes()
+    for at in range(0, len(whole), len(whole) // 60):
+        path.write_bytes(whole)
+        seal_of(path).write_bytes(sealed)
+        flip(path, at)
+        assert await refused(path), f"byte {at}"
+    path.write_bytes(whole)
+    seal_of(path).write_bytes(sealed)
+    assert not await refused(path)
+
+
+async def test_a_damaged_log_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
+    """SQLite itself would drop, without a word, every transaction from the damaged frame on."""
+    path, dead = tmp_path / "node.sqlite", tmp_path / "dead"
+    dead.mkdir()
+    async with open_database(path, [FIRST]) as database:
+        for number in range(12):
+            statement = f"INSERT INTO fruit (name) VALUES ('fig {number}')"
+            await database.write("test", lambda connection, statement=statement: connection.execute(statement))
+        files = {file.name: file.read_bytes() for file in (path, wal_of(path))}
+    copy = dead / path.name
+
+    def lay() -> None:
+        for name, content in files.items():
+            (dead / name).write_bytes(content)
+
+    log = files[wal_of(path).name]
+    frame_bytes = 4096 + 24
+    frames = (len(log) - 32) // frame_bytes
+    lay()
+    assert not await refused(copy)
+    for frame in range(frames - 8):
+        for within in (0, 5, 9, 17, 30, 2000):
+            lay()
+            flip(wal_of(copy), 32 + frame * frame_bytes + within)
+            assert await refused(copy), f"frame {frame}, byte {within}"
+    lay()
+    flip(wal_of(copy), 9)
+    assert await refused(copy)
+    # What a power cut leaves of the last transaction is no damage.
+    lay()
+    wal_of(copy).write_bytes(log[: -frame_bytes // 2])
+    assert not await refused(copy)
+
+
+async def test_pages_that_do_not_hang_together_are_noticed_after_a_crash_too(tmp_path: Path) -> None:
+    path = tmp_path / "node.sqlite"
+    await filled(path, 60)
+    seal_of(path).unlink()
+    flip(path, 4096 * 3 + 1)
+    flip(path, 4096 * 3 + 4)
+    assert await refused(path)
 
 
 async def test_closing_waits_for_the_work_in_progress(tmp_path: Path) -> None:
