@@ -50,6 +50,7 @@ from capanode.node.chain.repair import run_sender
 from capanode.node.chain.revert import explain
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Sender, open_sender
+from capanode.node.chain.token import Token
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
 from capanode.node.committed.blob_access import BlobAccess
@@ -72,7 +73,9 @@ from capanode.node.p2p.blobs import serve_blobs
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network
+from capanode.node.paid import migration
 from capanode.node.paid.claims import Claims
+from capanode.node.paid.migration import Migration, undrawn_wei
 from capanode.node.paid.purse import Purse
 from capanode.node.paid.settlement import Settlement
 from capanode.node.paid.wishes import claim_policy, sender_options
@@ -93,6 +96,7 @@ SCHEMAS: Final = (
     blocks.FOLLOWER_SCHEMA,
     provider_peers.SCHEMA,
     approvals.SCHEMA,
+    migration.SCHEMA,
 )
 """Every table of the node's file."""
 
@@ -488,6 +492,17 @@ async def _open_intake(
             ground.keys.signer,
             ground.clock,
             peers,
+            Migration(
+                ground.rpc,
+                ground.database,
+                ground.sender,
+                ground.keys.signer,
+                ground.markets,
+                Token(ground.rpc, ground.contracts.token),
+                peers,
+                ground.clock,
+                lambda market: undrawn_wei(ground.agent.open_deals(), market),
+            ),
         ),
         markets=ground.markets,
         upgrades=ground.upgrades,

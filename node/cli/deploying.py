@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import trio
 
+from capanode.node.chain import approvals
+from capanode.node.chain.approvals import code_hash_of
 from capanode.node.chain.deploy import (
     DEVNET_CLOCKS,
     PUBLIC_CLOCKS,
@@ -31,6 +33,24 @@ from capanode.protocol.faults import Misconfigured, Unavailable
 from capanode.protocol.ids import Address
 
 Report = Callable[[str], None]
+
+
+def approved(folder: DataFolder, code_hash: str) -> dict[str, object]:
+    """Approve a contract's code where no node runs: also what keeps one from starting can be approved.
+
+    Raises:
+        Refused: it is no code hash.
+        Misconfigured: the folder cannot be used.
+    """
+    prepare(folder)
+    wanted = code_hash_of(code_hash)
+
+    async def add() -> None:
+        async with open_database(folder.database, [approvals.SCHEMA]) as database:
+            await approvals.Approvals(database).add(wanted)
+
+    trio.run(add)
+    return {"approved": code_hash}
 
 
 def deployed(

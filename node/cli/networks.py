@@ -8,6 +8,8 @@ import typer
 
 from capanode.node.cli.options import AsJson, Data, PasswordFile
 from capanode.node.cli.output import emit, note, say
+from capanode.node.cli.session import reached
+from capanode.node.cli.wallets import when
 from capanode.node.data_folder import data_folder, prepare
 from capanode.node.storage.whole_file import link_whole, write_whole
 from capanode.protocol.faults import Misconfigured
@@ -76,6 +78,42 @@ def deploy(
     else:
         say(f"the network {name} is deployed; its profile is {to or path}")
         note("give that file to others: `capanode network use FILE` is all they need, and a funded key")
+
+
+@app.command()
+def upgrades(data: Data = None, as_json: AsJson = False) -> None:
+    """Show the versions of the market that this node trades on, and those that wait for you."""
+    answer = reached(data).upgrades()
+    if as_json:
+        emit(answer)
+        return
+    for version in answer["markets"]:
+        advice = ", deprecated" if version["is_deprecated"] else ""
+        say(f"version {version['version']} at {version['address']}: in use from {when(version['active_from'])}{advice}")
+    for entry in answer["waiting"]:
+        say(f"version {entry['version']} waits: {entry['reason']}")
+
+
+@app.command()
+def approve(
+    code_hash: Annotated[str, typer.Argument(metavar="HASH", help="The code hash, as `upgrades` shows it.")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trust a contract's code for good; a running node takes it up at once."""
+    from capanode.node.cli.session import running
+
+    client = running(data)
+    if client.is_there():
+        answer = client.approve(code_hash)
+    else:
+        from capanode.node.cli.deploying import approved
+
+        answer = approved(data_folder(data), code_hash)
+    if as_json:
+        emit(answer)
+    else:
+        say(f"{code_hash} is approved")
 
 
 def adopted(profile: str, data: Path | None) -> str:

@@ -8,7 +8,7 @@ import typer
 from capanode.node.cli.options import AsJson, Data, PasswordFile, WeakKey, Yes
 from capanode.node.cli.output import emit, note, pairs, say, table
 from capanode.node.cli.session import reached
-from capanode.node.units import gwei, tokens, wei_from_tokens
+from capanode.node.units import duration, gwei, tokens, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Wei
 
@@ -19,6 +19,9 @@ MaybeAmount = Annotated[
     str | None, typer.Argument(metavar="[TOKENS]", help="An amount such as 1.5; none ends what was begun earlier.")
 ]
 Transaction = Annotated[str, typer.Argument(metavar="KEY|NONCE", help="As `wallet transactions` shows it.")]
+InMarket = Annotated[
+    int | None, typer.Option("--market", metavar="VERSION", help="A version of the market; else the newest active one.")
+]
 ProviderAddress = Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's wallet, 0x….")]
 
 
@@ -65,60 +68,112 @@ def balance(data: Data = None, as_json: AsJson = False) -> None:
         "staked": wallet.get("stake_wei"),
         "locked in deals": wallet.get("locked_wei"),
     }
+    places = wallet.get("markets", ())
     pairs({
         "address": wallet["address"],
         **{name: f"{tokens(wei)} tokens" for name, wei in amounts.items() if wei is not None},
         **{f"for {e['provider']}": f"{tokens(e['amount_wei'])} tokens" for e in wallet.get("earmarks", ())},
         "for gas": f"{tokens(wallet['native_wei'])} coins",
     })  # fmt: skip
+    for place in places if len(places) > 1 else ():
+        say(f"version {place['version']} of the market, {place['address']}{_standing(place)}")
+        pairs({
+            "  in escrow, free": f"{tokens(place['free_wei'])} tokens",
+            "  staked": f"{tokens(place['stake_wei'])} tokens",
+            "  locked in deals": f"{tokens(place['locked_wei'])} tokens",
+        })  # fmt: skip
     for thaw in wallet.get("thaws", ()):
         note(f"{thaw['what']}: {tokens(thaw['amount_wei'])} tokens can be taken after {when(thaw['ready_at'])}")
 
 
 @app.command()
-def deposit(amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+def deposit(amount: AmountText, market: InMarket = None, data: Data = None, as_json: AsJson = False) -> None:
     """Put tokens of the wallet into escrow, to buy with or to stake."""
-    _sent(data, as_json, "deposit", amount_wei=parsed(amount))
+    _sent(data, as_json, "deposit", market, amount_wei=parsed(amount))
 
 
 @app.command()
 def withdraw(
     amount: MaybeAmount = None,
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where to; else the wallet itself.")] = None,
+    market: InMarket = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Begin to take tokens out of escrow; without an amount, take out what has thawed."""
-    _sent(data, as_json, "withdraw", amount_wei=None if amount is None else parsed(amount), to=to and address(to))
+    wei = None if amount is None else parsed(amount)
+    _sent(data, as_json, "withdraw", market, amount_wei=wei, to=to and address(to))
 
 
 @app.command()
-def earmark(provider: ProviderAddress, amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+def earmark(
+    provider: ProviderAddress,
+    amount: AmountText,
+    market: InMarket = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
     """Set tokens aside for one provider, who then needs one transaction a job."""
-    _sent(data, as_json, "earmark", provider=address(provider), amount_wei=parsed(amount))
+    _sent(data, as_json, "earmark", market, provider=address(provider), amount_wei=parsed(amount))
 
 
 @app.command()
 def unearmark(
-    provider: ProviderAddress, amount: MaybeAmount = None, data: Data = None, as_json: AsJson = False
+    provider: ProviderAddress,
+    amount: MaybeAmount = None,
+    market: InMarket = None,
+    data: Data = None,
+    as_json: AsJson = False,
 ) -> None:
     """Begin to take an earmark back; without an amount, take back what has thawed."""
     wei = None if amount is None else parsed(amount)
-    _sent(data, as_json, "unearmark", provider=address(provider), amount_wei=wei)
+    _sent(data, as_json, "unearmark", market, provider=address(provider), amount_wei=wei)
 
 
 @app.command()
-def stake(amount: AmountText, data: Data = None, as_json: AsJson = False) -> None:
+def stake(amount: AmountText, market: InMarket = None, data: Data = None, as_json: AsJson = False) -> None:
     """Move free tokens into the stake that a provider's bonds are locked from."""
-    _sent(data, as_json, "stake", amount_wei=parsed(amount))
+    _sent(data, as_json, "stake", market, amount_wei=parsed(amount))
 
 
 @app.command()
-def unstake(amount: MaybeAmount = None, yes: Yes = False, data: Data = None, as_json: AsJson = False) -> None:
+def unstake(
+    amount: MaybeAmount = None,
+    market: InMarket = None,
+    yes: Yes = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
     """Begin to take stake back; without an amount, take back what has thawed."""
     if amount is not None and not yes and not as_json:
         typer.confirm("A node without stake gets no jobs. Go on?", abort=True)
-    _sent(data, as_json, "unstake", amount_wei=None if amount is None else parsed(amount))
+    _sent(data, as_json, "unstake", market, amount_wei=None if amount is None else parsed(amount))
+
+
+@app.command()
+def migrate(
+    to: Annotated[int | None, typer.Option(metavar="VERSION", help="Where to; else the newest active one.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move unlocked money from older versions of the market to the newest; run it again when it says so."""
+    answer = reached(data).wallet_call("migrate", market=to)
+    if as_json:
+        emit(answer)
+        return
+    say(f"moved {tokens(answer['moved_wei'])} tokens to version {answer['to']} of the market")
+    if answer["staked_wei"]:
+        say(f"staked {tokens(answer['staked_wei'])} tokens there")
+    for entry in answer["waiting"]:
+        then = f", then {duration(entry['then_s'])} more in the free balance" if entry["then_s"] else ""
+        note(f"{entry['what']}: {tokens(entry['amount_wei'])} tokens thaw until {when(entry['ready_at'])}{then}")
+    if answer["locked_wei"] or answer["kept_wei"]:
+        kept = tokens(answer["locked_wei"] + answer["kept_wei"])
+        note(f"{kept} tokens stay where they are until the open deals have ended")
+    if answer["is_done"]:
+        note("nothing is left in older versions of the market")
+    else:
+        note("run `capanode wallet migrate` again after that to go on")
 
 
 @app.command()
@@ -199,7 +254,15 @@ def made(data: Path | None, password_file: Path | None, weak: bool) -> tuple[str
     return address_text(signer.address), folder.wallet
 
 
-def _sent(data: Path | None, as_json: bool, verb: str, **arguments: Any) -> None:
+def _standing(place: dict[str, Any]) -> str:
+    if place["is_newest"]:
+        return " (the newest)"
+    return " (deprecated)" if place["is_deprecated"] else ""
+
+
+def _sent(data: Path | None, as_json: bool, verb: str, market: int | None, **arguments: Any) -> None:
+    if market is not None:
+        arguments["market"] = market
     answer = reached(data).wallet_call(verb, **arguments)
     if as_json:
         emit(answer)

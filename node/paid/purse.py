@@ -1,6 +1,6 @@
 """The wallet's own business with the market: what it has, and moving it. Only the wallet's key can do this."""
 
-from typing import Any, Final
+from typing import Any
 
 from eth_hash.auto import keccak
 
@@ -19,13 +19,12 @@ from capanode.node.chain.view import ContractCall
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.keys.peer_key import uncompressed
 from capanode.node.keys.signer import Signer
+from capanode.node.paid.depositing import deposit_call
+from capanode.node.paid.migration import Migration
 from capanode.node.paid.outstanding import VERBS, outstanding, replace_transaction
 from capanode.node.units import tokens
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import ZERO_DIGEST, Address, UnixTime, Wei
-
-PERMIT_LIFE_S: Final = 3600
-"""A permit that is not used by then is void."""
+from capanode.protocol.ids import ZERO_DIGEST, Address, Wei
 
 
 class Purse:
@@ -41,6 +40,7 @@ class Purse:
         signer: Signer,
         clock: ChainClock,
         peers: ProviderPeers,
+        migration: Migration,
     ) -> None:
         self._rpc = rpc
         self._contracts = contracts
@@ -50,6 +50,7 @@ class Purse:
         self._signer = signer
         self._clock = clock
         self._peers = peers
+        self._migration = migration
         self._token = Token(rpc, contracts.token)
 
     async def show(self) -> Json:
@@ -117,6 +118,8 @@ class Purse:
         if self._signer.address != self._wallet:
             raise Refused("this node has only a hot key: move money on the machine that has the wallet")
         version = self._version(arguments.get("market"))
+        if verb == "migrate":
+            return await self._migration.run(version)
         call = await self._call(version.address, verb, arguments)
         key = f"wallet/{verb}/{keccak(call.data).hex()[:16]}/{await self._sender.mined_count()}"
         tx = await self._sender.submit(key, call.to, call.data)
@@ -204,20 +207,6 @@ class Purse:
         if held < amount:
             raise Refused(f"the wallet holds {tokens(held)} tokens and {tokens(amount)} are to be deposited")
         return await deposit_call(self._token, self._sender, self._signer, market, amount, self._clock.now())
-
-
-async def deposit_call(
-    token: Token, sender: Sender, signer: Signer, market: Address, amount: Wei, now: UnixTime
-) -> ContractCall:
-    """The deposit by a permit; where the token has none, after an approval that is mined first."""
-    permit = await token.permit(signer, market, amount, UnixTime(now + PERMIT_LIFE_S))
-    if permit is not None:
-        return wallet_calls.deposit_with_permit(market, permit)
-    approval = token.approve(market, amount)
-    key = f"wallet/approve/{amount}/{await sender.mined_count()}"
-    await sender.submit(key, approval.to, approval.data)
-    await sender.outcome(key)
-    return wallet_calls.deposit(market, amount)
 
 
 def _amount(value: Any) -> Wei:
