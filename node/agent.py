@@ -136,6 +136,8 @@ class _Turn:
     seen: list[Incoming] = field(default_factory=list[Incoming])
     steps: list[tuple[_Held, Change]] = field(default_factory=list[tuple[_Held, Change]])
     ahead: dict[str, _Held] = field(default_factory=dict[str, _Held])
+    after: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    """Answers to those who wait until it is durable."""
 
     def add(self, held: _Held, change: Change) -> None:
         self.steps.append((held, change))
@@ -158,6 +160,7 @@ class Agent:
         self._grace_s = grace_s
         self._now = now
         self._deals: dict[str, _Held] = {}
+        self._ahead: Mapping[str, _Held] = {}
         self._bearers: dict[DealId, set[str]] = {}
         self._rewound: set[str] = set()
         self._scopes: dict[str, dict[str, trio.CancelScope]] = {}
@@ -168,7 +171,9 @@ class Agent:
 
     def open_deals(self) -> tuple[Stored, ...]:
         """Deals that have not ended, as of the last event applied."""
-        return tuple(held.stored for held in self._deals.values())
+        # `_ahead` is set while a new deal is asked about: it must see those of its own turn.
+        held = {**self._deals, **self._ahead}.values() if self._ahead else self._deals.values()
+        return tuple(one.stored for one in held if not one.stored.ended)
 
     def find(self, key: str) -> Stored | None:
         """An open deal by key."""
@@ -316,27 +321,29 @@ class Agent:
     # ---- what the rest of the node said ------------------------------------------------------------------
 
     async def _apply_received(self, received: Sequence[_Told | _Born | None]) -> None:
-        turn, told = _Turn(), list[_Told]()
+        turn = _Turn()
         for item in received:
             match item:
-                case _Told(event=Observed()) | _Born():
-                    await self._commit_told(turn, told)
-                    turn, told = _Turn(), []
-                    await (self._apply_birth(item) if isinstance(item, _Born) else self._apply_observed(item))
+                case _Told(event=Observed()):
+                    await self._commit_all(turn)
+                    turn = _Turn()
+                    await self._apply_observed(item)
                 case _Told(event=event):
-                    told.append(item)
+                    if item.done is not None:
+                        turn.after.append(item.done.set)
                     if self._is_answer_wanted(item):
                         self._advance(turn, item.deal, Past(event, item.answers), None)
+                case _Born():
+                    turn.after.append(partial(item.answer.send_nowait, await self._is_taken(turn, item)))
                 case None:
                     continue
-        await self._commit_told(turn, told)
+        await self._commit_all(turn)
 
-    async def _commit_told(self, turn: _Turn, told: Sequence[_Told]) -> None:
+    async def _commit_all(self, turn: _Turn) -> None:
         if turn.steps:
             await self._commit(turn)
-        for item in told:
-            if item.done is not None:
-                item.done.set()
+        for answer in turn.after:
+            answer()
 
     def _is_answer_wanted(self, told: _Told) -> bool:
         if told.is_called_off:
@@ -357,14 +364,20 @@ class Agent:
         if not await self._commit(turn, observed):
             self._dispatch(Owed(told.deal, name, held.in_force[name]))
 
-    async def _apply_birth(self, born: _Born) -> None:
-        is_known = born.stored.key in self._deals or await self._journal.find(born.stored.key) is not None
-        is_admitted = is_known or born.admit()
-        if is_admitted and not is_known:
-            turn, first = _Turn(), standing.begin(born.stored.state, born.issued)
+    async def _is_taken(self, turn: _Turn, born: _Born) -> bool:
+        """Whether a deal is there, or has become a part of the turn."""
+        key = born.stored.key
+        if key in turn.ahead or key in self._deals or await self._journal.find(key) is not None:
+            return True
+        self._ahead = turn.ahead
+        try:
+            is_admitted = born.admit()
+        finally:
+            self._ahead = {}
+        if is_admitted:
+            first = standing.begin(born.stored.state, born.issued)
             self._add(turn, _Held(born.stored, {}, frozenset()), first, Added(Past(born.event, None)))
-            await self._commit(turn)
-        born.answer.send_nowait(is_admitted)
+        return is_admitted
 
     # ---- changes -----------------------------------------------------------------------------------------
 
