@@ -1,4 +1,7 @@
-"""The one form of a measurement: a flat JSON object with its figures, the machine and the time."""
+"""The one form of a measurement: a JSON object with its figures, the machine and the time.
+
+It is flat, but for counts by kind, which are an object of their own.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from pathlib import Path
 
 OUT = Path(__file__).resolve().parent / "out"
 
-Figure = int | float | str | bool | None
+Figure = int | float | str | bool | None | Mapping[str, int]
 
 
 def write(name: str, figures: Mapping[str, Figure]) -> Path:

@@ -143,7 +143,8 @@ class CrashTown:
             time.sleep(POLL_S)
 
     def until_peered(self, *buyers: str) -> None:
-        """Every buyer is connected to the provider."""
+        """Every buyer is connected to the provider, and all of them are up."""
+        self.ask("provider", lambda client: client.status())
         for who in buyers or ("requester", "patron"):
             self.until(f"{who} has a peer", lambda who=who: self.ask(who, lambda c: c.status())["peers"] >= 1)
 

@@ -92,7 +92,7 @@ class Region:
         """Start a node and wait until it answers, starting it again when it gives up, as a service manager does."""
         with trio.move_on_after(START_TIMEOUT_S):
             self.processes[party.name] = await start_node(party)
-            while not await self._answers(party):
+            while not await self.answers(party):
                 if self.processes[party.name].poll() is not None:
                     self.ends[party.name] = self.ends.get(party.name, 0) + 1
                     self.processes[party.name] = await start_node(party)
@@ -113,7 +113,8 @@ class Region:
         """A question to a node, which may be down."""
         return await trio.to_thread.run_sync(question, NodeClient(party.folder.socket), abandon_on_cancel=True)
 
-    async def _answers(self, party: Party) -> bool:
+    async def answers(self, party: Party) -> bool:
+        """Whether its node can be asked now."""
         try:
             await self.ask(party, NodeClient.status)
         except Unavailable:

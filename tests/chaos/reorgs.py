@@ -26,7 +26,7 @@ class Reorgs:
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._mine)
+            nursery.start_soon(self.mine)
             while True:
                 await trio.sleep(self.dice.uniform(0.5, 1.5) * self.reorg_every_s)
                 await self.once(self.dice.randint(1, MAX_DEPTH))
@@ -50,7 +50,8 @@ class Reorgs:
                 raw.append(found)
         return raw
 
-    async def _mine(self) -> None:
+    async def mine(self) -> None:
+        """Blocks at their rate, until cancelled."""
         while True:
             await trio.sleep(self.block_every_s)
             await self.rpc.call_once("evm_mine")

@@ -87,7 +87,7 @@ def init(root: Path, armed: Armed | None) -> SetUp:
     secret.chmod(0o600)
     profile = _deployed_profile(root, chain)
     data = work / "data"
-    command = ("init", "--provider", "--network", str(profile), "--weak-key", "--password-file", str(secret))
+    command = ("init", "--provider", "--network", str(profile), "--devnet", "--password-file", str(secret))
     passed, killed = _given(work, armed, (*command, "--data", str(data)))
     folder = DataFolder(data)
     state = {
@@ -151,16 +151,16 @@ def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
     data = work / "net"
     command = ("devnet", "up", "--providers", "1", "--data", str(data))
     if kill_when_up:
-        first = _start(work, None, command)
-        assert _is_up(first), "the first devnet did not come up"
+        first, log = _start(work, None, command)
+        assert _is_up(first, log), f"the first devnet did not come up: {_said(log)}"
         _kill(first)
-    process = _start(work, armed, command)
-    was_up = _is_up(process)
+    process, log = _start(work, armed, command)
+    was_up = _is_up(process, log)
     killed = armed is not None and process.poll() == KILLED
     passed = _passed(work, process.pid)
     if not was_up:
-        process = _start(work, None, command)
-        assert _is_up(process), f"the devnet does not start again: {(work / 'log').read_text()[-2000:]}"
+        process, log = _start(work, None, command)
+        assert _is_up(process, log), f"the devnet does not start again: {_said(log)}"
     status = devnet_status(data)
     state = {
         "nodes": [(node["name"], node["state"]) for node in status["nodes"]],
@@ -187,7 +187,7 @@ def _fresh(root: Path, name: str) -> Path:
     return work
 
 
-def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple["subprocess.Popen[bytes]", Path]:
     """A command under fault points; only the process itself dies at an armed one, not those that it starts."""
     environment = {**os.environ, FOLDER_VARIABLE: str(work / "faults")}
 
@@ -195,8 +195,9 @@ def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> "subproce
         if armed is not None:
             Armed(armed.point, armed.passage, os.getpid()).write(work / "faults")
 
-    with (work / "log").open("ab") as log:
-        return subprocess.Popen(
+    path = work / f"log-{len(list(work.glob('log-*')))}"
+    with path.open("wb") as log:
+        process = subprocess.Popen(
             [*CAPANODE, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -205,25 +206,27 @@ def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> "subproce
             preexec_fn=arm,
             start_new_session=True,
         )
+    return process, path
 
 
 def _given(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Give a command, and again if it was killed; what it passed, and whether it was."""
-    process = _start(work, armed, command)
+    process, log = _start(work, armed, command)
     code = process.wait(COMMAND_S)
     passed = _passed(work, process.pid)
     if code == 0:
         (work / "faults" / "armed").unlink(missing_ok=True)
         return passed, False
-    assert armed is not None and code == KILLED, f"exit {code}: {(work / 'log').read_text()[-2000:]}"  # noqa: PT018
+    assert armed is not None, f"exit {code}: {_said(log)}"
+    assert code == KILLED, f"exit {code}: {_said(log)}"
     _run(work, command)
     return passed, True
 
 
 def _run(work: Path, command: Sequence[str]) -> None:
-    process = _start(work, None, command)
+    process, log = _start(work, None, command)
     code = process.wait(COMMAND_S)
-    assert code == 0, f"{' '.join(command)}: exit {code}: {(work / 'log').read_text()[-2000:]}"
+    assert code == 0, f"{' '.join(command)}: exit {code}: {_said(log)}"
 
 
 def _passed(work: Path, pid: int) -> tuple[str, ...]:
@@ -234,21 +237,18 @@ def _passed(work: Path, pid: int) -> tuple[str, ...]:
     return tuple(point for process, point in map(str.split, lines) if int(process) == pid)
 
 
-def _is_up(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a devnet comes up before it ends; its first words are looked for where its log is."""
-    log = Path(f"/proc/{process.pid}/fd/2")
-    place = Path(os.readlink(log)) if log.exists() else None
+def _is_up(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    """Whether a devnet comes up before it ends."""
     give_up = time.monotonic() + COMMAND_S
     while process.poll() is None and time.monotonic() < give_up:
-        if place is not None and (place.parent / "net" / "devnet.json").exists() and _speaks_of(place, process):
+        if UP in log.read_text("utf-8", errors="replace"):
             return True
         time.sleep(0.1)
     return False
 
 
-def _speaks_of(log: Path, process: "subprocess.Popen[bytes]") -> bool:
-    text = log.read_text("utf-8", errors="replace")
-    return text.rfind(UP) > text.rfind("starting the chain") >= 0 and process.poll() is None
+def _said(log: Path) -> str:
+    return log.read_text("utf-8", errors="replace")[-2000:]
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
