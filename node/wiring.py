@@ -17,7 +17,7 @@ import trio
 from capanode.contracts_abi import bindings
 from capanode.node import drain, journal
 from capanode.node.agent import Agent
-from capanode.node.alerts import Alerts
+from capanode.node.alerts import Alerts, Occasion
 from capanode.node.announced.demand_filter import DemandFilter
 from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
@@ -221,7 +221,7 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
     announced, hear = _announcements(ground)
     async with trio.open_nursery() as chain:
         await chain.start(ground.alerts.run)
-        await chain.start(run_sender, ground.sender)
+        await chain.start(run_sender, ground.sender, partial(ground.alerts.raise_, Occasion.TRANSACTION_STUCK))
         await _follow(ground, hear, chain)
         await chain.start(ground.upgrades.run)
         gas_price = GasPrice()

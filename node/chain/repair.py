@@ -4,7 +4,7 @@ One look: read the rows that wait, ask the chain about all of them in one batch,
 again what has to be. Rows decide, not memory, so a restart goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +39,10 @@ MAX_AT_ONCE: Final = 200
 _log = structlog.stdlib.get_logger()
 
 
+def _nobody(sentence: str) -> None:
+    """Somebody who need not be told."""
+
+
 @dataclass(slots=True)
 class Watch:
     """What this process saw of the waiting transactions; losing it costs patience, nothing else."""
@@ -46,8 +50,11 @@ class Watch:
     since: dict[TxHash, float] = field(default_factory=dict[TxHash, float])
     """When each attempt was first seen to wait."""
 
-    told: dict[TxHash, PoolAnswer] = field(default_factory=dict[TxHash, PoolAnswer])
-    """What the operator's log says of each attempt already."""
+    told: dict[TxHash, str] = field(default_factory=dict[TxHash, str])
+    """What the operator was told of each attempt already."""
+
+    stuck: Callable[[str], None] = _nobody
+    """Told once of each attempt that the operator's fee cap holds up."""
 
     gap_since: float | None = None
 
@@ -68,9 +75,14 @@ class View:
     in_pool: frozenset[TxHash]
 
 
-async def run_sender(sender: Sender, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled."""
-    watch = Watch()
+async def run_sender(
+    sender: Sender,
+    stuck: Callable[[str], None] = _nobody,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Look at each new block (`sender.look`) and at least every `poll_s`, until cancelled; `stuck` as in `Watch`."""
+    watch = Watch(stuck=stuck)
     mined_seen_at = float("-inf")
     is_pending = True
     task_status.started()
@@ -185,7 +197,7 @@ async def _advance_waiting(sender: Sender, entry: Entry, view: View, watch: Watc
         await _set_state(sender, entry, State.SENT)
     elif is_next and now - since >= sender.options.stuck_s:
         # Those behind it wait for it, whatever they pay.
-        await reprice(sender, entry, is_next=True)
+        await _reprice(sender, entry, watch, is_next=True)
 
 
 async def _offer_again(sender: Sender, entry: Entry, watch: Watch, *, is_next: bool) -> None:
@@ -194,14 +206,22 @@ async def _offer_again(sender: Sender, entry: Entry, watch: Watch, *, is_next: b
         case None:
             await _set_state(sender, entry, State.SENT)
         case PoolAnswer.TOO_CHEAP:
-            await reprice(sender, entry, is_next=is_next)
+            await _reprice(sender, entry, watch, is_next=is_next)
         case PoolAnswer.NONCE_USED:
             # It was mined between the question and the sending, or replaced; the next look tells which.
             sender.look()
         case _:
-            if watch.told.get(entry.newest.hash) is not answer:
+            if watch.told.get(entry.newest.hash) != answer:
                 watch.told[entry.newest.hash] = answer
                 _log.warning("transaction_waits", key=entry.order.key, nonce=entry.nonce, reason=SENTENCES[answer])
+
+
+async def _reprice(sender: Sender, entry: Entry, watch: Watch, *, is_next: bool) -> None:
+    sentence = await reprice(sender, entry, is_next=is_next)
+    if sentence is not None and watch.told.get(entry.newest.hash) != "stuck":
+        watch.told[entry.newest.hash] = "stuck"
+        _log.warning("transaction_stuck_at_fee_cap", key=entry.order.key, nonce=entry.nonce, reason=sentence)
+        watch.stuck(sentence)
 
 
 async def _fill_gap(sender: Sender, entries: Sequence[Entry], view: View, watch: Watch) -> None:

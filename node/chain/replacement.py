@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from capanode.node.chain.fees import FEE_CALLS, GasTooDear, are_high_enough, raised, read_fees
+from capanode.node.chain.fees import FEE_CALLS, GWEI, GasTooDear, are_high_enough, raised, read_fees
 from capanode.node.chain.pool_answers import PoolAnswer, pool_answer
 from capanode.node.chain.rpc import RpcError
 from capanode.node.chain.sender import Sender, WouldRevert
@@ -40,8 +40,10 @@ async def cancel(sender: Sender, key_or_nonce: str) -> Attempt:
     return entry.newest if entry.newest.is_cancel else await _replaced(sender, entry, is_cancel=True)
 
 
-async def reprice(sender: Sender, entry: Entry, *, is_next: bool) -> None:
+async def reprice(sender: Sender, entry: Entry, *, is_next: bool) -> str | None:
     """Pay more for a transaction that waits, or cancel it where the chain would refuse it by now.
+
+    A sentence for the operator where the fee cap forbids it.
 
     Args:
         is_next: whether every earlier nonce is used; only then the newest block tells what it would do.
@@ -50,15 +52,19 @@ async def reprice(sender: Sender, entry: Entry, *, is_next: bool) -> None:
     if is_next and not is_cancel and isinstance(await sender.simulate(entry, "latest"), WouldRevert):
         _log.info("transaction_pointless", key=entry.order.key, nonce=entry.nonce)
         is_cancel = True
-    fees = await _fees(sender)
-    if fees is None:
-        return
+    try:
+        fees = await _fees(sender)
+    except GasTooDear as error:
+        return f"The transaction with nonce {entry.nonce} waits: {error}"
     if is_cancel == entry.newest.is_cancel and are_high_enough(entry.newest.fees, fees):
         _log.info("transaction_waits_in_spite_of_its_fees", key=entry.order.key, nonce=entry.nonce)
-        return
-    if await _replace(sender, entry, fees, is_cancel=is_cancel) is None:
-        cap_wei = sender.options.fees.max_fee_cap_wei
-        _log.warning("transaction_stuck_at_fee_cap", key=entry.order.key, nonce=entry.nonce, cap_wei=cap_wei)
+    elif await _replace(sender, entry, fees, is_cancel=is_cancel) is None:
+        cap = sender.options.fees.max_fee_cap_wei / GWEI
+        return (
+            f"The transaction with nonce {entry.nonce} is not mined, and its fees cannot be raised within "
+            f"`chain.max_fee_gwei` ({cap:.3g}): raise that, or wait."
+        )
+    return None
 
 
 async def offer(sender: Sender, attempt: Attempt) -> PoolAnswer | None:
@@ -93,19 +99,14 @@ async def _waiting_entry(sender: Sender, key_or_nonce: str) -> Entry:
 
 
 async def _replaced(sender: Sender, entry: Entry, *, is_cancel: bool) -> Attempt:
-    current = read_fees(await sender.rpc.batch(FEE_CALLS), sender.options.fees)
-    attempt = await _replace(sender, entry, current, is_cancel=is_cancel)
+    attempt = await _replace(sender, entry, await _fees(sender), is_cancel=is_cancel)
     if attempt is None:
         raise Refused("The fees are at the cap already: raise `chain.max_fee_gwei`, or wait.")
     return attempt
 
 
-async def _fees(sender: Sender) -> Fees | None:
-    try:
-        return read_fees(await sender.rpc.batch(FEE_CALLS), sender.options.fees)
-    except GasTooDear as error:
-        _log.info("transactions_wait_for_cheaper_gas", reason=str(error))
-        return None
+async def _fees(sender: Sender) -> Fees:
+    return read_fees(await sender.rpc.batch(FEE_CALLS), sender.options.fees)
 
 
 async def _replace(sender: Sender, entry: Entry, current: Fees, *, is_cancel: bool) -> Attempt | None:

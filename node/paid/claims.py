@@ -57,7 +57,9 @@ class Claims:
         Raises:
             Unavailable: it is not possible yet, or somebody else was faster: ask again.
         """
-        key = await self._carrier(claim.deal_id) or await self._gathered(claim)
+        key = await self._carrier(claim.deal_id)
+        if key is None:
+            key = await self._gathered(claim)
         outcome = await self._sender.outcome(key)
         if not isinstance(outcome, Mined):
             raise Unavailable(f"The claim was not carried out ({type(outcome).__name__.lower()}): claiming again.")

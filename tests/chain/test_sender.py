@@ -1,5 +1,7 @@
 """Transactions are carried out once, on a real development chain."""
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,10 @@ import trio
 from capanode.node.chain.anvil import Anvil
 from capanode.node.chain.fees import GWEI, FeePolicy
 from capanode.node.chain.repair import Watch, look_once, run_sender
-from capanode.node.chain.rpc import Rpc, open_rpc
+from capanode.node.chain.replacement import cancel, speed_up
+from capanode.node.chain.rpc import Rpc, RpcError, open_rpc
 from capanode.node.chain.sender import (
+    Cancelled,
     Mined,
     Pending,
     Replaced,
@@ -20,11 +24,12 @@ from capanode.node.chain.sender import (
     WouldRevert,
     open_sender,
 )
-from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA, State
-from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
+from capanode.node.chain.transaction import Transaction, transaction_hash
+from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA, State, next_nonce
+from capanode.node.chain.wire import Json, hexadecimal, quantity, read_quantity
 from capanode.node.keys.signer import LocalSigner
-from capanode.node.storage.database import Database, open_database
-from capanode.protocol.faults import Unavailable
+from capanode.node.storage.database import Database, Schema, open_database
+from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import Address, TxHash, Wei
 
 TO = Address(b"\x77" * 20)
@@ -299,3 +304,237 @@ async def test_signed_is_pending_until_it_is_mined(manual_rpc: Rpc, database: Da
         assert await sender.status("pay") == Pending(sent, State.SIGNED)
         await look(sender)
         assert await sender.status("pay") == Pending(sent, State.SENT)
+
+
+# ---- replacement ----------------------------------------------------------------------------------------------------
+
+
+async def test_cancelled_transaction_has_no_effect_and_frees_those_behind(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        await sender.submit("next", TO, b"", Wei(4))
+        attempt = await cancel(sender, "pay")
+        assert attempt.is_cancel
+        assert await cancel(sender, "0") == attempt, "asked twice it is one cancellation"
+        await mine(manual_rpc)
+        await look(sender)
+        outcome = await sender.status("pay")
+        assert isinstance(outcome, Cancelled)
+        assert outcome.inclusion.tx_hash == attempt.hash
+        assert isinstance(await sender.status("next"), Mined)
+        assert await balance(manual_rpc, TO) == 4
+        assert await sender.key_for("pay", after_revert=False) == "pay/2"
+        with pytest.raises(Refused, match="does not wait any more: it is mined"):
+            await cancel(sender, "pay")
+        with pytest.raises(Refused, match="No transaction has the key or nonce '9'"):
+            await speed_up(sender, "9")
+
+
+async def test_cancellation_that_comes_too_late_is_none(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        sent = await sender.submit("pay", TO, b"", Wei(3))
+        await mine(manual_rpc)
+        # The sender has not looked, so it believes that the transaction waits.
+        await cancel(sender, "pay")
+        await look(sender)
+        outcome = await sender.status("pay")
+        assert isinstance(outcome, Mined)
+        assert outcome.inclusion.tx_hash == sent
+
+
+async def test_speeding_up_raises_both_fees(manual_rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        await speed_up(sender, "pay")
+        entry = await sender.entry("pay")
+        assert entry is not None
+        old, new = entry.attempts
+        assert new.fees.max_fee_wei * 8 >= old.fees.max_fee_wei * 9
+        assert new.fees.tip_wei * 8 >= old.fees.tip_wei * 9
+        assert new.signed_at >= old.signed_at > 0
+
+
+async def test_what_the_chain_would_refuse_by_now_is_cancelled_rather_than_paid_more_for(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    rpc, options = manual_rpc, SenderOptions(stuck_s=0)
+    await rpc.call_once("anvil_setCode", hexadecimal(REVERTER), "0x00")
+    async with open_sender(rpc, database, signer, options=options) as sender:
+        await sender.submit("call", REVERTER, b"\x01")
+        await sender.submit("next", TO, b"", Wei(4))
+        await rpc.call_once("anvil_setCode", hexadecimal(REVERTER), "0x5f5ffd")
+        watch = Watch()
+        for _ in range(3):
+            await look_once(sender, watch)
+        await mine(rpc)
+        await look_once(sender, watch)
+        assert isinstance(await sender.status("call"), Cancelled)
+        following = await sender.entry("next")
+        assert following is not None
+        assert len(following.attempts) == 1, "who only waits for another is not paid more for"
+
+
+async def test_fees_rise_no_further_than_a_few_times_the_market(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(manual_rpc, database, signer, options=SenderOptions(stuck_s=0)) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        watch = Watch()
+        for _ in range(40):
+            await look_once(sender, watch)
+        entry = await sender.entry("pay")
+        assert entry is not None
+        assert len(entry.attempts) < 20
+        assert entry.newest.fees.max_fee_wei < 5 * entry.attempts[0].fees.max_fee_wei
+
+
+async def test_operator_is_told_once_of_a_transaction_that_the_cap_holds_up(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    told: list[str] = []
+    options = SenderOptions(fees=FeePolicy(Wei(3 * GWEI)), stuck_s=0)
+    async with open_sender(manual_rpc, database, signer, options=options) as sender:
+        await sender.submit("first", TO, b"", Wei(3))
+        await sender.submit("second", TO, b"", Wei(3))
+        await manual_rpc.call_once("anvil_setNextBlockBaseFeePerGas", quantity(50 * GWEI))
+        await mine(manual_rpc)
+        watch = Watch(stuck=told.append)
+        for _ in range(3):
+            await look_once(sender, watch)
+        assert len(told) == 2
+        assert told[0].startswith("The transaction with nonce 0 waits: Gas costs ")
+
+
+# ---- the same key elsewhere -----------------------------------------------------------------------------------------
+
+
+async def pay_from_elsewhere(rpc: Rpc, signer: LocalSigner, nonce: int) -> TxHash:
+    fee = Wei(20 * GWEI)
+    raw = signer.sign_transaction(Transaction(rpc.chain_id, nonce, REVERTER, b"", Wei(1), 21_000, fee, fee))
+    await rpc.call("eth_sendRawTransaction", hexadecimal(raw))
+    return transaction_hash(raw)
+
+
+async def test_ours_go_behind_what_the_wallet_sends_from_elsewhere(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(manual_rpc, database, signer) as sender:
+        for nonce in range(2):
+            await pay_from_elsewhere(manual_rpc, signer, nonce)
+        await sender.submit("pay", TO, b"", Wei(3))
+        await mine(manual_rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+        assert await sender.mined_count() == 3
+
+
+async def test_nonce_that_was_lost_elsewhere_is_filled(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    async with open_sender(manual_rpc, database, signer, options=SenderOptions(stuck_s=0)) as sender:
+        foreign = [await pay_from_elsewhere(manual_rpc, signer, nonce) for nonce in range(2)]
+        await sender.submit("pay", TO, b"", Wei(3))
+        for tx_hash in foreign:
+            await manual_rpc.call_once("anvil_dropTransaction", hexadecimal(tx_hash))
+        watch = Watch()
+        for _ in range(4):
+            await look_once(sender, watch)
+            await mine(manual_rpc)
+        await look_once(sender, watch)
+        assert isinstance(await sender.status("pay"), Mined)
+        assert isinstance(await sender.status("gap/0"), Mined)
+        assert await sender.mined_count() == 3
+
+
+async def test_what_another_replaced_comes_back_when_that_one_is_reorganised_away(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner
+) -> None:
+    rpc = manual_rpc
+    async with open_sender(rpc, database, signer) as sender:
+        prepared = await sender.prepare("pay", TO, b"", Wei(3))
+        await database.write("test", lambda connection: sender.store_in(connection, prepared))
+        await mine(rpc)
+        await pay_from_elsewhere(rpc, signer, 0)
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Replaced)
+        await rpc.call_once("anvil_reorg", 1, [])
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Pending)
+        await mine(rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+        assert await balance(rpc, TO) == 3
+
+
+async def test_old_database_that_was_restored_goes_on_after_what_it_has_forgotten(
+    rpc: Rpc, tmp_path: Path, signer: LocalSigner
+) -> None:
+    async def pay(path: Path, *keys: str) -> None:
+        async with (
+            open_database(path, [TRANSACTIONS_SCHEMA]) as database,
+            open_sender(rpc, database, signer) as sender,
+        ):
+            for key in keys:
+                await sender.submit(key, TO, b"", Wei(1))
+                assert isinstance(await settled(sender, key), Mined)
+
+    path, backup = tmp_path / "node.sqlite", tmp_path / "backup.sqlite"
+    await pay(path, "first")
+    shutil.copy(path, backup)
+    await pay(path, "second", "third")
+    await pay(backup, "first", "fourth")
+    assert await balance(rpc, TO) == 4
+
+
+async def test_sent_but_reported_failed_is_sent_once(
+    manual_rpc: Rpc, database: Database, signer: LocalSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = manual_rpc.call
+
+    async def liar(method: str, *params: Json) -> object:
+        reply = await call(method, *params)
+        if method == "eth_sendRawTransaction":
+            raise RpcError(method, -32000, "Internal error", None)
+        return reply
+
+    monkeypatch.setattr(manual_rpc, "call", liar)
+    async with open_sender(manual_rpc, database, signer) as sender:
+        await sender.submit("pay", TO, b"", Wei(3))
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Pending)
+        await mine(manual_rpc)
+        await look(sender)
+        assert isinstance(await sender.status("pay"), Mined)
+        assert await balance(manual_rpc, TO) == 3
+
+
+async def test_rows_of_the_first_release_are_taken_over(tmp_path: Path, rpc: Rpc, signer: LocalSigner) -> None:
+    path = tmp_path / "old.sqlite"
+    first = Schema(TRANSACTIONS_SCHEMA.name, TRANSACTIONS_SCHEMA.steps[:1])
+    row = "INSERT INTO chain_transactions VALUES (?, ?, ?, ?, ?, ?, '0', 21000, ?, ?, ?, ?, ?, NULL)"
+    nothing = (None, None, None, None)
+
+    def write(connection: sqlite3.Connection) -> None:
+        for nonce, (key, state, mined_in) in enumerate(
+            (("gone", "replaced", nothing), ("done", "final", (b"\1" * 32, 1, b"\2" * 32, 21_000)))
+        ):
+            values = (rpc.chain_id, signer.address, key, nonce, TO, b"", state, *mined_in)
+            connection.execute(row, values)
+            connection.execute(
+                "INSERT INTO chain_attempts VALUES (?, ?, ?, ?, ?, '1', '1', ?)",
+                (bytes((nonce + 1,)) * 32, rpc.chain_id, signer.address, key, nonce, b"raw"),
+            )
+
+    async with open_database(path, [first]) as database:
+        await database.write("test", write)
+    async with open_database(path, [TRANSACTIONS_SCHEMA]) as database, open_sender(rpc, database, signer) as sender:
+        assert await sender.status("gone") == Replaced(TxHash(b"\1" * 32), is_final=True)
+        done = await sender.status("done")
+        assert isinstance(done, Mined)
+        assert done.is_final
+        assert await database.read(lambda connection: next_nonce(connection, sender.account)) == 2
