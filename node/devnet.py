@@ -61,6 +61,8 @@ class DevnetPlan:
 
     provider_grant: Grant = PROVIDER_GRANT
     requester_grant: Grant = REQUESTER_GRANT
+    directory_delay_s: int = 0
+    """Seconds from publishing a new version of a contract to its activity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
         options = AnvilOptions(block_time_s=plan.block_time_s, environment=environment(plan.root))
         async with run_anvil(options) as chain:
             report("deploying the contracts")
-            profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id)
+            profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id, plan.directory_delay_s)
             report(f"making {plan.providers} providers and a requester, with keys and money")
             providers, requester = await _parties(plan)
             profile = replace(profile, bootstrap=tuple(p.multiaddr("127.0.0.1") for p in providers))

@@ -116,9 +116,9 @@ def join(folder: DataFolder, profile: NetworkProfile) -> None:
     link_whole("devnet.choose", folder.networks / "default.toml", path.name)
 
 
-async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int) -> NetworkProfile:
+async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int, directory_delay_s: int = 0) -> NetworkProfile:
     """Put the contracts on a fresh development chain."""
-    plan = DeployPlan(name="devnet", rpc_urls=(rpc_url,), ws_urls=(ws_url,))
+    plan = DeployPlan(name="devnet", rpc_urls=(rpc_url,), ws_urls=(ws_url,), directory_delay_s=directory_delay_s)
     async with open_rpc((rpc_url,), chain_id) as rpc, sending(rpc, root / "deployer.db", _rich()) as sender:
         return await deploy(sender, plan)
 

@@ -72,11 +72,8 @@ async def deploy(sender: Sender, plan: DeployPlan, report: Callable[[str], None]
     report("deploying the registry")
     registry, _ = await _create(sender, plan, PROVIDER_REGISTRY, bindings.encode_provider_registry_constructor(market))
     report("publishing the contracts in the directory")
-    named = Directory(sender.rpc, directory)
     for name, target in ((DEAL_MARKET, market), (PROVIDER_REGISTRY, registry)):
-        call = named.publish(name, target)
-        await sender.submit(f"deploy/{plan.name}/publish-{name}", call.to, call.data)
-        await _mined(sender, f"deploy/{plan.name}/publish-{name}")
+        await _publish(sender, f"deploy/{plan.name}/publish-{name}", directory, name, target)
     details = await Token(sender.rpc, token).details()
     return NetworkProfile(
         name=plan.name,
@@ -95,6 +92,29 @@ async def deploy(sender: Sender, plan: DeployPlan, report: Callable[[str], None]
     )
 
 
+async def publish_market(
+    sender: Sender,
+    key: str,
+    directory: Address,
+    token: Address,
+    clocks: bindings.Clocks,
+    bytecode: bytes | None = None,
+) -> Address:
+    """Deploy another version of the market and publish it; the sender's wallet owns the directory. Idempotent by key.
+
+    Args:
+        bytecode: what creates it, without arguments; else this release's.
+
+    Raises:
+        Refused, Unavailable: as `deploy`.
+    """
+    creation = artifacts.load(DEAL_MARKET).bytecode if bytecode is None else bytecode
+    arguments = bindings.encode_deal_market_constructor(token, ZERO_ADDRESS, clocks)
+    market, _ = await _created(sender, f"{key}/create", creation + arguments)
+    await _publish(sender, f"{key}/publish", directory, DEAL_MARKET, market)
+    return market
+
+
 async def mint(sender: Sender, key: str, token: Address, to: Address, amount_wei: Wei) -> None:
     """Make test tokens for somebody on a devnet, and wait until they are there."""
     call = Token(sender.rpc, token).mint(to, amount_wei)
@@ -104,12 +124,21 @@ async def mint(sender: Sender, key: str, token: Address, to: Address, amount_wei
 
 async def _create(sender: Sender, plan: DeployPlan, name: str, arguments: bytes) -> tuple[Address, int]:
     """Deploy one contract; its address and block."""
-    key = f"deploy/{plan.name}/{name}"
-    await sender.submit(key, None, artifacts.load(name).bytecode + arguments)
+    return await _created(sender, f"deploy/{plan.name}/{name}", artifacts.load(name).bytecode + arguments)
+
+
+async def _created(sender: Sender, key: str, creation: bytes) -> tuple[Address, int]:
+    await sender.submit(key, None, creation)
     block_number = await _mined(sender, key)
     entry = await sender.entry(key)
     assert entry is not None
     return created_address(sender.account.address, entry.nonce), block_number
+
+
+async def _publish(sender: Sender, key: str, directory: Address, name: str, target: Address) -> None:
+    call = Directory(sender.rpc, directory).publish(name, target)
+    await sender.submit(key, call.to, call.data)
+    await _mined(sender, key)
 
 
 async def _mined(sender: Sender, key: str) -> int:

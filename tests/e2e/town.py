@@ -155,13 +155,14 @@ def open_town(image: Path, providers: int) -> Generator[Town]:
     """A devnet with its requester's node, in a thread of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="capanode-e2e-") as folder,
-        _open_town(DevnetPlan(Path(folder, "devnet"), providers=providers), image) as town,
+        open_planned_town(DevnetPlan(Path(folder, "devnet"), providers=providers), image) as town,
     ):
         yield town
 
 
 @contextmanager
-def _open_town(plan: DevnetPlan, image: Path) -> Generator[Town]:
+def open_planned_town(plan: DevnetPlan, image: Path) -> Generator[Town]:
+    """As `open_town`, with a plan of one's own."""
     opened: list[Town] = []
     failed: list[BaseException] = []
     is_open, close = threading.Event(), trio.Event()
