@@ -33,6 +33,11 @@ class _Asked:
     key: str | None = None
     refusal: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has been decided about it."""
+        return self.key is None and self.refusal is None
+
 
 class Claims:
     """The claims of one key in one market; safe to use from any number of tasks."""
@@ -49,7 +54,7 @@ class Claims:
     @property
     def waiting(self) -> int:
         """Claims that are in no transaction yet."""
-        return sum(asked.key is None for asked in self._asked.values())
+        return sum(asked.is_open for asked in self._asked.values())
 
     async def claim(self, claim: bindings.Claim) -> None:
         """Have a deal paid, with others if there are any; returns once it is mined. Cancel-safe.
@@ -81,14 +86,14 @@ class Claims:
                     return mine.key
                 # Whoever has the turn sends for all; when it is called off, the next one goes on.
                 async with self._turn:
-                    if mine.key is None and mine.refusal is None:
+                    if mine.is_open:
                         await self._send_some()
         finally:
             if self._asked.get(claim.deal_id) is mine:
                 del self._asked[claim.deal_id]
 
     async def _send_some(self) -> None:
-        open_claims = {deal: asked for deal, asked in self._asked.items() if not asked.key and not asked.refusal}
+        open_claims = {deal: asked for deal, asked in self._asked.items() if asked.is_open}
         due = [DueClaim(deal, Wei(asked.claim.amount), asked.since_s) for deal, asked in open_claims.items()]
         chosen = choose(due, trio.current_time(), self._gas_price_wei(), self._policy)
         if isinstance(chosen, Wait):
