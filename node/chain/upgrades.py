@@ -73,7 +73,7 @@ class Upgrades:
             )
         await self._approvals.add(code_hash)
         self.hear()
-        await self._look()
+        await self.look()
         for entry in self._markets.waiting:
             if entry.code_hash == code_hash:
                 raise Refused(entry.reason)
@@ -82,14 +82,14 @@ class Upgrades:
         pause = FIRST_RETRY_S
         while True:
             try:
-                await self._look()
+                await self.look()
                 return
             except Unavailable as fault:
                 log.warning("directory-unread", reason=str(fault), retry_s=pause)
             await trio.sleep(pause)
             pause = min(2 * pause, LAST_RETRY_S)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
         async with self._one_look:
             known = {version.address: version for version in self._markets.adopted()}
             trust = with_profile(Trust(await self._approvals.all(), self._takes_shipped), self._profile)

@@ -17,7 +17,8 @@ from capanode.node.chain.directory import DEAL_MARKET, Directory, Published
 from capanode.node.chain.market import Market, MarketClocks
 from capanode.node.chain.markets import MarketVersion, Waiting, deprecated
 from capanode.node.chain.rpc import Call, Rpc
-from capanode.node.chain.wire import hexadecimal, read_bytes
+from capanode.node.chain.view import ViewRefused
+from capanode.node.chain.wire import BadReply, hexadecimal, read_bytes
 from capanode.protocol.ids import Address, Digest
 from capanode.protocol.typed_data import domain
 
@@ -33,7 +34,7 @@ class Trust:
 
     approved: frozenset[Digest] = frozenset()
     takes_shipped: bool = True
-    """Whether what the release ships needs no approval."""
+    """Whether a version that replaces another needs no approval where the release ships it."""
 
     kept: frozenset[Address] = frozenset()
     """Markets in which this node has open deals: they are served to their end, whatever is trusted today."""
@@ -66,13 +67,22 @@ async def survey_markets(
             continue
         reason = why_unknown(entry, codes[entry.address], trust)
         if not reason:
-            version = await _read(rpc, entry)
-            reason = _why_odd(version, codes[entry.address], trust, adopted)
-            if not reason:
-                adopted.append(version)
+            reason = await _take(rpc, entry, codes[entry.address], trust, adopted)
         if reason:
             waiting.append(Waiting(entry.version, entry.address, entry.code_hash, entry.active_from, reason))
     return Survey(tuple(adopted), tuple(waiting))
+
+
+async def _take(rpc: Rpc, entry: Published, code: bytes, trust: Trust, adopted: list[MarketVersion]) -> str:
+    """Add a version of known code to the adopted ones; why not, where it cannot be used all the same."""
+    try:
+        version = await _read(rpc, entry)
+    except (ViewRefused, BadReply) as error:
+        return f"Version {entry.version} of the market at 0x{entry.address.hex()} is no market: {error}"
+    reason = _why_odd(version, code, trust, adopted)
+    if not reason:
+        adopted.append(version)
+    return reason
 
 
 async def codes_at(rpc: Rpc, addresses: tuple[Address, ...]) -> Mapping[Address, bytes]:
@@ -98,8 +108,6 @@ def why_unknown(entry: Published, code: bytes, trust: Trust) -> str:
             f"{where} is not of this release (code hash 0x{code_hash.hex()}): update capanode, "
             f"or `capanode network approve 0x{code_hash.hex()}` if you trust it."
         )
-    if not trust.takes_shipped:
-        return f"{where} waits for `capanode network approve 0x{code_hash.hex()}`, as chain.upgrades asks for."
     return ""
 
 
@@ -113,6 +121,8 @@ def _why_odd(version: MarketVersion, code: bytes, trust: Trust, earlier: list[Ma
     code_hash = Digest(keccak(code))
     if code_hash in trust.approved:
         return ""
+    if not trust.takes_shipped:
+        return f"{where} waits for `capanode network approve 0x{code_hash.hex()}`, as chain.upgrades asks for."
     shipped = artifacts.shipped_as(DEAL_MARKET, code)
     if shipped is None or not shipped.immutables_in(code) <= _constructed(version):
         return f"{where} was not made by its own constructor: do not use it."
