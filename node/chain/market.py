@@ -129,6 +129,11 @@ class Market:
         """Phase and deadline of a deal."""
         return await read(self._rpc, View(self.address, bindings.encode_deal_market_slot(deal_id), _slot), at)
 
+    async def slots(self, deal_ids: tuple[DealId, ...], at: BlockTag = "latest") -> tuple[SlotState, ...]:
+        """Phases and deadlines of several deals."""
+        views = tuple(View(self.address, bindings.encode_deal_market_slot(deal_id), _slot) for deal_id in deal_ids)
+        return await read_all(self._rpc, views, at)
+
     async def thaws(self, holder: Address, at: BlockTag = "latest") -> tuple[Thaw, Thaw]:
         """The withdrawal from the free balance and the unstaking that `holder` has begun."""
         withdrawal = View(self.address, bindings.encode_deal_market_withdrawal_of(holder), _withdrawal)

@@ -1,6 +1,7 @@
 """`capanode init, doctor, start, drain, stop, status` and `capanode node …`: the node itself."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached, running
 from capanode.node.data_folder import data_folder
 from capanode.node.units import duration, size, tokens
+from capanode.protocol.ids import Address
 
 node_app = typer.Typer(help="The machines that work under one stake.", no_args_is_help=True)
 
@@ -20,7 +22,7 @@ Requester = Annotated[bool, typer.Option("--requester", help="Submit jobs.")]
 
 def add_to(app: typer.Typer) -> None:
     """The commands that stand at the top level."""
-    for command in (init, doctor, start, drain, stop, status, alert):
+    for command in (init, doctor, start, drain, stop, status, alert, recover):
         app.command()(command)
 
 
@@ -142,6 +144,37 @@ def alert(data: Data = None, as_json: AsJson = False) -> None:
             say(f"{name}: {fault or 'took it'}")
     if any(outcome.values()):
         raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def recover(
+    execute: Annotated[bool, typer.Option("--execute", help="Send what is due now; else only look.")] = False,
+    withdraw: Annotated[bool, typer.Option(help="Also take everything out of the market, thaw by thaw.")] = False,
+    abandon: Annotated[bool, typer.Option(help="Also give up work that only this wallet's lost machine had.")] = False,
+    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where withdrawals go; else the wallet.")] = None,
+    keystore: Annotated[Path | None, typer.Option(metavar="FILE", help="The wallet, for an empty data folder.")] = None,
+    network: Annotated[str | None, typer.Option(metavar="FILE|NAME", help="The network, for the same.")] = None,
+    data: Data = None,
+    password_file: PasswordFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what a wallet has in a network by its key and the chain alone, and get it back."""
+    from capanode.node.cli.networks import adopted
+    from capanode.node.cli.recovering import Wanted, lines, place_keystore, recovered
+    from capanode.node.cli.wallets import address
+
+    folder = data_folder(data)
+    place_keystore(folder, keystore)
+    if network is not None:
+        adopted(network, data)
+    target = None if to is None else Address(bytes.fromhex(address(to)[2:]))
+    view = recovered(folder, Wanted(execute, withdraw, abandon, target), password_file, note)
+    if as_json:
+        emit(view)
+    else:
+        for line in lines(view):
+            say(line)
+    if any(one["refusal"] for one in view["sent"]):
+        raise typer.Exit(Exit.REFUSED)
 
 
 @node_app.command("key")
