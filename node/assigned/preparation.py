@@ -55,12 +55,18 @@ class Preparation:
             with trio.fail_after(self._limits.fetch_s):
                 for item in work.spec.inputs:
                     await self._have_input(item, work)
+                if work.spec.image in self._prepared and not await self._executor.holds(await self.image(work)):
+                    self.forget(work)
                 await self.image(work)
         except trio.TooSlowError:
             return PrepareFailed(f"image and inputs did not arrive within {self._limits.fetch_s:.0f} s")
         except (Refused, PeerFault) as refusal:
             return PrepareFailed(str(refusal)[:500])
         return Prepared()
+
+    def forget(self, work: provider.Work) -> None:
+        """The image has gone from this machine: bring it here again when it is next asked for."""
+        self._prepared.pop(work.spec.image, None)
 
     async def image(self, work: provider.Work) -> ImageId:
         """The image on this machine, brought here if it is not."""

@@ -6,6 +6,7 @@ store before the commitment is made: a committed result can be served by a proce
 
 import hashlib
 import os
+from collections import defaultdict
 from typing import Final
 
 import structlog
@@ -13,7 +14,7 @@ import trio
 
 from capanode.node.assigned.preparation import Preparation
 from capanode.node.executors.hardware import determinism_env
-from capanode.node.executors.port import End, ExecutionId, Executor, RunOutcome, RunRequest
+from capanode.node.executors.port import End, ExecutionId, Executor, ImageGone, RunOutcome, RunRequest
 from capanode.node.images.reference import ImageId
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.tree_walk import Tree, Unfit, walk
@@ -21,6 +22,7 @@ from capanode.proofs import tree
 from capanode.proofs.tree import Entry, EntryType
 from capanode.protocol import encoding, provider
 from capanode.protocol.events import ExecutionFailed, ExecutionFinished
+from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Cid, Digest, UnixTime
 from capanode.protocol.messages import MAX_INLINE_BYTES, ResultManifest, SentFile, StoredFile
 from capanode.protocol.records import Spec, VerificationClass
@@ -56,6 +58,7 @@ class Execution:
         self._gpus = gpus
         self._gpus_in_use: dict[ExecutionId, tuple[str, ...]] = {}
         self._ours: set[ExecutionId] = set()
+        self._making: defaultdict[ExecutionId, trio.Lock] = defaultdict(trio.Lock)
         self._blobs_of: dict[Cid, frozenset[Cid]] = {}
 
     async def stage(self, work: provider.Work) -> None:
@@ -65,25 +68,47 @@ class Execution:
         self._ours.add(execution)
         # Not to be left half done: the deal may be bound, and this called off, while the container is being made.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + STAGE_S):
-            await self._executor.stage(self._request(work, execution, image))
+            try:
+                async with self._making[execution]:
+                    await self._executor.stage(self._request(work, execution, image))
+            except ImageGone:
+                self._preparation.forget(work)
+                raise
 
     async def run(self, deal: provider.Executing) -> ExecutionFinished | ExecutionFailed:
         """Run the program to its end, or take up the container that an earlier process of this node left."""
         work, execution = deal.work, execution_of(deal.work, deal.attempt)
+        # An engine that is away costs no attempt: it is waited for, as long as the deal's time allows.
+        await self._executor.ready()
         try:
-            # What this process has begun itself is not left over from an earlier one.
-            outcome = None if execution in self._ours else await self._executor.adopt(execution)
-            self._ours.add(execution)
-            if outcome is None:
-                image = await self._preparation.image(work)
-                request = self._request(work, execution, image)
-                outcome = await self._executor.run(request, started=lambda _: None)
+            outcome = await self._outcome(work, execution)
+        except ImageGone:
+            self._preparation.forget(work)
+            raise
+        except Unavailable:
+            # What became of it the engine will say: it is taken up as after a restart.
+            self._ours.discard(execution)
+            raise
         finally:
             self._gpus_in_use.pop(execution, None)
-        if not outcome.payable:
-            await self._executor.release(execution)
-            return ExecutionFailed(f"{outcome.end.value}: {outcome.detail}"[:500])
-        return await self._finish(work, outcome)
+        if outcome.payable:
+            return await self._finish(work, outcome)
+        await self._release(execution)
+        if outcome.end is End.DISK_FAILED and outcome.started_at is None:
+            self._ours.discard(execution)
+            raise Unavailable(outcome.detail)
+        log.warning("execution-failed", deal=work.deal_id.hex(), attempt=deal.attempt, reason=outcome.detail)
+        return ExecutionFailed(f"{outcome.end.value}: {outcome.detail}"[:500])
+
+    async def _outcome(self, work: provider.Work, execution: ExecutionId) -> RunOutcome:
+        # What this process has begun itself is not left over from an earlier one.
+        outcome = None if execution in self._ours else await self._executor.adopt(execution)
+        self._ours.add(execution)
+        if outcome is not None:
+            return outcome
+        image = await self._preparation.image(work)
+        request = self._request(work, execution, image)
+        return await self._executor.run(request, started=lambda _: None)
 
     async def logs(self, work: provider.Work, attempt: int, tail_bytes: int) -> bytes:
         """What the program has printed so far."""
@@ -183,7 +208,17 @@ class Execution:
                 execution = execution_of(work, attempt)
                 self._ours.discard(execution)
                 self._gpus_in_use.pop(execution, None)
-                await self._executor.release(execution)
+                # Not before a container that is being made is there to be removed.
+                async with self._making[execution]:
+                    await self._release(execution)
+                self._making.pop(execution, None)
+
+    async def _release(self, execution: ExecutionId) -> None:
+        """Release, or leave it to a later sweep: nothing that is owed to anybody waits for an engine."""
+        try:
+            await self._executor.release(execution)
+        except Unavailable as reason:
+            log.warning("left-behind", execution=execution, reason=str(reason))
 
 
 def execution_of(work: provider.Work, attempt: int) -> ExecutionId:

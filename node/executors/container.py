@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from capanode.node.executors import metering
 from capanode.node.executors.docker_engine import ContainerState, Engine, EngineRefused, NoSuchThing
 from capanode.node.executors.port import ExecutionId
 from capanode.node.fault_points import durable
 
 _CONFLICT: Final = 409
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ def create_container(engine: Engine, name: str, body: dict[str, Any]) -> Contain
             state = engine.inspect(name)
             if not state.never_started:
                 return state
-            engine.remove(name)  # staged by an earlier process for a berth that is gone
+            with durable("container.replace"):
+                engine.remove(name)  # staged by an earlier process for a berth that is gone
         else:
             return None
     raise EngineRefused(f"the name {name} stays taken; run `docker rm -f {name}`", _CONFLICT)
@@ -63,10 +68,14 @@ def examine(engine: Engine, container: str, holder: str, logs: Path) -> Findings
     """Read all that is needed for the outcome and write the output to `logs` (files stdout and stderr)."""
     state = engine.inspect(container)
     stdout, stderr = engine.output(container)
-    with durable("container.logs"):
-        logs.mkdir(mode=0o700, exist_ok=True)
-        (logs / "stdout").write_bytes(stdout)
-        (logs / "stderr").write_bytes(stderr)
+    try:
+        with durable("container.logs"):
+            logs.mkdir(mode=0o700, exist_ok=True)
+            (logs / "stdout").write_bytes(stdout)
+            (logs / "stderr").write_bytes(stderr)
+    except OSError as error:
+        # The outcome holds the ends of both: a full disk must not cost the job.
+        log.warning("output-not-kept", container=container, reason=str(error))
     return Findings(state, holder_runs(engine, holder), stdout, stderr, metering.read_usage(state.cgroup_parent))
 
 

@@ -10,9 +10,11 @@ from capanode.node.executors.asking import Threads
 from capanode.node.executors.outputs import (
     OutputDisk,
     destroy_disk,
+    disk_is_sound,
     disk_names,
     find_disk,
     make_disk,
+    name_for,
 )
 
 _DEFAULT_BYTES: Final = 256 * 2**20
@@ -31,6 +33,10 @@ class OutputPool(Protocol):
 
     async def collect(self, disk: OutputDisk) -> None:
         """Make what the job wrote readable at `disk.path`, once the job has ended; idempotent."""
+        ...
+
+    def is_sound(self, disk: OutputDisk) -> bool:
+        """Whether what lies at `disk.path` is what the job wrote."""
         ...
 
     async def give_back(self, name: str) -> None:
@@ -73,13 +79,23 @@ class Disks:
     async def take(self, size_bytes: int) -> OutputDisk:
         """An empty file system of that size, from the pool if there is one; raises Unavailable."""
         self._size = size_bytes
-        disk = next((one for one in self._ready if one.size_bytes == size_bytes), None)
-        if disk is None:
-            disk = await self._threads.ask(make_disk, self._folder, size_bytes)
-        else:
+        while disk := next((one for one in self._ready if one.size_bytes == size_bytes), None):
             self._ready.remove(disk)
-        self._taken.add(disk.name)
-        return disk
+            self._taken.add(disk.name)
+            if disk_is_sound(disk):
+                return disk
+            await self.give_back(disk.name)  # someone has unmounted it
+        return await self._make(size_bytes)
+
+    async def _make(self, size_bytes: int) -> OutputDisk:
+        # Known before it is there, or a sweep would take it for an orphan.
+        name = name_for(size_bytes)
+        self._taken.add(name)
+        try:
+            return await self._threads.ask(make_disk, self._folder, name)
+        except BaseException:
+            self._taken.discard(name)
+            raise
 
     async def adopt(self, name: str) -> OutputDisk | None:
         """The file system of a job that an earlier process started; None when it is gone."""
@@ -90,6 +106,10 @@ class Disks:
 
     async def collect(self, disk: OutputDisk) -> None:
         """Nothing to do: the host sees the same file system."""
+
+    def is_sound(self, disk: OutputDisk) -> bool:
+        """False after an error below the file system, or when someone has unmounted it."""
+        return disk_is_sound(disk)
 
     def mount(self, disk: OutputDisk) -> dict[str, Any]:
         """How the job's container gets it."""
@@ -113,7 +133,9 @@ class Disks:
                 self._ready.remove(disk)
                 await self.give_back(disk.name)
             while sum(one.size_bytes == self._size for one in self._ready) < self._spares:
-                self._ready.append(await self._threads.ask(make_disk, self._folder, self._size))
+                disk = await self._make(self._size)
+                self._ready.append(disk)
+                self._taken.discard(disk.name)
 
     async def empty(self) -> None:
         """Delete the spares and keep none from now on."""

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import structlog
 import trio
 
 from capanode.node.executors.asking import Threads
@@ -37,24 +38,29 @@ from capanode.node.executors.port import (
     End,
     ExecutionId,
     Gpu,
+    ImageGone,
     ImageProgress,
     PreparedImage,
     RunOutcome,
     RunRequest,
 )
 from capanode.node.executors.preparing import FitImage, find_image, prepare_image
+from capanode.node.executors.pulse import Pulse
 from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL, OUTPUTS_LABEL, GpuWay
 from capanode.node.executors.slots import Slots
 from capanode.node.executors.staging import Berths
 from capanode.node.executors.volumes import Volumes
 from capanode.node.images.archive import ImageLimits
 from capanode.node.images.reference import ImageId, ImageRef, ImageRejected
-from capanode.protocol.faults import InvariantViolated, Misconfigured, Unavailable
+from capanode.protocol.faults import Fault, InvariantViolated, Misconfigured, Unavailable
 from capanode.protocol.ids import PeerId
 
 _NODE_NAME: Final = re.compile(r"[a-z0-9]{1,32}")
 _PULL_S: Final = 3600.0
 _CLEAN_UP_S: Final = 60.0
+_ASK_AGAIN_S: Final = 0.5
+
+log = structlog.get_logger()
 
 
 @unique
@@ -84,6 +90,8 @@ class DockerSettings:
     gpu_way: GpuWay = GpuWay.DEVICE_REQUEST
     outputs: OutputWay = field(default_factory=output_way)
     reconnect_s: float = 30.0
+    patience_s: float = 0.0
+    """How long the start waits for an engine that does not answer yet."""
 
 
 def executor_name(peer: PeerId) -> str:
@@ -96,19 +104,19 @@ async def run_docker_executor(
 ) -> None:
     """Serve a `DockerExecutor` until cancelled.
 
-    Raises EngineDown when no engine answers and Misconfigured when the settings cannot be used.
+    Raises EngineDown when no engine answers in time and Misconfigured when the settings cannot be used.
     """
     if not _NODE_NAME.fullmatch(settings.node):
         raise Misconfigured(f"the executor's node name {settings.node!r} must be 1 to 32 of a-z and 0-9")
     for folder in ("outputs", "logs", "images"):
         (settings.state / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     threads = Threads()
-    engine = await threads.ask(Engine, settings.address)
+    engine, facts = await _reached(settings, threads)
     executor: DockerExecutor | None = None
     try:
-        facts = await threads.ask(engine.facts)
         async with trio.open_nursery() as background:
             executor = DockerExecutor(settings, engine, facts, threads, background)
+            background.start_soon(executor.pulse.run)
             task_status.started(executor)
             await trio.sleep_forever()
     finally:
@@ -117,6 +125,31 @@ async def run_docker_executor(
             if executor is not None:
                 await executor.put_away()
         engine.close()
+
+
+async def _reached(settings: DockerSettings, threads: Threads) -> tuple[Engine, EngineFacts]:
+    """The engine once it answers: after a boot it may be later than this node."""
+    give_up_at = trio.current_time() + settings.patience_s
+    told = False
+    while True:
+        try:
+            return await threads.ask(_open, settings.address)
+        except EngineDown as down:
+            if trio.current_time() >= give_up_at:
+                raise
+            if not told:
+                log.warning("engine-awaited", at_most_s=settings.patience_s, reason=str(down))
+                told = True
+            await trio.sleep(_ASK_AGAIN_S)
+
+
+def _open(address: str | None) -> tuple[Engine, EngineFacts]:
+    engine = Engine(address)
+    try:
+        return engine, engine.facts()
+    except BaseException:
+        engine.close()
+        raise
 
 
 class DockerExecutor:
@@ -135,6 +168,7 @@ class DockerExecutor:
         self._facts = facts
         self._threads = threads
         self._background = background
+        self.pulse = Pulse(engine, threads)
         slots = Slots(engine, threads, settings.node, settings.state / "images")
         outputs = _output_pool(settings, engine, threads)
         self._berths = Berths(engine, threads, settings.node, facts.cgroup_driver, settings.gpu_way, slots, outputs)
@@ -144,6 +178,12 @@ class DockerExecutor:
         self._leaving = False
         self._images: dict[ImageId, FitImage] = {}
         self._gpus: dict[str, Gpu] = {}
+
+    def objection(self) -> str:
+        return self.pulse.objection
+
+    async def ready(self) -> None:
+        await self.pulse.ready()
 
     async def capacity(self) -> Capacity:
         facts = await self._threads.ask(self._engine.facts)
@@ -167,15 +207,30 @@ class DockerExecutor:
             return fit.image
         raise Unavailable(f"the image {image} could not be fetched within {_PULL_S:.0f} s; try again")
 
+    async def holds(self, image: ImageId) -> bool:
+        try:
+            await self._threads.ask(find_image, self._engine, image, self._settings.image_limits)
+        except (NoSuchThing, ImageRejected):
+            self._images.pop(image, None)
+            return False
+        return True
+
     async def stage(self, request: RunRequest) -> None:
         try:
             await self._staged(request)
         except RunEnded as ended:
             raise Unavailable(str(ended)) from ended
+        except NoSuchThing as missing:
+            raise await self._image_gone(request.image, missing) from missing
+        except EngineRefused as refused:
+            raise Unavailable(str(refused)) from refused
 
     async def run(self, request: RunRequest, *, started: Callable[[str], None]) -> RunOutcome:
         async def whole() -> RunOutcome:
-            job = await self._staged(request)
+            try:
+                job = await self._staged(request)
+            except NoSuchThing as missing:
+                raise await self._image_gone(request.image, missing) from missing
             self._attend(job)
             if job.began_at is None:
                 await self._start(job, request, started)
@@ -223,9 +278,12 @@ class DockerExecutor:
     async def release(self, execution_id: ExecutionId) -> None:
         job = self._jobs.get(execution_id)
         name = self._name(execution_id)
-        outputs = [job.disk.name] if job else await self._threads.ask(outputs_of, self._engine, name)
         parent = self._berths.cgroup_parent(execution_id)
-        await self._threads.ask(erase, self._engine, name, parent, self._logs(execution_id))
+        try:
+            outputs = [job.disk.name] if job else await self._threads.ask(outputs_of, self._engine, name)
+            await self._threads.ask(erase, self._engine, name, parent, self._logs(execution_id))
+        except EngineRefused as refused:
+            raise Unavailable(f"{name} cannot be removed: {refused}") from refused
         for disk in outputs:
             await self._berths.disks.give_back(disk)
         if job is not None:
@@ -326,9 +384,15 @@ class DockerExecutor:
         except RunEnded as ended:
             self._background.start_soon(self._release_quietly, execution)
             return outcome_without_container(execution, ended.end, str(ended))
-        except (EngineDown, EngineRefused) as down:
+        except EngineRefused as refused:
             self._background.start_soon(self._release_quietly, execution)
-            return outcome_without_container(execution, End.ENGINE_LOST, str(down))
+            return outcome_without_container(execution, End.ENGINE_LOST, str(refused))
+        except Unavailable as away:
+            # Nothing is known of the job until the engine answers; whoever asks then finds it by its labels.
+            self._let_go(execution)
+            if isinstance(away, EngineDown):
+                self.pulse.miss(away)
+            raise
         except InvariantViolated:
             raise
         except BaseException:
@@ -337,6 +401,18 @@ class DockerExecutor:
             if not self._leaving:
                 await self._release_quietly(execution)
             raise
+
+    def _let_go(self, execution: ExecutionId) -> None:
+        """Forget a job as a restart of this process would."""
+        job = self._jobs.pop(execution, None)
+        if job is not None:
+            self._berths.vacate(job)
+
+    async def _image_gone(self, image: ImageId, missing: NoSuchThing) -> Fault:
+        """What the engine's "no such thing" meant, when a container was to be made."""
+        if await self.holds(image):
+            return EngineRefused(str(missing), missing.status)
+        return ImageGone(f"the image {image} was removed from this machine by someone; it is brought here again")
 
     async def _release_quietly(self, execution: ExecutionId) -> None:
         """Release whatever happens to this task; a stop of the service waits for it."""

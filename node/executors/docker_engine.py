@@ -21,6 +21,7 @@ from capanode.protocol.faults import Fault, Unavailable
 
 _CALL_S: Final = 30.0
 _KNOCK_S: Final = 5.0
+_PING_S: Final = 5.0
 _MAX_SENTENCE: Final = 400
 _DEFAULT_SOCKET: Final = "unix:///var/run/docker.sock"
 
@@ -85,6 +86,10 @@ class ContainerState:
         return self.status in ("running", "paused", "restarting")
 
     @property
+    def paused(self) -> bool:
+        return self.status == "paused"
+
+    @property
     def never_started(self) -> bool:
         return self.status == "created"
 
@@ -111,11 +116,20 @@ class Engine:
         with _translated("connect"):
             base: Json = {"base_url": address} if address else dict(kwargs_from_env())
             # docker-py is typed in parts only; each result gets its type where it leaves this class.
-            _knock(str(base.get("base_url") or _DEFAULT_SOCKET))
+            self._address = str(base.get("base_url") or _DEFAULT_SOCKET)
+            _knock(self._address)
             self._api: Any = docker.APIClient(**base, version="1.41", timeout=int(_CALL_S))
 
     def close(self) -> None:
         self._api.close()
+
+    def ping(self) -> None:
+        """Ask for a sign of life; quick to give up, as an engine that hangs is as good as one that is gone."""
+        with _translated("answer"):
+            _knock(self._address)
+            answer = self._api.get(f"{self._api.base_url}/_ping", timeout=_PING_S)
+            if answer.status_code >= 400:
+                raise _refusal(answer.status_code, f"the engine is not ready: {_short(answer.text)}")
 
     def facts(self) -> EngineFacts:
         with _translated("describe itself"):
@@ -167,6 +181,15 @@ class Engine:
             if refused.status not in (404, 409):
                 raise
 
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on; nothing happens when it is not paused."""
+        try:
+            with _translated("unpause a container"):
+                self._api.unpause(container)
+        except EngineRefused as refused:
+            if refused.status not in (404, 409, 500):  # 500: it is not paused
+                raise
+
     def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; idempotent."""
         try:
@@ -200,19 +223,20 @@ class Engine:
             rows: list[Json] = self._api.containers(all=True, filters=filters)
         return [(str(row["Id"]), dict(row.get("Labels") or {})) for row in rows]
 
-    def killed_by_someone(self, container: str, since: float, until: float) -> bool:
-        """Whether a kill or stop went through the engine for this container, as its recent events tell.
+    def touched_by_someone(self, container: str, until: float) -> frozenset[str]:
+        """Which of kill (a stop too) and pause went through the engine for this container, as its events tell.
 
-        `until` must be past already, since the engine else keeps the list open until then.
+        Of all that it remembers: the machine's clock may have been set since. `until` must be past already, since the
+        engine else keeps the list open until then.
         """
         with _translated("list events"):
             events = self._api.events(
-                since=f"{since:.6f}",
+                since="0.000001",
                 until=f"{until:.6f}",
-                filters={"container": [container], "event": ["kill"]},
+                filters={"container": [container], "event": ["kill", "pause"]},
                 decode=True,
             )
-            return any(True for _ in events)
+            return frozenset(str(event.get("Action", "")) for event in events)
 
     def image(self, reference: str) -> ImageFacts:
         with _translated("inspect an image"):
@@ -274,6 +298,7 @@ class Engine:
             self._api.tag(image, repository, tag)
 
     def remove_image(self, image: str) -> None:
+        """Remove a name of an image, and the image with its last one; idempotent, refused while a container uses it."""
         try:
             with _translated("remove an image"):
                 self._api.remove_image(image)

@@ -1,13 +1,8 @@
 """Whose failure an ended container is: one pure decision, since money depends on it (PROTOCOL §5)."""
 
-import signal
 from dataclasses import dataclass
-from typing import Final
 
 from capanode.node.executors.port import End
-
-KILLED_EXIT: Final = 128 + signal.SIGKILL
-STOPPED_EXIT: Final = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +18,7 @@ class Evidence:
     engine_error: str
     stopped: End | None
     killed_by_someone: bool
+    paused_by_someone: bool
     holder_alive: bool
     disk_sound: bool
     overran: bool
@@ -43,6 +39,8 @@ def judge(seen: Evidence) -> Judgement:
         return Judgement(End.CANCELLED, None, "the job was cancelled")
     if not seen.disk_sound:
         return Judgement(End.DISK_FAILED, None, "the disk below the output file system failed; check the host's disk")
+    if seen.paused_by_someone and (seen.stopped is End.TIMEOUT or seen.overran):
+        return Judgement(End.KILLED, None, "someone on this machine paused the job's container until its time was over")
     if seen.stopped is not None:
         return Judgement(seen.stopped, None, f"the job was stopped: {seen.stopped.value}")
     if not seen.holder_alive:
@@ -51,8 +49,8 @@ def judge(seen: Evidence) -> Judgement:
         return Judgement(End.START_FAILED, None, f"the engine could not run the program: {seen.engine_error}")
     if seen.oom_killed and seen.exit_code:
         return Judgement(End.OOM, seen.exit_code, "the program needed more memory than the job allows")
-    if seen.killed_by_someone:
-        return Judgement(End.KILLED, None, "someone on this machine killed the job's container")
     if seen.overran:
         return Judgement(End.TIMEOUT, None, "the program ran longer than the job allows")
+    if seen.killed_by_someone:
+        return Judgement(End.KILLED, None, "someone on this machine stopped the job's container")
     return Judgement(End.EXITED, seen.exit_code, f"the program ended with code {seen.exit_code}")

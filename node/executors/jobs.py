@@ -17,9 +17,9 @@ _TAIL_BYTES: Final = 16 * 1024
 class Job:
     """From the creation of its container until it is released.
 
-    `began_at` (Unix seconds) is set once the program was started, `ended` when it was found to have
-    ended before this process, `attended` while this process waits for its end, `stopped` when this
-    process ends it early.
+    `began_at` (Unix seconds, for people) is set once the program was started, and `ends_by`, the moment on trio's clock
+    at which its time is over; `ended` when it was found to have ended while nobody looked, `attended` while this
+    process waits for its end, `stopped` when this process ends it early.
     """
 
     execution: ExecutionId
@@ -30,6 +30,7 @@ class Job:
     timeout_s: int
     gpu_uuids: tuple[str, ...]
     began_at: float | None = None
+    ends_by: float = 0.0
     ended: bool = False
     attended: bool = False
     stopped: End | None = None

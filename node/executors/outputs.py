@@ -37,23 +37,26 @@ class OutputDisk:
     size_bytes: int
 
 
-def make_disk(folder: Path, size_bytes: int) -> OutputDisk:
+def make_disk(folder: Path, name: str) -> OutputDisk:
     """Make and mount a file system in `folder`; raises Unavailable when the host has no room for it.
 
-    Needs root. Its name holds the size, so that it can be found again after a restart.
+    Needs root. Its name, of `name_for`, holds the size, so that it can be found again after a restart.
     """
-    name = name_for(size_bytes)
+    size_bytes = size_in_name(name)
+    assert size_bytes is not None, "the name is one of name_for"
     image, mount = folder / f"{name}.img", folder / name
-    mount.mkdir(mode=0o700)
     try:
+        mount.mkdir(mode=0o700)
         with durable("disk.make"):
             _tool("fallocate", "-l", str(_image_bytes(size_bytes)), str(image))
             _tool("mkfs.ext4", *_mkfs_options(size_bytes), str(image))
         with durable("disk.mount"):
             _tool("mount", "-t", "ext4", "-o", _MOUNT_OPTIONS, str(image), str(mount))
         (mount / "lost+found").rmdir()
-    except BaseException:
+    except BaseException as error:
         destroy_disk(folder, name)
+        if isinstance(error, OSError):
+            raise Unavailable(f"no output file system could be made ({error.strerror}); free disk space") from error
         raise
     return OutputDisk(name, mount, size_bytes)
 
@@ -95,8 +98,11 @@ def disk_names(folder: Path) -> list[str]:
 
 
 def disk_is_sound(disk: OutputDisk) -> bool:
-    """False after the kernel met an error below the file system and made it read-only."""
-    return not os.statvfs(disk.path).f_flag & os.ST_RDONLY
+    """False after the kernel met an error below the file system and made it read-only, or someone unmounted it."""
+    try:
+        return not os.statvfs(disk.path).f_flag & os.ST_RDONLY and disk.path.is_mount()
+    except OSError:
+        return False
 
 
 def missing_tools() -> list[str]:

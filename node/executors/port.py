@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NewType, Protocol
 
 from capanode.node.images.reference import ImageId, ImageRef
-from capanode.protocol.faults import Refused
+from capanode.protocol.faults import Refused, Unavailable
 
 ExecutionId = NewType("ExecutionId", str)
 """1 to 128 characters of lower-case hex: deal id, then the attempt."""
@@ -58,6 +58,10 @@ class PreparedImage:
     image_id: ImageId
     size_bytes: int
     gpu_objection: str | None
+
+
+class ImageGone(Unavailable):
+    """A prepared image was removed from this machine by someone: prepare it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,14 @@ class RunOutcome:
 class Executor(Protocol):
     """Runs jobs in sandboxes; one per node, its slots used by one job each."""
 
+    def objection(self) -> str:
+        """Why no job can be run at the moment, in a sentence for the operator; empty while one can."""
+        ...
+
+    async def ready(self) -> None:
+        """Return once there is no objection; at once while there is none."""
+        ...
+
     async def capacity(self) -> Capacity:
         """Measure the machine; raises Unavailable when the engine does not answer."""
         ...
@@ -164,23 +176,31 @@ class Executor(Protocol):
         """
         ...
 
+    async def holds(self, image: ImageId) -> bool:
+        """Whether a prepared image is still on this machine; raises Unavailable."""
+        ...
+
     async def stage(self, request: RunRequest) -> None:
         """Do everything of `run` that costs nothing to undo, ahead of the decision to run; optional.
 
-        Idempotent. Undone by `release`. Raises Unavailable when the engine does not answer.
+        Idempotent. Undone by `release`. Raises Unavailable when the engine does not answer, or there is no room.
         """
         ...
 
     async def run(self, request: RunRequest, *, started: Callable[[str], None]) -> RunOutcome:
-        """Run a job to its end; failures are outcomes, not exceptions.
+        """Run a job to its end; how it fails is an outcome, not an exception.
 
         `started` gets the container's id once the program runs. Cancelling the call kills the job
-        and removes what it left.
+        and removes what it left. Raises Unavailable when the engine went away and did not come back soon, and
+        `ImageGone`: the job, which may run on, is no longer this process's then, and `adopt` comes before a next `run`.
         """
         ...
 
     async def adopt(self, execution_id: ExecutionId) -> RunOutcome | None:
-        """Take up a job that an earlier process of this node started, running or ended; None if none."""
+        """Take up a job that an earlier process of this node started, running or ended; None if none.
+
+        Raises Unavailable as `run`.
+        """
         ...
 
     def leave(self) -> None:
@@ -196,7 +216,7 @@ class Executor(Protocol):
         ...
 
     async def release(self, execution_id: ExecutionId) -> None:
-        """Throw away the outputs and whatever else is left of an execution; idempotent."""
+        """Throw away the outputs and whatever else is left of an execution; idempotent. Raises Unavailable."""
         ...
 
     async def sweep(self, keep: set[ExecutionId]) -> list[str]:

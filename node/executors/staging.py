@@ -8,9 +8,10 @@ from capanode.node.executors import metering
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import container_name, create_container, holder_runs
 from capanode.node.executors.disks import OutputPool
-from capanode.node.executors.docker_engine import ContainerState, Engine, EngineRefused
+from capanode.node.executors.docker_engine import ContainerState, Engine, EngineRefused, NoSuchThing
 from capanode.node.executors.gpu import GpuLeases
 from capanode.node.executors.jobs import Job, RunEnded
+from capanode.node.executors.lifetime import ends_by
 from capanode.node.executors.outputs import OutputDisk
 from capanode.node.executors.port import End, ExecutionId, RunRequest
 from capanode.node.executors.preparing import FitImage, gpu_objection
@@ -54,7 +55,8 @@ class Berths:
     async def give(self, request: RunRequest, fit: FitImage) -> Job:
         """Create the job's container in a free berth, or find the one that was started earlier.
 
-        Raises RunEnded when the job cannot have a berth; leaves nothing behind then.
+        Raises RunEnded when the job cannot have a berth, and NoSuchThing when its image is gone; leaves nothing behind
+        then.
         """
         self._lease_gpus(request, fit)
         slot: Slot | None = None
@@ -68,7 +70,7 @@ class Berths:
         except BaseException as error:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEAN_UP_S):
                 await self._undo(request.execution_id, slot, disk)
-            if isinstance(error, EngineRefused):
+            if isinstance(error, EngineRefused) and not isinstance(error, NoSuchThing):
                 raise RunEnded(End.START_FAILED, error) from error
             raise
         if earlier is None:
@@ -104,6 +106,7 @@ class Berths:
             gpu_uuids=state.gpu_uuids,
             began_at=state.started_at,
             ended=not state.running,
+            ends_by=ends_by(state, int(state.labels.get(TIMEOUT_LABEL, "0"))),
         )
 
     def holder_runs(self, slot: Slot) -> bool:

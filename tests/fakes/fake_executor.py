@@ -72,6 +72,18 @@ class FakeExecutor:
         """Forget what only a process knows."""
         self._adopted.clear()
 
+    def objection(self) -> str:
+        return "" if self.engine_up else "the fake engine is down"
+
+    async def ready(self) -> None:
+        while not self.engine_up:
+            await trio.sleep(0.1)
+
+    async def holds(self, image: ImageId) -> bool:
+        await trio.lowlevel.checkpoint()
+        self._need_engine()
+        return image in self.known_images
+
     async def capacity(self) -> Capacity:
         self._need_engine()
         return Capacity(self.cpu_millis, self.memory_bytes, self.disk_bytes, self.gpus)
