@@ -35,12 +35,15 @@ from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import BadReply, hexadecimal, read_object, read_quantity
 from capanode.node.storage.database import Database
 from capanode.protocol.faults import Misconfigured, Unavailable
-from capanode.protocol.ids import UnixTime
+from capanode.protocol.ids import Digest, UnixTime
 
 __all__ = ["DecodedLog", "FinalityViolated", "Follower", "FollowerOptions", "LogFilter", "run_follower"]
 
 FINALITY_EVERY_BLOCKS: Final = 16
 """How often the final block is asked for; it bounds how far behind the stored one is."""
+
+MAX_MISSED: Final = 6
+"""How often an endpoint may deny logs that the block's header tells of, before chance is taken for the reason."""
 
 _FIRST_PAUSE_S: Final = 0.1
 _LAST_PAUSE_S: Final = 15.0
@@ -211,6 +214,7 @@ class Follower:
         self._final_checked_at: int | None = None
         self._known_tip: BlockRef | None = None
         self._seen_head = -1
+        self._missed: tuple[Digest | None, int] = (None, 0)
         self._tip_missing_since: float | None = None
 
     def watch(self, filter: LogFilter) -> None:
@@ -311,10 +315,19 @@ class Follower:
             raise Unavailable(f"The logs of block {block.number} cannot be read ({found.message}): retrying.")
         of_block = self._logs.raw(found, block.number, block.number).get(block.number)
         if of_block is None:
+            if self._logs.are_told_of(header):
+                self._miss_logs(source, block)
             return ()
         if of_block.hash != block.hash:
             raise BadReply(f"The RPC endpoint sent logs of another block {block.number}: retrying.")
         return tuple(of_block.logs)
+
+    def _miss_logs(self, source: Endpoint, block: BlockRef) -> None:
+        """Look again for logs that a block's own header tells of: an endpoint may have a block before its logs."""
+        missed = self._missed[1] + 1 if self._missed[0] == block.hash else 1
+        self._missed = (block.hash, missed)
+        if missed < MAX_MISSED:
+            raise BadReply(f"The RPC endpoint {source.name} does not have the logs of its block {block.number} yet.")
 
     def _store(self, connection: sqlite3.Connection, stored: StoredBlock) -> bool:
         blocks.add(connection, stored)

@@ -9,7 +9,7 @@ from eth_hash.auto import keccak
 
 from capanode.node.chain.blocks import BlockRef, RawLog
 from capanode.node.chain.headers import Header
-from capanode.node.chain.wire import BadReply, hexadecimal, read_bytes, read_digest, read_list, read_quantity
+from capanode.node.chain.wire import BadReply, hexadecimal, read_digest, read_list, read_quantity
 from capanode.protocol.faults import PeerFault, Unavailable
 from capanode.protocol.ids import Address, Digest, TxHash, UnixTime
 
@@ -41,6 +41,12 @@ class DecodedLog:
 
 
 Log = TypeVar("Log", RawLog, DecodedLog)
+_Make = Callable[[Address, Sequence[bytes], bytes, TxHash, int], Log]
+
+MAX_LOG_INDEX: Final = 2**31
+
+TELLING_BITS: Final = 682
+"""A bloom filter with more of its 2048 bits set, a third, names too much by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class LogReader:
         self._addresses = {hexadecimal(address): address for address in filter.addresses}
         self._topics = {hexadecimal(topic): topic for topic in filter.topics}
         self._blooms = tuple(map(_bloom, filter.addresses))
+        self._topic_blooms = tuple(map(_bloom, filter.topics))
 
     def query(self, **where: str) -> Mapping[str, str | list[str] | list[list[str]]]:
         """The parameter of `eth_getLogs`."""
@@ -82,6 +89,13 @@ class LogReader:
             return not header.is_empty
         return any(header.bloom & bloom == bloom for bloom in self._blooms)
 
+    def are_told_of(self, header: Header) -> bool:
+        """Whether a block's bloom filter names an address and a topic of ours, and is too sparse to do so by chance."""
+        bloom = header.bloom
+        if not bloom or bloom.bit_count() > TELLING_BITS:
+            return False
+        return all(any(bloom & one == one for one in blooms) for blooms in (self._blooms, self._topic_blooms))
+
     def raw(self, reply: object, first: int, last: int) -> dict[int, LogsOfBlock[RawLog]]:
         """Logs by block number, to be stored.
 
@@ -89,7 +103,7 @@ class LogReader:
             BadReply: a log was not asked for, or is malformed.
             Unavailable: a log's block has just been taken back.
         """
-        return self._read(reply, first, last, RawLog)
+        return self._read(reply, first, last, _raw)
 
     def decoded(self, reply: object, first: int, last: int) -> dict[int, LogsOfBlock[DecodedLog]]:
         """Logs by block number, to be applied at once; raises as `raw`."""
@@ -112,55 +126,60 @@ class LogReader:
             raise BadReply(f"The RPC endpoint sent a log that is not our contracts' ({error}): retrying.") from error
         return DecodedLog(event, address, tx_hash, log_index)
 
-    def _read(
-        self,
-        reply: object,
-        first: int,
-        last: int,
-        make: Callable[[Address, tuple[Digest, ...], bytes, TxHash, int], Log],
-    ) -> dict[int, LogsOfBlock[Log]]:
-        by_text: dict[str, LogsOfBlock[Log]] = {}
-        for item in read_list(reply):
-            try:
-                self._read_one(item, by_text, make)
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
-                raise BadReply("The RPC endpoint sent a log that was not asked for: check the endpoint.") from error
+    def _read(self, reply: object, first: int, last: int, make: _Make[Log]) -> dict[int, LogsOfBlock[Log]]:
+        try:
+            by_text = self._by_block(cast("Sequence[dict[str, Any]]", read_list(reply)), make)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise BadReply("The RPC endpoint sent a log that was not asked for: check the endpoint.") from error
         found = {of_block.number: of_block for of_block in by_text.values()}
         if len(found) != len(by_text) or (found and not first <= min(found) <= max(found) <= last):
             raise BadReply("The RPC endpoint sent logs of blocks that were not asked for: check the endpoint.")
         for of_block in found.values():
             of_block.logs.sort(key=_position)
-            if len({log.log_index for log in of_block.logs}) != len(of_block.logs):
-                raise BadReply("The RPC endpoint sent a log twice: check the endpoint.")
+            positions = [log.log_index for log in of_block.logs]
+            if len(set(positions)) != len(positions) or not 0 <= positions[0] <= positions[-1] < MAX_LOG_INDEX:
+                raise BadReply("The RPC endpoint sent logs in impossible places: check the endpoint.")
         return found
 
-    def _read_one(
-        self,
-        item: object,
-        by_text: dict[str, LogsOfBlock[Log]],
-        make: Callable[[Address, tuple[Digest, ...], bytes, TxHash, int], Log],
-    ) -> None:
-        """One log of many thousands: what they share is looked up by its text, what is left is cut out of it."""
-        fields = cast(dict[str, Any], item)  # anything else raises at the first look-up
-        topics: Any = fields["topics"]
-        if fields.get("removed") is True:
-            raise Unavailable("The chain takes a block back while its logs are read: looking again.")
-        of_block = by_text.get(fields["blockHash"])
-        if of_block is None:
-            of_block = by_text[fields["blockHash"]] = _block_of(fields)
-        elif of_block.number != int(fields["blockNumber"], 16):
-            raise ValueError("two numbers of one block")
-        of_block.logs.append(
-            make(
-                self._addresses[fields["address"].lower()],
-                (self._topics[topics[0].lower()], *map(read_digest, topics[1:])),
-                read_bytes(fields["data"]),
-                TxHash(read_digest(fields["transactionHash"])),
-                read_quantity(fields["logIndex"]),
-            )
-        )
+    def _by_block(self, items: Sequence[dict[str, Any]], make: _Make[Log]) -> dict[str, LogsOfBlock[Log]]:
+        """One loop over many thousands of logs: what they share is looked up by its text, the rest cut out of it.
+
+        Whatever is not a log raises on the way.
+        """
+        by_text: dict[str, LogsOfBlock[Log]] = {}
+        block_text = number_text = tx_text = ""
+        tx_hash = TxHash(b"")
+        append: Callable[[Log], None] = [].append
+        for item in items:
+            if item.get("removed") is True:
+                raise Unavailable("The chain takes a block back while its logs are read: looking again.")
+            if item["blockHash"] != block_text:
+                block_text, number_text = item["blockHash"], item["blockNumber"]
+                of_block = by_text.get(block_text) or by_text.setdefault(block_text, _block_of(item))
+                if of_block.number != int(number_text, 16):
+                    raise ValueError("two numbers of one block")
+                append = of_block.logs.append
+            elif item["blockNumber"] != number_text:
+                raise ValueError("two numbers of one block")
+            if item["transactionHash"] != tx_text:
+                tx_text = item["transactionHash"]
+                tx_hash = TxHash(read_digest(tx_text))
+            address = self._addresses.get(item["address"]) or self._addresses[item["address"].lower()]
+            signature, *indexed = item["topics"]
+            topics = [self._topics.get(signature) or self._topics[signature.lower()]]
+            topics += [_fromhex(topic.removeprefix("0x")) for topic in indexed]
+            data = _fromhex(item["data"].removeprefix("0x"))
+            append(make(address, topics, data, tx_hash, int(item["logIndex"], 16)))
+        return by_text
 
 
+def _raw(address: Address, topics: Sequence[bytes], data: bytes, tx_hash: TxHash, log_index: int) -> RawLog:
+    if any(len(topic) != 32 for topic in topics):
+        raise ValueError("a topic has 32 bytes")
+    return RawLog(address, tuple(map(Digest, topics)), data, tx_hash, log_index)
+
+
+_fromhex: Final = bytes.fromhex
 _position: Final = attrgetter("log_index")
 
 
@@ -171,7 +190,7 @@ def _block_of(fields: Mapping[str, object]) -> LogsOfBlock[Log]:
     return LogsOfBlock(number, block_hash, UnixTime(time) if time else None)
 
 
-def _bloom(address: Address) -> int:
-    """The three bits of an address in a block's bloom filter."""
-    hashed = keccak(address)
+def _bloom(name: Address | Digest) -> int:
+    """The three bits of an address or a topic in a block's bloom filter."""
+    hashed = keccak(name)
     return sum({1 << (int.from_bytes(hashed[at : at + 2], "big") & 2047) for at in (0, 2, 4)})

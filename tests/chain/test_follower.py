@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,10 @@ from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.wire import Json, hexadecimal, quantity, read_list, read_object, read_quantity
 from capanode.node.storage.database import Database, Schema, open_database
+from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, Digest, UnixTime
+from tests.fakes.rpc_proxy import RpcProxy, run_rpc_proxies
+from tests.fakes.rpc_trouble import Dice, Trouble
 
 EMITTER = Address(b"\xee" * 20)
 EMITTER_CODE = "0x6020360360205f375f35602036035fa100"
@@ -175,6 +179,30 @@ async def test_logs_wait_for_their_confirmations(manual_rpc: Rpc, projected: Dat
     await manual_rpc.call_once("evm_mine")
     await follow(following)
     assert (await seen(projected))[1] == 5
+
+
+async def test_logs_that_an_endpoint_does_not_have_yet_are_waited_for(
+    manual_anvil: Anvil, manual_rpc: Rpc, projected: Database
+) -> None:
+    proxy = RpcProxy(manual_anvil.rpc_url, Dice(seed=2, rate=0.0, kinds={Trouble.NO_LOGS}))
+    await begin(manual_rpc)
+    async with run_rpc_proxies([proxy]) as urls, open_rpc(urls, manual_anvil.chain_id) as rpc:
+        following = follower(rpc, projected)
+        await follow(following)
+        proxy.dice.rate = 0.5
+        for value in range(1, 13):
+            await emit(manual_rpc, value)
+            while await height(manual_rpc) != (await seen_tip(projected)):
+                with suppress(Unavailable):
+                    await following.step()
+        assert proxy.dice.counts[Trouble.NO_LOGS] > 3
+        await assert_equal(manual_rpc, projected)
+
+
+async def seen_tip(database: Database) -> int:
+    stored = await database.read(lambda connection: blocks.tip(connection, 31_337))
+    assert stored is not None
+    return stored.block.number
 
 
 async def test_other_topics_are_not_delivered(manual_rpc: Rpc, projected: Database) -> None:
