@@ -20,6 +20,7 @@ from typing import Any, Final
 import trio
 
 from bench import report
+from capanode.node.keys.peer_key import open_peer_key
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network, Verdict
@@ -168,6 +169,7 @@ def _say(what: object) -> None:
 
 def _config(folder: Path, *, hub: bool = False) -> NetworkConfig:
     return NetworkConfig(
+        key=open_peer_key(folder / "peer.key"),
         data_dir=folder,
         network="bench",
         listen=("/ip4/127.0.0.1/tcp/0",),

@@ -65,7 +65,7 @@ from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
 from capanode.node.journal import Journal
 from capanode.node.keys.key_file import read_private_file
-from capanode.node.keys.peer_key import open_peer_key
+from capanode.node.keys.peer_key import PeerKey, open_peer_key
 from capanode.node.keys.signer import LocalSigner, Signer
 from capanode.node.keys.wallet import find_password, unlock_wallet, wallet_address
 from capanode.node.network_profile import NetworkProfile, read_profile
@@ -129,6 +129,7 @@ class Keys:
 
     wallet: Address
     signer: Signer
+    peer: PeerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ async def run_node(
         sender = await stack.enter_async_context(
             open_sender(rpc, database, keys.signer, options=sender_options(config.chain), explain=explain)
         )
-        network = await stack.enter_async_context(open_network(_network_config(config, profile)))
+        network = await stack.enter_async_context(open_network(_network_config(config, profile, keys.peer)))
         clock = ChainClock()
         alerts = Alerts(config.alerts, node=network.peer_id, network=profile.name)
         markets = Markets(contracts.markets, clock.now, contracts.waiting)
@@ -259,16 +260,18 @@ def _settlements(ground: Ground, gas_price: GasPrice) -> Callable[[Address], Set
 async def _open_keys(config: NodeConfig, password: Callable[[], str] | None) -> Keys:
     """The wallet, or the hot key where this machine has one in its place."""
     folder = config.folder
+    peer = open_peer_key(folder.p2p / "peer.key")
     if folder.hot_key.exists():
         hot = LocalSigner(read_private_file(folder.hot_key, 32))
-        return Keys(wallet_address(folder.wallet), hot)
+        return Keys(wallet_address(folder.wallet), hot, peer)
     secret = find_password(config.wallet.password_file, password)
     signer = await unlock_wallet(folder.wallet, secret)
-    return Keys(signer.address, signer)
+    return Keys(signer.address, signer, peer)
 
 
-def _network_config(config: NodeConfig, profile: NetworkProfile) -> NetworkConfig:
+def _network_config(config: NodeConfig, profile: NetworkProfile, key: PeerKey) -> NetworkConfig:
     return NetworkConfig(
+        key=key,
         data_dir=config.folder.p2p,
         network=f"{profile.chain_id}-{profile.directory.hex()}",
         listen=(f"/ip4/{config.p2p.host}/tcp/{config.p2p.port}",),
@@ -412,7 +415,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     executor: Executor = await deals.start(run_docker_executor, settings)
     hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
-    await ensure_registered(registry, ground.sender, open_peer_key(config.folder.p2p / "peer.key"), wallet, hardware)
+    await ensure_registered(registry, ground.sender, ground.keys.peer, wallet, hardware)
     whole = offered_capacity(await executor.capacity(), config.provider)
     limits = PreparationLimits(config.provider.max_image, config.provider.max_input, config.timeouts.image)
     preparation = Preparation(executor, ground.network, ground.blobs, config.folder.blobs / "https", limits)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from capanode.node.keys.peer_key import PeerKey
+
 TOPIC_PREFIX = "/capanode/"
 """Subscriptions of peers to topics elsewhere are not recorded."""
 
@@ -32,8 +34,10 @@ class GossipLimits:
 class NetworkConfig:
     """One node's network."""
 
+    key: PeerKey
+    """Under which the others know this node."""
     data_dir: Path
-    """Holds `peer.key` (0600) and `peers.json`."""
+    """Holds `peers.json`."""
     network: str
     """Names the market, `<chain id>-<directory address>`; nodes of other networks are not discovered."""
     listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)

@@ -31,7 +31,6 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from capanode.node.p2p import interfaces
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.discovery import lan_discovery
-from capanode.node.p2p.keys import PeerKey
 from capanode.node.p2p.library_types import ID, Multiaddr, PeerStore
 from capanode.node.p2p.multiaddrs import id_of
 from capanode.node.p2p.pubsub import GuardedPubsub, OnFault, OnOverRate
@@ -74,11 +73,11 @@ class KeyKeepingPeerstore(PeerStore):
             self.peer_data_map[self._own] = own
 
 
-def build(config: NetworkConfig, key: PeerKey, *, on_fault: OnFault, on_over_rate: OnOverRate) -> Parts:
+def build(config: NetworkConfig, *, on_fault: OnFault, on_over_rate: OnOverRate) -> Parts:
     """A new host, not yet running."""
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     logging.getLogger("libp2p.network.auto_connector").setLevel(logging.CRITICAL)
-    host = _host(config, key)
+    host = _host(config)
     swarm = cast(Swarm, host.get_network())
     inbound_ips: Counter[str] = Counter()
     swarm.retry_config.max_retries = 0
@@ -147,8 +146,8 @@ async def _sever_quietly(connection: INetConn) -> None:
         _log.debug("closing a connection failed", exc_info=True)
 
 
-def _host(config: NetworkConfig, key: PeerKey) -> BasicHost:
-    secret = Secp256k1PrivateKey.from_bytes(key.secret)
+def _host(config: NetworkConfig) -> BasicHost:
+    secret = Secp256k1PrivateKey.from_bytes(config.key.secret_for_libp2p())
     pair = KeyPair(secret, secret.get_public_key())
     noise = NoiseTransport(pair, noise_privkey=create_x25519_key_pair().private_key)
     most = config.max_connections
@@ -158,7 +157,7 @@ def _host(config: NetworkConfig, key: PeerKey) -> BasicHost:
             key_pair=pair,
             sec_opt={NOISE: noise},
             muxer_preference="YAMUX",
-            peerstore_opt=KeyKeepingPeerstore(id_of(key.peer_id)),
+            peerstore_opt=KeyKeepingPeerstore(id_of(config.key.peer_id)),
             listen_addrs=[Multiaddr(address) for address in config.listen],
             addrs_factory=_addresses_of(config),
             disable_identify_address_discovery=True,

@@ -22,7 +22,7 @@ from libp2p.protocol_muxer.exceptions import MultiselectClientError, Multiselect
 from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
 
-from capanode.node.p2p import address_book, host, keys, liveness, multiaddrs, patches
+from capanode.node.p2p import address_book, host, liveness, multiaddrs, patches
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.counts import Counts
 from capanode.node.p2p.discovery import Table, discover, hearing_lan
@@ -70,7 +70,7 @@ class Libp2pNetwork:
     def __init__(self, config: NetworkConfig) -> None:
         patches.apply()
         self._config = config
-        self._key = keys.load_key(config.data_dir / "peer.key")
+        self._peer_id = config.key.peer_id
         self._counts = Counts()
         self._scores = Scores()
         self._services: dict[str, _Service] = {}
@@ -102,12 +102,7 @@ class Libp2pNetwork:
     @property
     def peer_id(self) -> PeerId:
         """Our id."""
-        return self._key.peer_id
-
-    @property
-    def key(self) -> keys.PeerKey:
-        """The peer key, for the signature that binds it to the wallet."""
-        return self._key
+        return self._peer_id
 
     @property
     def liveness(self) -> trio.MemoryReceiveChannel[Liveness]:
@@ -274,7 +269,7 @@ class Libp2pNetwork:
         self._closed.set()
 
     async def _run_session(self, task_status: trio.TaskStatus[None]) -> None:
-        parts = host.build(self._config, self._key, on_fault=self._on_fault, on_over_rate=self._on_over_rate)
+        parts = host.build(self._config, on_fault=self._on_fault, on_over_rate=self._on_over_rate)
         events = ConnectionEvents(self._on_connected, self._on_disconnected)
         try:
             async with AsyncExitStack() as stack:

@@ -83,10 +83,18 @@ def test_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     assert first.secret_for_libp2p().hex() not in repr(first)
 
 
-@pytest.mark.parametrize("content", [b"", b"zz", b"00" * 31, b"ff" * 32, b"0" * 200, b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"zz", b"00" * 31, b"00" * 32, b"ff" * 32, b"0" * 200, b"\xff"])
 def test_damaged_key_file_is_misconfigured(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "peer.key"
     path.touch(mode=0o600)
     path.write_bytes(content)
     with pytest.raises(Misconfigured):
+        open_peer_key(path)
+
+
+def test_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "peer.key"
+    path.write_text("11" * 32)
+    path.chmod(0o644)
+    with pytest.raises(Misconfigured, match="chmod 600"):
         open_peer_key(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from capanode.node.keys.peer_key import open_peer_key
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Verdict
@@ -18,6 +19,7 @@ TOPIC = "/capanode/31337-test/demands/1"
 async def main(folder: str, port: str) -> None:
     """Run until killed."""
     config = NetworkConfig(
+        key=open_peer_key(Path(folder) / "peer.key"),
         data_dir=Path(folder),
         network="31337-test",
         listen=(f"/ip4/127.0.0.1/tcp/{port}",),

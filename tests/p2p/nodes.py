@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from capanode.node.keys.peer_key import open_peer_key
 from capanode.node.p2p.config import NetworkConfig
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network, Verdict
@@ -26,7 +27,7 @@ def config(data_dir: Path, **changes: Any) -> NetworkConfig:
         "dht": False,
         "target_peers": 0,
     }
-    return NetworkConfig(data_dir=data_dir, **{**defaults, **changes})
+    return NetworkConfig(key=open_peer_key(data_dir / "peer.key"), data_dir=data_dir, **{**defaults, **changes})
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -25,12 +24,11 @@ from tests.p2p.nodes import TOPIC, accept, config, echo, gossip_reaches, meet, n
 ECHO = "/capanode/echo/1"
 
 
-async def test_the_peer_id_survives_a_restart_and_the_key_is_private(tmp_path: Path) -> None:
+async def test_the_peer_id_survives_a_restart(tmp_path: Path) -> None:
     async with open_network(config(tmp_path)) as network:
         first = network.peer_id
     async with open_network(config(tmp_path)) as network:
         assert network.peer_id == first
-    assert stat.S_IMODE((tmp_path / "peer.key").stat().st_mode) == 0o600
 
 
 async def test_known_peers_survive_a_restart(tmp_path: Path) -> None:
@@ -53,25 +51,6 @@ async def test_a_taken_port_is_said_at_start(tmp_path: Path) -> None:
 async def test_an_address_that_cannot_be_listened_on_is_said_at_start(tmp_path: Path, listen: str) -> None:
     with pytest.raises(Misconfigured, match="listen"):
         async with open_network(config(tmp_path, listen=(listen,))):
-            pass
-
-
-@pytest.mark.parametrize("content", ["", "zz", "00" * 32, "ff" * 32, "ab" * 31])
-async def test_a_damaged_key_is_said_at_start(tmp_path: Path, content: str) -> None:
-    key = tmp_path / "peer.key"
-    key.write_text(content)
-    key.chmod(0o600)
-    with pytest.raises(Misconfigured, match="key"):
-        async with open_network(config(tmp_path)):
-            pass
-
-
-async def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    key = tmp_path / "peer.key"
-    key.write_text("11" * 32)
-    key.chmod(0o644)
-    with pytest.raises(Misconfigured, match="chmod 600"):
-        async with open_network(config(tmp_path)):
             pass
 
 
