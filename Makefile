@@ -15,7 +15,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-reorg lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -81,6 +81,9 @@ bench: setup engine ## make bench NAME=x measures one thing and writes bench/out
 		exit 2; \
 	fi
 	@$(python) -m 'bench.$(NAME)'
+
+chaos-crash: setup engine ## kill nodes at each durable step of whole deals; POINTS='transaction.*' takes a part
+	@$(python) -m tests.chaos.crash $(if $(POINTS),--points '$(POINTS)')
 
 chaos-reorg: setup ## 5,000 random reorganisations against ground truth; writes bench/out/chaos_reorg.json
 	@$(python) -m tests.chaos.reorg

@@ -148,6 +148,12 @@ class CrashTown:
         for who in buyers or ("requester", "patron"):
             self.until(f"{who} has a peer", lambda who=who: self.ask(who, lambda c: c.status())["peers"] >= 1)
 
+    def all_up(self) -> None:
+        """Start what a scenario that failed has left down."""
+        for node in self.nodes.values():
+            node.start()
+        self.until_peered()
+
     @contextmanager
     def newcomer(self, who: str) -> Generator[None]:
         """Somebody new in the place of a node, with keys and money, whose node has not been started yet."""
@@ -322,13 +328,13 @@ class CrashTown:
 
 
 def write_broken_image(target: Path) -> None:
-    """An image whose program is not in it: the engine refuses to start it."""
+    """An image whose working folder cannot be: the engine takes it, and refuses to start it."""
     root = target.with_name(target.name + ".root")
     with tarfile.open(root, "w", format=tarfile.GNU_FORMAT) as tar:
         folder = tarfile.TarInfo("tmp")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(folder)
-    write_archive(root, {"Entrypoint": ["/bin/missing"], "WorkingDir": "/"}, target)
+    write_archive(root, {"Entrypoint": ["/bin/missing"], "WorkingDir": "/proc/nowhere"}, target)
     root.unlink()
 
 

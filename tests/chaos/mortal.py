@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +32,10 @@ class Forked:
         return self.is_started.is_set() and not self.has_ended.is_set()
 
     def send(self, number: int) -> None:
-        """A signal, if it still lives: its id is not given to another before the zygote has told its end."""
+        """A signal, if it still lives."""
         if self.is_alive():
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has just been buried
+                os.kill(self.pid, number)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Its exit code, as `subprocess` has it; None when it has not ended in time."""
@@ -147,6 +149,7 @@ class Mortal:
 
     def arm(self, armed: Armed) -> None:
         """Have it die there."""
+        self.faults.mkdir(parents=True, exist_ok=True)
         armed.write(self.faults)
 
     def disarm(self) -> bool:

@@ -241,7 +241,8 @@ FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}
 def _told(view: JobView) -> str:
     checks, answer = "", ""
     if view.result_dir is not None:
-        answer = Path(view.result_dir, "answer").read_text("utf-8").strip()
+        found = Path(view.result_dir, "answer")
+        answer = found.read_text("utf-8").strip() if found.exists() else "missing"
         checks = ", ".join(false_checks(view))
     return f"{view.state} {view.mode} exit {view.exit_code} paid {view.paid_wei} answer {answer!r} {checks}".strip()
 

@@ -15,7 +15,7 @@ MARKERS: Final = frozenset({"durable", "write_whole", "link_whole"})
 PASS_ON: Final = frozenset({"node/fault_points.py", "node/storage/database.py", "node/storage/whole_file.py"})
 """Where these functions live: the name comes from their callers."""
 
-RAW: Final = frozenset({"rename", "link", "replace", "symlink"})
+RAW: Final = frozenset({"rename", "link", "replace"})
 """Calls of `os` that change what the next start finds."""
 
 WRITERS: Final = frozenset({"write_text", "write_bytes", "symlink_to"})
@@ -89,6 +89,8 @@ def _texts(argument: ast.expr, functions: dict[str, ast.FunctionDef], place: str
             return [text]
         case ast.JoinedStr(values=parts):
             return ["".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts)]
+        case ast.IfExp(body=one, orelse=other):
+            return [*_texts(one, functions, place), *_texts(other, functions, place)]
         case ast.Call(func=ast.Name(id=called)) if called in functions:
             returned = [node.value for node in ast.walk(functions[called]) if isinstance(node, ast.Return)]
             return [text for value in returned if value is not None for text in _texts(value, functions, place)]
