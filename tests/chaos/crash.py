@@ -14,11 +14,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import report
 from bench.shell_image import write_shell_image
@@ -221,7 +221,11 @@ class Crew:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            # Nothing more of the list after a failure or a Ctrl-C.
+            _drain(self._deals)
+            _drain(self._setups)
         for _thread in self._threads:
             self._deals.put(None)
             self._setups.put(None)
@@ -258,6 +262,12 @@ class Crew:
         except BaseException as error:  # raised to whoever waits
             self.failed.append(error)
             self._open.release()
+
+
+def _drain(waiting: "queue.SimpleQueue[Any]") -> None:
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
 
 
 def chaos(

@@ -16,6 +16,7 @@ from tests.e2e.town import events, false_checks
 
 ANSWER: Final = "echo $((6 * 7)) > /out/answer"
 SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
+DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
 LONGER_THAN_A_DEAL_S: Final = 300
@@ -210,6 +211,15 @@ def new_requester(town: CrashTown) -> Job:
     return lock(town)
 
 
+def deposit(town: CrashTown) -> Job:
+    """Money is moved by the node that dies over it: more into escrow, and a part of it aside for the provider."""
+    provider = f"0x{town.parties['provider'].address.hex()}"
+    town.ask("patron", lambda client: client.status())
+    town.client("patron").wallet_call("deposit", amount_wei=DEPOSIT)
+    town.client("patron").wallet_call("earmark", provider=provider, amount_wei=DEPOSIT)
+    return direct(town)
+
+
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.__name__: one
     for one in (
@@ -224,6 +234,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         unposted,
         expire,
         abandon,
+        deposit,
         no_holder,
         stopped,
         new_provider,

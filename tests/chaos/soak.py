@@ -93,6 +93,9 @@ class Soak:
     busy: set[str] = field(default_factory=set[str])
     """Nodes that somebody is killing or starting now."""
 
+    wrong: list[str] = field(default_factory=list[str])
+    """What went wrong on the way."""
+
     early: dict[str, Pulse] = field(default_factory=dict[str, Pulse])
     is_feeding: bool = True
 
@@ -179,6 +182,18 @@ class Soak:
         finally:
             self.busy.discard(party.name)
 
+    async def keep_up(self) -> None:
+        """Start nodes again that ended though nobody had killed them, and hold it against them."""
+        while True:
+            for party in self.region.parties:
+                if party.name not in self.busy and self.region.processes[party.name].poll() is not None:
+                    self.wrong.append(f"{party.name} ended by itself: {last_words(party)}")
+                    self.say(self.wrong[-1])
+                    self.busy.add(party.name)
+                    await self.region.start(party)
+                    self.busy.discard(party.name)
+            await trio.sleep(1.0)
+
     async def kill_engine(self) -> None:
         while True:
             await trio.sleep(self.dice.uniform(0.5, 1.5) * ENGINE_KILL_EVERY_S)
@@ -238,6 +253,26 @@ class Soak:
             troubles = sum(self.region.rpc_faults.values())
             faults = ", ".join(f"{kind} {count}" for kind, count in self.all_faults().items() if "rpc" not in kind)
             self.say(f"jobs: {told or 'none'}; faults: rpc {troubles}, {faults}")
+            if not self.is_feeding:
+                self.say(f"still open: {', '.join(await self.open_ends()) or 'nothing'}")
+
+    async def open_ends(self) -> list[str]:
+        """What has not come to its end yet, as the nodes say it; a node that is down is not at its end."""
+        found: list[str] = []
+        for party in self.region.requesters:
+            jobs = await self.jobs(party)
+            found += [f"{party.name} is down"] if jobs is None else []
+            found += [f"{party.name}'s {job.name} {job.phase}" for job in jobs or () if job.phase not in JOB_ENDED]
+        for party in self.region.providers:
+            try:
+                deals = await self.region.ask(party, NodeClient.deals)
+            except Unavailable:
+                found.append(f"{party.name} is down")
+                continue
+            found += [
+                f"{party.name}'s {deal.deal_id} {deal.phase}" for deal in deals if deal.phase not in PROVIDER_WAITS
+            ]
+        return found
 
     def all_faults(self) -> Mapping[str, int]:
         """How often each kind was inflicted."""
@@ -276,7 +311,7 @@ async def run(minutes: float, seed: int, root: Path) -> list[str]:
         left += [f"container {name[:12]} was left behind" for name, _ in with_engine.labelled({NODE_LABEL: ""})]
         with_engine.close()
     growth, grown = _growth(soak.early, late)
-    wrong += left + grown
+    wrong += soak.wrong + left + grown
     faults = soak.all_faults()
     figures |= {
         "minutes": minutes,
@@ -299,6 +334,7 @@ async def _storm(soak: Soak, seconds: float) -> None:
     async with trio.open_nursery() as weather:
         weather.start_soon(soak.reorgs.run)
         weather.start_soon(soak.progress, 60.0 if seconds > 300 else 15.0)
+        weather.start_soon(soak.keep_up)
         weather.start_soon(soak.kill_nodes)
         weather.start_soon(soak.kill_engine)
         weather.start_soon(soak.lose_providers)
@@ -330,25 +366,11 @@ async def _calm(soak: Soak) -> None:
         nursery.start_soon(soak.reorgs.mine)
         nursery.start_soon(soak.progress, 20.0)
         with trio.move_on_after(SETTLE_S):
-            while not await _is_settled(soak):  # noqa: ASYNC110
+            while await soak.open_ends():  # noqa: ASYNC110
                 await trio.sleep(1.0)  # other processes wake nobody here
         # What was applied last may have to be written down on the other side too.
         await trio.sleep(3.0)
         nursery.cancel_scope.cancel()
-
-
-async def _is_settled(soak: Soak) -> bool:
-    region = soak.region
-    for party in region.requesters:
-        jobs = await soak.jobs(party)
-        if jobs is None or any(job.phase not in JOB_ENDED for job in jobs):
-            return False
-    for party in region.providers:
-        with suppress(Unavailable):
-            if all(deal.phase in PROVIDER_WAITS for deal in await region.ask(party, NodeClient.deals)):
-                continue
-        return False
-    return True
 
 
 async def _account(soak: Soak, before: Mapping[str, Wealth]) -> tuple[list[str], dict[str, report.Figure]]:
@@ -442,12 +464,21 @@ def _growth(early: Mapping[str, Pulse], late: Mapping[str, Pulse]) -> tuple[floa
     return growth, wrong
 
 
+def last_words(party: Party) -> str:
+    """The last sentence that a node said for people."""
+    lines = party.folder.log.read_text("utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith("capanode: ") or "Error" in line]
+    return said[-1].removeprefix("capanode: ") if said else "without a word"
+
+
 def keep_logs(root: Path) -> None:
-    """Copy what tells of a run to where the figures are."""
+    """Copy what tells of a run to where the figures are: logs, and journals to look into."""
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir(parents=True)
     for log in root.glob("r/nodes/*/node.log"):
         shutil.copy(log, KEPT / f"{log.parent.name}.log")
+    for journal in root.glob("r/nodes/*/node.db*"):
+        shutil.copy(journal, KEPT / f"{journal.parent.name}.{journal.name}")
     for log in root.glob("e/dockerd.log"):
         shutil.copy(log, KEPT / log.name)
 
