@@ -4,7 +4,9 @@ import base64
 import dataclasses
 import errno
 import os
+import secrets
 import socket
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,16 @@ CALL_TIMEOUT_S: Final = 30.0
 TRANSACTION_TIMEOUT_S: Final = 300.0
 """A wallet call waits until its transaction is mined."""
 
+BACK_WITHIN_S: Final = 30.0
+"""A node under a service manager is up again by then."""
+
+ASK_AGAIN_S: Final = 0.2
+
 _NOBODY: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR})
+
+
+class CutOff(Unavailable):
+    """The node ended in the middle of a call, so that nobody knows here what came of it."""
 
 
 class NoNode(Unavailable):
@@ -77,7 +88,23 @@ class NodeClient:
         return cast(Json, self._one("wallet"))
 
     def wallet_call(self, verb: str, **arguments: Any) -> Json:
-        return cast(Json, self._one("wallet_call", TRANSACTION_TIMEOUT_S, verb=verb, arguments=arguments))
+        """Done once: a call that the node's end cuts off is asked again, under one name, when the node is back."""
+        named = {"request": secrets.token_hex(16), **arguments}
+        give_up_at: float | None = None
+        while True:
+            try:
+                return cast(Json, self._one("wallet_call", TRANSACTION_TIMEOUT_S, verb=verb, arguments=named))
+            except CutOff:
+                give_up_at = give_up_at or time.monotonic() + BACK_WITHIN_S
+            except NoNode:
+                if give_up_at is None:
+                    raise
+            if time.monotonic() > give_up_at:
+                raise CutOff(
+                    f"the node ended over {verb} and did not come back: start it with `capanode start`, then "
+                    "look at `capanode wallet balance` before you repeat it"
+                )
+            time.sleep(ASK_AGAIN_S)
 
     def upgrades(self) -> Json:
         return cast(Json, self._one("upgrades"))
@@ -152,5 +179,5 @@ def _replies(stream: socket.socket) -> Iterator[Json]:
             raise Unavailable("the node's answer is too long: ask for less")
 
 
-def _gone() -> Unavailable:
-    return Unavailable("the node went away in the middle of the call: look at its log, then try again")
+def _gone() -> CutOff:
+    return CutOff("the node went away in the middle of the call: look at its log, then try again")

@@ -1,8 +1,8 @@
 """The wallet's own business with the market: what it has, and moving it. Only the wallet's key can do this."""
 
+import re
+import secrets
 from typing import Any
-
-from eth_hash.auto import keccak
 
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import Json
@@ -108,7 +108,7 @@ class Purse:
         return tuple((who, earmark) for who, earmark in zip(providers, found, strict=True) if earmark.amount_wei)
 
     async def call(self, verb: str, arguments: Json) -> Json:
-        """Carry out one verb of the wallet and wait until it is mined.
+        """Carry out one verb of the wallet and wait until it is mined; the same `request` twice is one transaction.
 
         Raises:
             Refused: not this node's wallet, an unknown verb, or the contract's own sentence.
@@ -120,8 +120,13 @@ class Purse:
         version = self._version(arguments.get("market"))
         if verb == "migrate":
             return await self._migration.run(version)
-        call = await self._call(version.address, verb, arguments)
-        key = f"wallet/{verb}/{keccak(call.data).hex()[:16]}/{await self._sender.mined_count()}"
+        key = f"wallet/{verb}/{_request(arguments)}"
+        known = await self._sender.entry(key)
+        if known is not None and known.order.to is not None:
+            # Asked again after a crash: what was checked then need not hold any more, as it may be done.
+            call = ContractCall(known.order.to, known.order.data)
+        else:
+            call = await self._call(version.address, verb, arguments)
         tx = await self._sender.submit(key, call.to, call.data)
         match await self._sender.outcome(key):
             case Mined():
@@ -207,6 +212,16 @@ class Purse:
         if held < amount:
             raise Refused(f"the wallet holds {tokens(held)} tokens and {tokens(amount)} are to be deposited")
         return await deposit_call(self._token, self._sender, self._signer, market, amount, self._clock.now())
+
+
+def _request(arguments: Json) -> str:
+    """The caller's name for this one wish; without one, each call is a wish of its own."""
+    named = arguments.get("request")
+    if named is None:
+        return secrets.token_hex(8)
+    if not isinstance(named, str) or not re.fullmatch(r"[0-9a-f]{16,64}", named):
+        raise Refused("a request is named by 16 to 64 hex digits")
+    return named
 
 
 def _amount(value: Any) -> Wei:

@@ -1,6 +1,10 @@
 """`capanode.client.Client`, and the short-lived node behind it."""
 
+import json
+import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,3 +112,25 @@ def test_job_without_a_result_is_refused(client: Client, folder: DataFolder, mon
 def test_job_file_that_is_missing_is_the_callers_to_correct(client: Client) -> None:
     with pytest.raises(Misconfigured, match="cannot be read"):
         client.submit("/nowhere/job.yaml")
+
+
+def test_wallet_call_that_its_nodes_end_cuts_off_is_asked_again_under_the_same_name(tmp_path: Path) -> None:
+    """Else a deposit that was signed before the end would be made twice."""
+    asked: list[str] = []
+
+    def serve(listener: socket.socket) -> None:
+        for reply in (b"", b'{"result": {"tx_hash": "0x44"}}\n'):
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(json.loads(connection.recv(65_536))["arguments"]["arguments"]["request"])
+                connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(tmp_path / "api.sock"))
+        listener.listen()
+        node = threading.Thread(target=serve, args=(listener,))
+        node.start()
+        assert NodeClient(tmp_path / "api.sock").wallet_call("deposit", amount_wei=1) == {"tx_hash": "0x44"}
+        node.join()
+    assert len(asked) == 2
+    assert asked[0] == asked[1]

@@ -202,6 +202,7 @@ async def test_wallet_commands_send_base_units(town: Town, capsys: pytest.Captur
     for arguments, _ in calls:
         assert await town.run("wallet", *arguments) == Exit.DONE
     assert town.api.wallet_calls == [call for _, call in calls]
+    assert len(set(town.api.requests)) == len(calls), "each command is a wish of its own"
     assert await town.run("wallet", "balance") == Exit.DONE
     assert "100 tokens" in capsys.readouterr().out
 

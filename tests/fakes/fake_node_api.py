@@ -54,6 +54,8 @@ class FakeNodeApi:
     jobs_by_id: dict[str, JobView] = field(default_factory=dict[str, JobView])
     orders: list[JobOrder] = field(default_factory=list[JobOrder])
     wallet_calls: list[tuple[str, Json]] = field(default_factory=list[tuple[str, Json]])
+    requests: list[str] = field(default_factory=list[str])
+    """What each wallet call was named by its caller."""
     refusal: str | None = None
     failure: Exception | None = None
     stopped: trio.Event = field(default_factory=trio.Event)
@@ -197,7 +199,8 @@ class FakeNodeApi:
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
         self._check()
-        self.wallet_calls.append((verb, arguments))
+        self.requests.append(str(arguments["request"]))
+        self.wallet_calls.append((verb, {name: value for name, value in arguments.items() if name != "request"}))
         if "transaction" in arguments:
             fees = {"max_fee_wei": 3 * 10**9, "tip_wei": 10**9}
             return {"tx_hash": "0x" + "55" * 32, "is_cancel": verb == "cancel-transaction", **fees}
