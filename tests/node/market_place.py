@@ -9,7 +9,7 @@ from typing import Any, cast
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.announced.demand_filter import DemandFilter
+from capanode.node.announced.demand_filter import demand_filter
 from capanode.node.bid.appraisal import Appraisal, Terrain
 from capanode.node.bid.auction import Auction, AuctionTimes
 from capanode.node.bid.bidding import Bidding, Identity
@@ -119,6 +119,8 @@ class Place:
     bidding: Bidding
     auction: Auction
     market: FakeMarket
+    known_to_requester: Markets
+    known_to_provider: Markets
     time: list[float] = field(default_factory=lambda: [float(NOW)])
 
     async def hand(self, request: AwardRequest, by: FakeNetwork | None = None) -> AwardReply:
@@ -148,7 +150,7 @@ async def market_place(
     provider.learn(requester.addresses()[0])
     requester.learn(provider.addresses()[0])
     clock = ChainClock(lambda: moment[0])
-    markets = Markets([version_of(market)], clock.now)
+    bought_in, sold_in = (Markets([version_of(market)], clock.now) for _ in range(2))
     async with open_database(folder / "node.sqlite", [SCHEMA]) as database, trio.open_nursery() as nursery:
         agent = Agent(Journal(database), PROVIDER.address, lambda _: GRACE_S, now=lambda: moment[0])
         await nursery.start(agent.run, Idle())
@@ -167,7 +169,7 @@ async def market_place(
             Identity(PROVIDER.address, PROVIDER, HARDWARE),
             agent,
             provider,
-            markets,
+            sold_in,
             Appraisal(terrain, agent, lambda: Wei(0)),
             clock,
             REQUEST_S,
@@ -176,7 +178,7 @@ async def market_place(
         times = AuctionTimes(bid_window_s=window_s, assign_within_s=30, request_s=REQUEST_S)
         auction = Auction(
             requester,
-            markets,
+            bought_in,
             WALLET,
             TOPIC,
             clock,
@@ -186,10 +188,10 @@ async def market_place(
             lambda *_: expected,
         )
         auction.serve()
-        heard = provider.subscribe(TOPIC, DemandFilter(CHAIN_ID, clock.now))
+        heard = provider.subscribe(TOPIC, demand_filter(CHAIN_ID, clock.now))
         nursery.start_soon(bidding.run, heard)
         await requester.connect(provider.addresses()[0])
-        yield Place(requester, provider, agent, bidding, auction, market, moment)
+        yield Place(requester, provider, agent, bidding, auction, market, bought_in, sold_in, moment)
         nursery.cancel_scope.cancel()
 
 
