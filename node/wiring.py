@@ -18,9 +18,9 @@ from capanode.contracts_abi import bindings
 from capanode.node import drain, journal
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts, Occasion
-from capanode.node.announced.demand_filter import DemandFilter
+from capanode.node.announced.demand_filter import demand_filter
 from capanode.node.announced.market_choice import MarketChoice
-from capanode.node.announced.offers import OfferBook, OfferFilter, run_offers
+from capanode.node.announced.offers import OfferBook, offer_filter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.answers import Answers, Facts
 from capanode.node.api.server import serve_api
@@ -526,7 +526,7 @@ async def _open_intake(
             seller.bidding.serve()
             seller.desk.serve()
             demands = ground.network.subscribe(
-                ground.topic("demands"), DemandFilter(ground.profile.chain_id, ground.clock.now)
+                ground.topic("demands"), demand_filter(ground.profile.chain_id, ground.clock.now)
             )
             intake.start_soon(seller.bidding.run, demands)
             intake.start_soon(_leave_at_stop, seller.executor)
@@ -546,10 +546,10 @@ async def _open_intake(
         elif buyer is not None:
             # A requester takes part in the mesh too: it forwards what it hears and keeps nothing.
             heard = ground.network.subscribe(
-                ground.topic("demands"), DemandFilter(ground.profile.chain_id, ground.clock.now)
+                ground.topic("demands"), demand_filter(ground.profile.chain_id, ground.clock.now)
             )
             intake.start_soon(_drop_all, heard)
-        offers_heard = ground.network.subscribe(ground.topic("offers"), OfferFilter(ground.domain, ground.clock.now))
+        offers_heard = ground.network.subscribe(ground.topic("offers"), offer_filter(ground.domain, ground.clock.now))
         intake.start_soon(ground.offers.run, offers_heard)
         serve = partial(serve_api, max_connections=ground.config.limits.api_connections)
         await intake.start(serve, answers, ground.config.folder.socket)

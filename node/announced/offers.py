@@ -7,16 +7,14 @@ from typing import Final
 import structlog
 import trio
 
+from capanode.node.announced.gossip_judge import GossipJudge, Hint, Measure
 from capanode.node.bid.appraisal import Appraisal
 from capanode.node.bid.bidding import Identity
 from capanode.node.bid.stakes import Stakes
 from capanode.node.chain.clock import ChainClock
-from capanode.node.keys.recover import is_signed_by
-from capanode.node.p2p.port import Message, Network, Verdict
+from capanode.node.p2p.port import Message, Network
 from capanode.protocol import encoding
-from capanode.protocol.faults import PeerFault
 from capanode.protocol.ids import Address, PeerId, UnixTime
-from capanode.protocol.messages import MAX_GOSSIP_BYTES
 from capanode.protocol.records import Demand, Offer, SignedOffer
 from capanode.protocol.typed_data import Domain, offer_digest
 from capanode.scheduler.hardware import serves
@@ -29,35 +27,30 @@ SETTLED_S: Final = RENEW_EVERY_S + 5
 LIFE_S: Final = 90
 """An offer outlives two renewals that get lost."""
 
+OFFERS: Final = Measure(longest_life_s=10 * LIFE_S, per_minute=12)
+"""Six times what a provider renews."""
+
 MAX_OFFERS: Final = 4096
 """Peers whose offer is remembered; the longest unheard goes first."""
 
 log = structlog.get_logger()
 
 
-class OfferFilter:
-    """The gossip validator for offers: form, expiry, sender and signature, in the domain of the network's directory."""
+def offer_filter(domain: Domain, now: Callable[[], UnixTime]) -> GossipJudge:
+    """The gossip validator for offers, which are signed in the domain of the network's directory."""
 
-    def __init__(self, domain: Domain, now: Callable[[], UnixTime]) -> None:
-        self._domain = domain
-        self._now = now
+    def read(data: bytes) -> Hint:
+        signed = encoding.decode(SignedOffer, data)
+        offer = signed.offer
+        return Hint(
+            peer=offer.peer,
+            signer=offer.signer,
+            signature=signed.signature,
+            signed=lambda: offer_digest(domain, offer),
+            expires_at=offer.expires_at,
+        )
 
-    def __call__(self, topic: str, source: PeerId, data: bytes) -> Verdict:
-        """ACCEPT an unexpired offer that its signer signed and its own peer sends."""
-        if len(data) > MAX_GOSSIP_BYTES:
-            return Verdict.REJECT
-        try:
-            signed = encoding.decode(SignedOffer, data)
-        except PeerFault:
-            return Verdict.REJECT
-        offer, now = signed.offer, self._now()
-        if offer.peer != source or offer.expires_at > now + 10 * LIFE_S:
-            return Verdict.REJECT
-        if offer.expires_at <= now:
-            return Verdict.IGNORE
-        if not is_signed_by(offer.signer, offer_digest(self._domain, offer), signed.signature):
-            return Verdict.REJECT
-        return Verdict.ACCEPT
+    return GossipJudge(read, OFFERS, now)
 
 
 class OfferBook:
