@@ -80,6 +80,7 @@ from capanode.node.paid.purse import Purse
 from capanode.node.paid.settlement import Settlement
 from capanode.node.paid.wishes import claim_policy, sender_options
 from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
+from capanode.node.stopping import Stop
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol import provider
@@ -154,6 +155,7 @@ class Ground:
     agent: Agent
     alerts: Alerts
     drain: Drain
+    stop: Stop
 
     @property
     def domain(self) -> Domain:
@@ -169,6 +171,7 @@ async def run_node(
     config: NodeConfig,
     *,
     password: Callable[[], str] | None = None,
+    stop: Stop | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one node until it is told to stop or cancelled; started once it can be asked.
@@ -214,6 +217,7 @@ async def run_node(
             agent=Agent(deals, keys.signer.address, markets.grace_s),
             alerts=alerts,
             drain=await open_drain(database),
+            stop=stop or Stop(),
         )
         await _run(ground, task_status)
 
@@ -513,6 +517,7 @@ async def _open_intake(
         submission=buyer.submission if buyer else None,
         collector=buyer.collector if buyer else None,
         bidding=seller.bidding if seller else None,
+        stop=ground.stop.ask,
         capacity=seller.appraisal.capacity if seller else None,
         service=Service(ground.drain, forecast, ground.clock, ground.alerts),
         notice=watch.notice,
@@ -554,10 +559,10 @@ async def _open_intake(
         serve = partial(serve_api, max_connections=ground.config.limits.api_connections)
         await intake.start(serve, answers, ground.config.folder.socket)
         if ground.config.until_idle_s is not None:
-            intake.start_soon(_stop_when_idle, ground.agent, answers, ground.config.until_idle_s)
+            intake.start_soon(_stop_when_idle, ground, answers, ground.config.until_idle_s)
         task_status.started()
         log.info("up", peer=ground.network.peer_id, addresses=ground.network.addresses())
-        await answers.stop_requested.wait()
+        await ground.stop.requested.wait()
         intake.cancel_scope.cancel()
 
 
@@ -574,14 +579,14 @@ async def _drop_all(heard: trio.MemoryReceiveChannel[Message]) -> None:
         pass
 
 
-async def _stop_when_idle(agent: Agent, answers: Answers, idle_s: float) -> None:
+async def _stop_when_idle(ground: Ground, answers: Answers, idle_s: float) -> None:
     """Stop a short-lived node once no open job needs it for so long."""
     quiet_since = trio.current_time()
     while trio.current_time() - quiet_since < idle_s:
-        if agent.open_deals() or answers.callers:
+        if ground.agent.open_deals() or answers.callers:
             quiet_since = trio.current_time()
         await trio.sleep(min(idle_s / 4, 1.0))
-    answers.stop_requested.set()
+    ground.stop.ask()
 
 
 def _rates(config: NodeConfig) -> Rates:

@@ -64,11 +64,13 @@ class Answers:
         submission: Submission | None,
         collector: Collector | None,
         bidding: Bidding | None,
+        stop: Callable[[float], None],
         capacity: Callable[[], Capacity] | None,
         service: Service,
         notice: Callable[[Stored], str] = lambda _: "",
     ) -> None:
         self._facts = facts
+        self._stop = stop
         self._agent = agent
         self._journal = journal
         self._network = network
@@ -240,9 +242,9 @@ class Answers:
         finally:
             self.callers -= 1
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float) -> None:
         """As `NodeApi.stop`."""
-        self.stop_requested.set()
+        self._stop(within_s)
 
     def _buying(self) -> Submission:
         if self._submission is None:

@@ -119,10 +119,10 @@ class NodeClient:
         """As `NodeApi.drained`."""
         return self._items("drained", None)
 
-    def stop(self) -> None:
-        """Ask the node to end; it may be gone before it has answered."""
+    def stop(self, within_s: float = 30.0) -> None:
+        """Ask the node to end in order within a time; it may be gone before it has answered."""
         try:
-            self._one("stop")
+            self._one("stop", within_s=within_s)
         except NoNode:
             raise
         except Unavailable:

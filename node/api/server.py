@@ -22,6 +22,7 @@ from capanode.protocol.faults import Fault, InvariantViolated, Misconfigured, Un
 WRITE_TIMEOUT_S: Final = 30.0
 """A caller that does not read for so long has gone."""
 MAX_LOG_BYTES: Final = 16 * 2**20
+MAX_WAIT_S: Final = 86_400
 
 log = structlog.get_logger(__name__)
 
@@ -213,7 +214,7 @@ def _calls(api: NodeApi) -> dict[str, Callable[[Json], Awaitable[Any]]]:
         "upgrades": lambda _: api.upgrades(),
         "approve": lambda a: api.approve(_text(a, "code_hash")),
         "drain": lambda a: api.drain(_flag(a, "on")),
-        "stop": lambda _: api.stop(),
+        "stop": lambda a: api.stop(_seconds(a, "within_s")),
     }
 
 
@@ -222,6 +223,13 @@ def _text(arguments: Json, name: str) -> str:
     if not isinstance(value, str):
         raise BadLine(f"the call needs {name} as text")
     return value
+
+
+def _seconds(arguments: Json, name: str) -> float:
+    value = arguments.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MAX_WAIT_S:
+        raise BadLine(f"the call needs {name} as seconds above zero, at most {MAX_WAIT_S}")
+    return float(value)
 
 
 def _flag(arguments: Json, name: str) -> bool:

@@ -17,6 +17,7 @@ class Exit(IntEnum):
     JOB_FAILED = 5
     UNVERIFIED = 6
     NO_RESULT = 7
+    CUT_SHORT = 8
     INTERRUPTED = 130
 
 
@@ -29,6 +30,7 @@ MEANINGS: Final = {
     Exit.JOB_FAILED: "The job ran, was paid, and its program ended with another exit code than zero.",
     Exit.UNVERIFIED: "A receipt, a result or an input is not what it claims to be.",
     Exit.NO_RESULT: "The job ended without a result (refunded, cancelled, nobody took it); the money is back.",
+    Exit.CUT_SHORT: "The node did not end in order within its time and was cut short; start it again, nothing is lost.",
     Exit.INTERRUPTED: "Interrupted from the keyboard; what was handed to the node goes on.",
 }
 

@@ -113,10 +113,33 @@ def drain(
         say(line)
 
 
-def stop(data: Data = None, as_json: AsJson = False) -> None:
-    """End the running node; its open deals go on when it starts again."""
-    running(data).stop()
-    emit({"stopped": True}) if as_json else say("the node ends")
+def stop(
+    within: Annotated[str, typer.Option(metavar="TIME", help="Cut it short after so long, such as 30s.")] = "30s",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """End the running node and wait for that; containers run on, open deals go on when it starts again."""
+    from capanode.node.cli.stops import stopped
+
+    code = stopped(running(data), data_folder(data), seconds(within))
+    if as_json:
+        emit({"stopped": True, "in_order": code is Exit.DONE})
+    else:
+        say("the node has ended" if code is Exit.DONE else "the node was cut short; nothing is lost")
+    raise typer.Exit(code)
+
+
+def seconds(text: str) -> float:
+    """A time on the command line, checked."""
+    from capanode.node.units import seconds_from_duration
+
+    try:
+        found = seconds_from_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if found <= 0:
+        raise typer.BadParameter("the time has to be above zero")
+    return found
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:

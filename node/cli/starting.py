@@ -1,18 +1,22 @@
 """Starting a node: its config, its log, its signals, its end."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
+from capanode.node.cli.exits import Exit
 from capanode.node.cli.output import emit, note
 from capanode.node.config import NodeConfig
 from capanode.node.config_file import load_config
 from capanode.node.data_folder import DataFolder
+from capanode.node.stopping import Stop
 
 _CONFIG: Final = """\
 # What this node does. Every setting and its reason: docs/cli.md, "Config". Amounts are in tokens.
@@ -78,32 +82,50 @@ def started(config: NodeConfig, password: str | None, as_json: bool) -> None:
         trio.run(_run, config, password, as_json)
 
 
+@dataclass(slots=True)
+class _Starting:
+    """A node that is not up yet has nothing to end in order."""
+
+    scope: trio.CancelScope
+    is_over: bool = False
+
+
 async def _run(config: NodeConfig, password: str | None, as_json: bool) -> None:
+    stop = Stop(cut_short=lambda: os._exit(Exit.CUT_SHORT))
     async with trio.open_nursery() as signals:
-        await signals.start(_signals, signals.cancel_scope)
-        await _until_ended(config, password, as_json)
+        starting = _Starting(trio.CancelScope())
+        await signals.start(_signals, stop, starting)
+        await _until_ended(config, password, as_json, stop, starting)
+        stop.over()
         signals.cancel_scope.cancel()
 
 
-async def _until_ended(config: NodeConfig, password: str | None, as_json: bool) -> None:
+async def _until_ended(
+    config: NodeConfig, password: str | None, as_json: bool, stop: Stop, starting: _Starting
+) -> None:
     from capanode.node.wiring import run_node
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(run_node, config, password=_prompt(password)))
-        note(f"capanode: the node is up on {config.folder.root}; Ctrl-C ends it")
-        if as_json:
-            emit({"data": str(config.folder.root), "socket": str(config.folder.socket)})
+    with starting.scope:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(run_node, config, password=_prompt(password), stop=stop))
+            starting.is_over = True
+            note(f"capanode: the node is up on {config.folder.root}; Ctrl-C ends it")
+            if as_json:
+                emit({"data": str(config.folder.root), "socket": str(config.folder.socket)})
 
 
-async def _signals(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-    """The first Ctrl-C or SIGTERM ends the node in order; the second one at once."""
+async def _signals(stop: Stop, starting: _Starting, *, task_status: trio.TaskStatus[None]) -> None:
+    """The first Ctrl-C or SIGTERM ends the node in order; the second one at once, which loses nothing either."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            if scope.cancel_called:
-                raise KeyboardInterrupt
+            if stop.requested.is_set():
+                note("capanode: cut short; what was open goes on at the next start")
+                os._exit(Exit.INTERRUPTED)
             note("capanode: ending; once more ends it at once")
-            scope.cancel()
+            stop.ask()
+            if not starting.is_over:
+                starting.scope.cancel()
 
 
 def _prompt(password: str | None) -> Callable[[], str] | None:

@@ -155,7 +155,7 @@ async def test_connection_takes_one_call_after_another(tmp_path: Path) -> None:
     async with served(FakeNodeApi(), tmp_path / "api.sock") as client:
         reply = bytearray()
         async with await trio.open_unix_socket(client.socket_path) as stream:
-            await stream.send_all(line({"call": "jobs"}) + line({"call": "stop"}))
+            await stream.send_all(line({"call": "jobs"}) + line({"call": "stop", "arguments": {"within_s": 5}}))
             while reply.count(b"\n") < 2:
                 reply += await stream.receive_some()
         assert [value_of(part) for part in bytes(reply).splitlines()] == [{"result": []}, {"result": None}]

@@ -244,5 +244,5 @@ class FakeNodeApi:
             "back_by": 1_900_000_000.0,
         }
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float) -> None:
         self.stopped.set()
