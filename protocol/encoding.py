@@ -12,7 +12,7 @@ import hashlib
 import types
 import typing
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any, ClassVar, Final, Protocol, TypeGuard, TypeVar
 
@@ -41,8 +41,7 @@ R = TypeVar("R", bound=Record)
 
 def encode(record: Record) -> bytes:
     """The canonical bytes `[name, version, {field: value}]` of a record."""
-    name, version = record.RECORD
-    return _dump([name, version, _plain(record)])
+    return _preamble(record.RECORD) + _written(record)
 
 
 def digest(record: Record) -> Digest:
@@ -130,22 +129,98 @@ def _depth(value: Any, level: int = 1) -> int:
     raise ValueError("outside the encoding's subset")
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if _is_tuple(value):
-        return [_plain(item) for item in value]
-    return value
+# ---- writing: by the types that the values have, each looked at once -------------------------------------------------
+
+Writer = Callable[[Any], bytes]
+
+MIN_KEPT_BYTES: Final = 200
+"""A part as long as this is kept with its bytes: a deal's terms and spec are in every one of its states."""
+
+MAX_KEPT: Final = 1024
+
+_kept: dict[int, tuple[object, bytes]] = {}
+"""By identity; holding the object keeps its identity from being another's. Records never change."""
+
+
+def _written(value: Any) -> bytes:
+    return _writer(type(value))(value)
+
+
+@cache
+def _writer(kind: type) -> Writer:
+    """A function that turns a value of exactly this type into canonical CBOR."""
+    if dataclasses.is_dataclass(kind):
+        return _record_writer(kind)
+    if issubclass(kind, enum.Enum):
+        members = {member: _dump(member.value) for member in kind}
+        return members.__getitem__
+    if issubclass(kind, tuple):
+        return _write_tuple
+    if kind is bytes:
+        return _write_bytes
+    if kind is str:
+        return _write_text
+    # Numbers, None and the plain values that only tests encode.
+    return _dump
+
+
+def _record_writer(kind: Any) -> Writer:
+    # The order of map keys: by their encoded bytes, the shorter first. Source: RFC 8949 §4.2.3.
+    keys = {field.name: _write_text(field.name) for field in dataclasses.fields(kind)}
+    order = sorted(keys, key=lambda name: (len(keys[name]), keys[name]))
+    fields = tuple((name, keys[name]) for name in order)
+    head = _head(5, len(fields))
+
+    def write(record: Any) -> bytes:
+        kept = _kept.get(id(record))
+        if kept is not None:
+            return kept[1]
+        parts = [head]
+        for name, key in fields:
+            value = getattr(record, name)
+            parts += (key, _writer(type(value))(value))
+        data = b"".join(parts)
+        if len(data) >= MIN_KEPT_BYTES:
+            if len(_kept) >= MAX_KEPT:
+                _kept.clear()
+            _kept[id(record)] = (record, data)
+        return data
+
+    return write
+
+
+def _write_tuple(value: Any) -> bytes:
+    return _head(4, len(value)) + b"".join([_writer(type(item))(item) for item in value])
+
+
+def _write_bytes(value: Any) -> bytes:
+    return _head(2, len(value)) + value
+
+
+def _write_text(value: Any) -> bytes:
+    data = value.encode()
+    return _head(3, len(data)) + data
+
+
+@cache
+def _preamble(record: tuple[str, int]) -> bytes:
+    name, version = record
+    return _head(4, 3) + _dump(name) + _dump(version)
+
+
+@lru_cache(1024)
+def _head(major: int, length: int) -> bytes:
+    """The initial bytes of an item. Source: RFC 8949 §3."""
+    if length < 24:
+        return bytes((major << 5 | length,))
+    for extra, size in ((24, 1), (25, 2), (26, 4)):
+        if length < 1 << 8 * size:
+            return bytes((major << 5 | extra,)) + length.to_bytes(size, "big")
+    return bytes((major << 5 | 27,)) + length.to_bytes(8, "big")
 
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:
     return type(value) is list
-
-
-def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
-    return isinstance(value, tuple)
 
 
 def _is_table(value: Any) -> TypeGuard[dict[Any, Any]]:
