@@ -194,6 +194,8 @@ class Timeouts(_Section):
 
     image: Duration = 1800.0
     """Bringing image and inputs onto this machine before a deal is assigned."""
+    engine: Duration = 60.0
+    """How long the start waits for a container engine that is late, as after a boot."""
     peer_request: Duration = 10.0
 
 

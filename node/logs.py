@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Final, TextIO, cast
 
 import structlog
@@ -12,13 +13,19 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 
 
 class _StandardError:
-    """Standard error as it is when something is written: a process may exchange it."""
+    """Standard error as it is when something is written: a process may exchange it.
+
+    What cannot be written (a full disk behind it) is lost; the work that it tells of goes on.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def open_log(settings: LogSettings) -> None:

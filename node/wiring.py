@@ -60,6 +60,7 @@ from capanode.node.drain import Drain, Forecast, open_drain, run_drain
 from capanode.node.executed.clearing import run_clearing
 from capanode.node.executed.execution import Execution, execution_of
 from capanode.node.executed.provider_watch import ProviderWatch
+from capanode.node.executed.upkeep import Upkeep
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.port import ExecutionId, Executor
@@ -83,6 +84,7 @@ from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
 from capanode.node.stopping import Stop
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
+from capanode.node.storage.room import Room
 from capanode.protocol import provider
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic
@@ -156,6 +158,11 @@ class Ground:
     alerts: Alerts
     drain: Drain
     stop: Stop
+
+    @property
+    def room(self) -> Room:
+        """The disk that all of this lies on."""
+        return Room(self.config.folder.root)
 
     @property
     def domain(self) -> Domain:
@@ -411,11 +418,16 @@ class Seller:
     bidding: Bidding
     desk: ResultDesk
     appraisal: Appraisal
+    upkeep: Upkeep
 
 
 async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) -> Seller:
     config, signer, wallet = ground.config, ground.keys.signer, ground.keys.wallet
-    settings = DockerSettings(node=executor_name(ground.network.peer_id), state=config.folder.executions)
+    settings = DockerSettings(
+        node=executor_name(ground.network.peer_id),
+        state=config.folder.executions,
+        patience_s=config.timeouts.engine,
+    )
     executor: Executor = await deals.start(run_docker_executor, settings)
     hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
@@ -440,6 +452,16 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         gas_units=DEAL_GAS,
         utc_offset_s=time.localtime().tm_gmtoff,
     )
+    upkeep = Upkeep(
+        executor=executor,
+        room=ground.room,
+        agent=ground.agent,
+        preparation=preparation,
+        blobs=ground.blobs,
+        now=ground.clock.now,
+        slots=config.provider.slots,
+        alerts=ground.alerts,
+    )
     appraisal = Appraisal(terrain, ground.agent, gas_price)
     identity = Identity(wallet, signer, hardware)
     bidding = Bidding(
@@ -450,11 +472,12 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         appraisal,
         ground.clock,
         config.timeouts.peer_request,
+        upkeep.objection,
     )
     desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.markets, hardware)
     await executor.sweep(await _running(ground))
     await executor.warm(config.provider.slots)
-    return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal)
+    return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal, upkeep)
 
 
 async def _running(ground: Ground) -> set[ExecutionId]:
@@ -521,6 +544,8 @@ async def _open_intake(
         capacity=seller.appraisal.capacity if seller else None,
         service=Service(ground.drain, forecast, ground.clock, ground.alerts),
         notice=watch.notice,
+        objection=seller.upkeep.objection if seller else ground.room.objection,
+        room=ground.room,
     )
     async with trio.open_nursery() as intake:
         if buyer is not None:
@@ -545,8 +570,9 @@ async def _open_intake(
                 ground.domain,
                 ground.clock,
                 ground.stakes,
-                lambda: seller.bidding.is_draining,
+                lambda: seller.bidding.is_draining or bool(seller.upkeep.objection()),
             )
+            intake.start_soon(seller.upkeep.run)
             intake.start_soon(seller.bidding.run_announced, announced)
         elif buyer is not None:
             # A requester takes part in the mesh too: it forwards what it hears and keeps nothing.

@@ -25,6 +25,7 @@ from capanode.node.committed.delivery import Collector
 from capanode.node.journal import Journal, Side, Stored
 from capanode.node.p2p.port import Network
 from capanode.node.paid.purse import Purse
+from capanode.node.storage.room import Room
 from capanode.protocol import provider, requester
 from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted
 from capanode.protocol.faults import Refused
@@ -68,6 +69,8 @@ class Answers:
         capacity: Callable[[], Capacity] | None,
         service: Service,
         notice: Callable[[Stored], str] = lambda _: "",
+        objection: Callable[[], str] = lambda: "",
+        room: Room | None = None,
     ) -> None:
         self._facts = facts
         self._stop = stop
@@ -85,6 +88,8 @@ class Answers:
         self._capacity = capacity
         self._service = service
         self._notice = notice
+        self._objection = objection
+        self._room = room
         self.stop_requested = trio.Event()
         self.callers = 0
 
@@ -108,6 +113,7 @@ class Answers:
             },
             "wallet": await self._purse.show(),
             "capacity": _capacity_json(self._capacity()) if self._capacity else None,
+            "objection": self._objection(),
             "jobs": sum(stored.side is Side.REQUESTER for stored in open_deals),
             "deals": sum(stored.side is Side.PROVIDER for stored in open_deals),
             "is_disputable": self._markets.newest().is_disputable,
@@ -120,6 +126,8 @@ class Answers:
         """As `NodeApi.submit`."""
         submission = self._buying()
         self._service.require_open()
+        if self._room is not None and (objection := self._room.objection()):
+            raise Refused(objection)
         if sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals()) >= self._facts.max_open_jobs:
             raise Refused(f"{self._facts.max_open_jobs} jobs are open: wait until some have ended")
         async for item in submission.take_in(order):

@@ -4,6 +4,8 @@ It costs nothing to fail here, and that is the point: whoever assigns can also e
 """
 
 import hashlib
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,6 +84,18 @@ class Preparation:
     def input_path(self, item: Input) -> Path:
         """Where an input that was prepared lies."""
         return self._blobs.path(item.cid) if item.cid is not None else self._downloaded(item)
+
+    def tidy(self, works: Sequence[provider.Work]) -> int:
+        """Remove downloads that none of these deals needs, unless they are fresh; bytes freed."""
+        wanted = {item.sha256.hex() for work in works for item in work.spec.inputs if item.cid is None}
+        freed = 0
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            told = path.stat()
+            is_fresh = time.time() - told.st_mtime < KEEP_INPUTS_S
+            if path.name not in wanted and not is_fresh:
+                path.unlink(missing_ok=True)
+                freed += told.st_size
+        return freed
 
     async def _have_archive(self, archive: ArchiveImage, work: provider.Work) -> Path:
         if archive.size_bytes > self._limits.max_image_bytes:

@@ -103,7 +103,9 @@ class Bidding:
         appraisal: Appraisal,
         clock: ChainClock,
         request_s: float,
+        objection: Callable[[], str] = lambda: "",
     ) -> None:
+        """`objection` says why this machine takes no work now, empty while it does."""
         self._me = identity
         self._agent = agent
         self._network = network
@@ -111,6 +113,7 @@ class Bidding:
         self._appraisal = appraisal
         self._clock = clock
         self._request_s = request_s
+        self._objection = objection
         self._busy = 0
         self._one_direct = trio.Lock()
         self._asked: OrderedDict[tuple[Address, Digest], Wei] = OrderedDict()
@@ -135,7 +138,7 @@ class Bidding:
                 self._begin(nursery, self._bid_on_announced, found)
 
     def _begin(self, nursery: trio.Nursery, work: Callable[[T], Awaitable[None]], subject: T) -> None:
-        if self._busy < MAX_BIDDING and not self.is_draining:
+        if self._busy < MAX_BIDDING and not self.is_draining and not self._objection():
             self._busy += 1
             nursery.start_soon(self._attempt, work, subject)
 
@@ -307,6 +310,8 @@ class Bidding:
         terms, now = award.terms, self._clock.now()
         if self.is_draining:
             return "this provider takes no new work"
+        if objection := self._objection():
+            return f"this provider takes no work now: {objection}"
         if terms.provider != self._me.provider:
             return "the award names another provider"
         if terms.assign_by <= now or terms.commit_by <= now + spec.resources.timeout_s:

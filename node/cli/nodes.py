@@ -250,6 +250,7 @@ def _show(answer: dict[str, Any]) -> None:
         "free": f"{tokens(wallet['free_wei'])} tokens" if "free_wei" in wallet else "",
         "staked": f"{tokens(wallet['stake_wei'])} tokens" if wallet.get("stake_wei") else "",
         "offers": _capacity(capacity) if capacity else "",
+        "takes no work": answer.get("objection", ""),
         "up": duration(answer["up_s"]) if "up_s" in answer else "",
         "jobs": answer.get("jobs"),
         "deals": answer.get("deals"),

@@ -233,8 +233,11 @@ class Collector:
         if tree.tree_root(entries) != job.commitment.result_root:
             raise PeerFault("the provider served another result than it committed to")
         self._check_receipt(reply.receipt, entries, job)
-        await self._store(folder, entries, manifest, peer, job)
-        await trio.to_thread.run_sync(write_whole, "result.receipt", folder / "receipt.cbor", reply.receipt)
+        try:
+            await self._store(folder, entries, manifest, peer, job)
+            await trio.to_thread.run_sync(write_whole, "result.receipt", folder / "receipt.cbor", reply.receipt)
+        except OSError as error:
+            raise Unavailable(f"The result cannot be kept in {folder} ({error.strerror}); free disk space.") from error
         return ResultFetched(str(folder / "outputs"), reply.receipt)
 
     async def hand_accept(self, job: requester.Delivered, market: Address) -> None:

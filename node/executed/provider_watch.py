@@ -22,7 +22,7 @@ from capanode.protocol.events import ProviderLost, ProviderReturned
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, PeerId, UnixTime
 
-MAX_TOLD: Final = 32
+MAX_TOLD: Final = 256
 """Losses and returns written into the timeline of one job; a line that flaps for days goes to the log alone."""
 
 log = structlog.get_logger()

@@ -302,7 +302,7 @@ class DockerExecutor:
         known = self._berths.slots.holders() | await self._threads.ask(holders_of, self._engine, theirs)
         return [
             *(f"container of execution {execution}" for execution in sorted(orphans)),
-            *await self._threads.ask(sweep_holders, self._engine, node, known),
+            *await self._threads.ask(sweep_holders, self._engine, node, known, self._berths.slots.being_made()),
             *(f"output file system {name}" for name in await self._berths.disks.sweep(kept_disks)),
             *await self._threads.ask(sweep_files, self._settings.state, node, frozenset(kept)),
         ]

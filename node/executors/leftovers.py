@@ -46,11 +46,14 @@ def outputs_of(engine: Engine, container: str) -> list[str]:
     return [name] if name else []
 
 
-def sweep_holders(engine: Engine, node: str, known: Collection[str]) -> list[str]:
-    """Remove network holders that this process does not use and no running job has joined."""
+def sweep_holders(engine: Engine, node: str, known: Collection[str], being_made: Collection[int]) -> list[str]:
+    """Remove network holders that this process does not use or make, and that no running job has joined."""
     joined = set(occupied_slots(engine, node).values())
     removed: list[str] = []
     for container, labels in engine.labelled({NODE_LABEL: node, HOLDER_LABEL: "network"}):
+        slot = labels.get(SLOT_LABEL, "")
+        if slot.isdigit() and int(slot) in being_made:
+            continue
         if container not in known and container not in joined:
             with durable("holder.sweep"):
                 engine.remove(container)

@@ -40,7 +40,11 @@ class Slots:
         """
         self._holders |= busy
         self._busy |= set(busy)
-        for number, holder in (await self._threads.ask(self._running_holders)).items():
+        running = await self._threads.ask(self._running_holders)
+        for number, holder in tuple(self._holders.items()):
+            if holder not in running.values() and number not in self._busy:
+                del self._holders[number]  # it went with its engine, or someone removed it
+        for number, holder in running.items():
             self._holders.setdefault(number, holder)
         for number in range(count):
             if number not in self._holders and number not in self._making:
@@ -81,6 +85,10 @@ class Slots:
     def holders(self) -> frozenset[str]:
         """Ids of the holders in use."""
         return frozenset(self._holders.values())
+
+    def being_made(self) -> frozenset[int]:
+        """Slots whose holder is on its way."""
+        return frozenset(self._making)
 
     def _next_number(self) -> int:
         return next(n for n in range(10_000) if n not in self._holders and n not in self._making)

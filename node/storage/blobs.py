@@ -182,18 +182,23 @@ class BlobStore:
                 raise Unavailable(f"Blob {tree.cid} is being received already; wait for it.")
             self._receiving.add(tree.cid)
         try:
-            with self._room_for(tree.size), self._part(tree.cid).open("a+b") as file:
+            with self._room_for(tree.size), _writing(), self._part(tree.cid).open("a+b") as file:
                 file.seek(0)
                 yield Incoming(tree, file)
         finally:
             self._receiving.discard(tree.cid)
 
     def finish(self, incoming: "Incoming", *, reason: str, until: UnixTime) -> None:
-        """Turn a complete transfer into a blob and pin it."""
+        """Turn a complete transfer into a blob and pin it.
+
+        Raises:
+            Unavailable: the disk is full or fails.
+        """
         if not incoming.is_complete:
             raise InvariantViolated(f"Blob {incoming.tree.cid} is not complete.")
-        incoming.sync()
-        self._keep(self._part(incoming.tree.cid), incoming.tree, Pin(reason, until))
+        with _writing():
+            incoming.sync()
+            self._keep(self._part(incoming.tree.cid), incoming.tree, Pin(reason, until))
 
     # -- Keeping ------------------------------------------------------------------------------------------
 
@@ -201,16 +206,20 @@ class BlobStore:
         """Keep the blob at least until then for this reason; replaces the reason's earlier pin.
 
         Raises:
-            Unavailable: not here.
+            Unavailable: not here, or the disk is full or fails.
         """
-        with self._lock:
+        with self._lock, _writing():
             self.size(cid)
             self._pins.setdefault(cid, {})[reason] = until
             self._save_pins()
 
     def unpin(self, cid: Cid, *, reason: str) -> None:
-        """Drop a reason; idempotent. The blob goes with the next collection if none is left."""
-        with self._lock:
+        """Drop a reason; idempotent. The blob goes with the next collection if none is left.
+
+        Raises:
+            Unavailable: the disk is full or fails.
+        """
+        with self._lock, _writing():
             pins = self._pins.get(cid, {})
             if pins.pop(reason, None) is not None:
                 if not pins:
@@ -222,20 +231,25 @@ class BlobStore:
         return tuple(Pin(reason, UnixTime(until)) for reason, until in self._pins.get(cid, {}).items())
 
     def collect(self, now: UnixTime) -> int:
-        """Remove the blobs without a pin that reaches beyond `now`; bytes freed."""
-        with self._lock:
+        """Remove the blobs without a pin that reaches beyond `now`; bytes freed.
+
+        Raises:
+            Unavailable: the disk fails; a full one is made emptier all the same.
+        """
+        with self._lock, _writing():
             for cid, pins in list(self._pins.items()):
                 live = {reason: until for reason, until in pins.items() if until > now}
                 if live and cid in self._sizes:
                     self._pins[cid] = live
                 else:
                     del self._pins[cid]
-            self._save_pins()
             freed = sum(self._remove(cid) for cid in list(self._sizes) if cid not in self._pins)
             for part in self._incoming.glob("*.part"):
                 with contextlib.suppress(FileNotFoundError):
                     if part.stat().st_mtime < now - _PART_DAYS_S:
                         part.unlink()
+            # Last, since it needs room; pins of blobs that are gone are dropped at the next collection.
+            self._save_pins()
             return freed
 
     # -- Inside -------------------------------------------------------------------------------------------
@@ -252,11 +266,10 @@ class BlobStore:
         temporary = self._incoming / f"new-{secrets.token_hex(8)}"
         with self._room_for(size):
             try:
-                with temporary.open("xb") as file:
-                    tree = _copy(read, file, size)
-                return self._keep(temporary, tree, pin)
-            except OSError as error:
-                raise Unavailable(f"A blob cannot be written ({error.strerror}); check the disk.") from error
+                with _writing():
+                    with temporary.open("xb") as file:
+                        tree = _copy(read, file, size)
+                    return self._keep(temporary, tree, pin)
             finally:
                 temporary.unlink(missing_ok=True)
 
@@ -313,6 +326,15 @@ class BlobStore:
             os.fsync(file.fileno())
         with durable("blob.pins"):
             temporary.replace(self._pins_file)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """A disk that is full or fails is a reason to try again later, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The blob store cannot be written ({error.strerror}); free disk space.") from error
 
 
 class Incoming:

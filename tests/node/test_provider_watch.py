@@ -14,7 +14,8 @@ from capanode.node.api.story import entry_of
 from capanode.node.assigned import provider_peers
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain.clock import ChainClock
-from capanode.node.executed.provider_watch import MAX_TOLD, ProviderWatch
+from capanode.node.executed import provider_watch
+from capanode.node.executed.provider_watch import ProviderWatch
 from capanode.node.journal import SCHEMA, Journal
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol import requester
@@ -26,6 +27,7 @@ from tests.node.market_place import Idle
 from tests.protocol.deals import ANNOUNCED, ASSIGNED, CANCELLED, COMMITTED, GRACE_S, NOW, PROVIDER, chosen, submitted
 
 SILENT = PeerId("provider")
+MAX_TOLD = 8
 
 
 @dataclass(slots=True)
@@ -151,7 +153,8 @@ async def test_nobody_is_watched_once_the_job_has_ended(tmp_path: Path) -> None:
         await it.watched(SILENT, yes=False)
 
 
-async def test_a_line_that_flaps_does_not_fill_the_journal(tmp_path: Path) -> None:
+async def test_a_line_that_flaps_does_not_fill_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_watch, "MAX_TOLD", MAX_TOLD)
     async with scene(tmp_path) as it:
         await it.agent.tell("job", from_peer(SILENT))
         await it.watched(SILENT)

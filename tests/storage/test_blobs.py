@@ -1,5 +1,6 @@
 """The blob store: whole or not at all, bounded, and nothing that is needed goes."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -175,3 +176,43 @@ def test_a_name_from_outside_never_leaves_the_folder(tmp_path: Path) -> None:
     store = _store(tmp_path)
     with pytest.raises(Unavailable):
         store.path(Cid("../../secret"))
+
+
+class FullDisk:
+    """Takes the disk's room away from what writes by `os.fsync`, as a full disk tells it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        really = os.fsync
+
+        def fsync(descriptor: int) -> None:
+            if self.is_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            really(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_full_disk_is_told_everywhere_and_goes_on_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch)
+    store = BlobStore(tmp_path, limit_bytes=2**30)
+    kept = store.put_bytes(b"kept", reason="deal:1", until=UnixTime(2**40))
+    old = store.put_bytes(b"old", reason="deal:2", until=UnixTime(5))
+    disk.is_full = True
+    with pytest.raises(Unavailable, match="free disk space"):
+        store.put_bytes(b"more", reason="deal:1", until=UnixTime(2**40))
+    with pytest.raises(Unavailable):
+        store.pin(kept, reason="deal:3", until=UnixTime(2**40))
+    with pytest.raises(Unavailable):
+        store.collect(UnixTime(6))
+    assert not store.has(old), "a full disk is made emptier although the pins cannot be written"
+    assert store.read(kept, 0, 4) == b"kept"
+    disk.is_full = False
+    assert not list((tmp_path / "incoming").iterdir())
+    again = store.put_bytes(b"more", reason="deal:1", until=UnixTime(2**40))
+    reopened = BlobStore(tmp_path, limit_bytes=2**30)
+    assert reopened.has(again)
+    assert reopened.has(kept)
+    assert {pin.reason for pin in reopened.pins(kept)} == {"deal:1", "deal:3"}
