@@ -15,7 +15,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -87,6 +87,9 @@ chaos-crash: setup engine ## kill nodes at each durable step of whole deals; POI
 
 chaos-reorg: setup ## 5,000 random reorganisations against ground truth; writes bench/out/chaos_reorg.json
 	@$(python) -m tests.chaos.reorg
+
+soak: setup engine ## make soak MINUTES=20: a market at work while all under it fails; writes bench/out/soak.json
+	@$(python) -m tests.chaos.soak --minutes '$(or $(MINUTES),20)' $(if $(SEED),--seed '$(SEED)')
 
 lock: .venv/ready ## resolve the Python lock files anew
 	@tools/lock

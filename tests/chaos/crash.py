@@ -32,7 +32,7 @@ TOWNS: Final = 2
 EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
 """Steps that are killed at each time that a deal passes them, not only at the first: each is another effect."""
 
-EVERY_WAY: Final = ("lock", "direct", "first", "claim", "cancel", "expire", "abandon")
+EVERY_WAY: Final = ("lock", "direct", "deposit", "first", "claim", "cancel", "expire", "abandon")
 """In these scenarios, which have every kind of transaction among them, up to so many times:"""
 
 MOST_PASSAGES: Final = 3
