@@ -59,7 +59,7 @@ def _address(text: str) -> Address:
 
 
 def _require_log(what: str, topics: Sequence[bytes], topic_count: int, data: bytes, data_size: int | None) -> None:
-    if len(topics) != topic_count or any(len(topic) != 32 for topic in topics):
+    if len(topics) != topic_count or set(map(len, topics)) != {32}:
         raise UndecodableData(f"a {what} log has {topic_count} topics of 32 bytes; this one has {len(topics)}")
     if data_size is not None and len(data) != data_size:
         raise UndecodableData(f"a {what} log has {data_size} bytes of data; this one has {len(data)}")

@@ -22,7 +22,7 @@ EXCHANGE_TIMEOUT_S: Final = 15.0
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 256 * 1024
 
 
 class ReplyTooLarge(BadReply):

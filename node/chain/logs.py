@@ -149,7 +149,7 @@ class LogReader:
         by_text: dict[str, LogsOfBlock[Log]] = {}
         block_text = number_text = tx_text = ""
         tx_hash = TxHash(b"")
-        append: Callable[[Log], None] = [].append
+        logs: list[Log] = []
         for item in items:
             if item.get("removed") is True:
                 raise Unavailable("The chain takes a block back while its logs are read: looking again.")
@@ -158,7 +158,7 @@ class LogReader:
                 of_block = by_text.get(block_text) or by_text.setdefault(block_text, _block_of(item))
                 if of_block.number != int(number_text, 16):
                     raise ValueError("two numbers of one block")
-                append = of_block.logs.append
+                logs = of_block.logs
             elif item["blockNumber"] != number_text:
                 raise ValueError("two numbers of one block")
             if item["transactionHash"] != tx_text:
@@ -166,10 +166,10 @@ class LogReader:
                 tx_hash = TxHash(read_digest(tx_text))
             address = self._addresses.get(item["address"]) or self._addresses[item["address"].lower()]
             signature, *indexed = item["topics"]
-            topics = [self._topics.get(signature) or self._topics[signature.lower()]]
+            topics: list[bytes] = [self._topics.get(signature) or self._topics[signature.lower()]]
             topics += [_fromhex(topic.removeprefix("0x")) for topic in indexed]
             data = _fromhex(item["data"].removeprefix("0x"))
-            append(make(address, topics, data, tx_hash, int(item["logIndex"], 16)))
+            logs.append(make(address, topics, data, tx_hash, int(item["logIndex"], 16)))
         return by_text
 
 
