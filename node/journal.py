@@ -254,6 +254,10 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def copy_to(self, target: Path) -> None:
+        """Copy the whole file of the journal, as it is at one moment, to a new one."""
+        await self._database.copy_to(target)
+
     async def place(self, market: Address) -> None:
         """Name the market of the deals that a release which knew only one has left; idempotent."""
         query = "UPDATE deal SET market = ? WHERE market = ?"

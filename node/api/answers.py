@@ -250,6 +250,10 @@ class Answers:
         finally:
             self.callers -= 1
 
+    async def snapshot(self, path: str) -> None:
+        """As `NodeApi.snapshot`."""
+        await self._journal.copy_to(Path(path))
+
     async def stop(self, within_s: float) -> None:
         """As `NodeApi.stop`."""
         self._stop(within_s)

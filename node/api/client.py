@@ -119,6 +119,10 @@ class NodeClient:
         """As `NodeApi.drained`."""
         return self._items("drained", None)
 
+    def snapshot(self, path: str) -> None:
+        """Copy the node's journal to a new file."""
+        self._one("snapshot", path=path)
+
     def stop(self, within_s: float = 30.0) -> None:
         """Ask the node to end in order within a time; it may be gone before it has answered."""
         try:

@@ -150,6 +150,10 @@ class NodeApi(Protocol):
         """
         ...
 
+    async def snapshot(self, path: str) -> None:
+        """Copy the journal, as it is at one moment, to a new file that only its owner can read."""
+        ...
+
     async def stop(self, within_s: float) -> None:
         """End in order; the process is cut short after so many seconds, containers run on either way."""
         ...

@@ -214,6 +214,7 @@ def _calls(api: NodeApi) -> dict[str, Callable[[Json], Awaitable[Any]]]:
         "upgrades": lambda _: api.upgrades(),
         "approve": lambda a: api.approve(_text(a, "code_hash")),
         "drain": lambda a: api.drain(_flag(a, "on")),
+        "snapshot": lambda a: api.snapshot(_text(a, "path")),
         "stop": lambda a: api.stop(_seconds(a, "within_s")),
     }
 

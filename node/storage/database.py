@@ -6,9 +6,10 @@ hands its `Schema` to `open_database`.
 """
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -59,6 +60,10 @@ class Database:
         with told(self._path):
             return await trio.to_thread.run_sync(work, self._connection, limiter=self._turn)
 
+    async def copy_to(self, target: Path) -> None:
+        """Copy the file as it is between two transactions to a new one that only its owner can read."""
+        await self.read(lambda connection: snapshot_of(connection, target))
+
     async def close(self) -> None:
         """Close the file once no work is on it; closing it under a running statement would end the process."""
         with trio.CancelScope(shield=True):
@@ -80,6 +85,13 @@ class Database:
         for step in steps:
             reach(f"{step}:after")
         return result
+
+
+def snapshot_of(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy an open file as it is now to a new one that only its owner can read."""
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
 
 
 @contextmanager

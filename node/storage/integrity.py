@@ -41,6 +41,11 @@ def wal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def restoring_of(path: Path) -> Path:
+    """The mark of a restore that has begun and not ended."""
+    return path.with_name(f"{path.name}.restoring")
+
+
 def damaged(path: Path, what: str) -> Misconfigured:
     """The sentence for a file that is not as it was written."""
     return Misconfigured(
@@ -62,6 +67,8 @@ def check_files(path: Path) -> None:
     Raises:
         Misconfigured: it is damaged.
     """
+    if restoring_of(path).exists():
+        raise Misconfigured(f"A restore of {path} was cut short: run the same `capanode restore` again.")
     mark = seal_of(path)
     if path.exists() and mark.exists() and not wal_of(path).exists() and mark.read_text("utf-8") != hash_of(path):
         raise damaged(path, f"its bytes changed while no node ran; delete {mark.name} if that was you")

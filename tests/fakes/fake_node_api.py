@@ -1,6 +1,8 @@
 """A node of one's own for tests of the surfaces: jobs go through their states when the test says so."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -243,6 +245,10 @@ class FakeNodeApi:
             "own_jobs": 1,
             "back_by": 1_900_000_000.0,
         }
+
+    async def snapshot(self, path: str) -> None:
+        with closing(sqlite3.connect(path)) as journal:
+            journal.execute("CREATE TABLE schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
 
     async def stop(self, within_s: float) -> None:
         self.stopped.set()
