@@ -7,9 +7,19 @@ from typing import Final
 
 RECORD: Final = Path(__file__).with_name("passed.json")
 
+_RIVALS: Final = (
+    "it takes a reorganisation, a fee storm or the same key elsewhere; tests/chain/test_sender_model.py dies there"
+)
+
 UNREACHED: Final[Mapping[str, str]] = {
     "input.download": "it takes a server on the public internet; tests/node/test_https_input.py kills it between",
     "volume.*": "outputs are kept in memory only where the node has no root, and the scenarios need it",
+    "transaction.fees-raised": _RIVALS,
+    "transaction.cancelled": _RIVALS,
+    "transaction.replaced": _RIVALS,
+    "transaction.gap-filled": _RIVALS,
+    "transaction.reorged": _RIVALS,
+    "transaction.rebroadcast": _RIVALS,
 }
 """Steps that no scenario passes, each with its reason. Keep it short."""
 
