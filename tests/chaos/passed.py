@@ -7,9 +7,7 @@ from typing import Final
 
 RECORD: Final = Path(__file__).with_name("passed.json")
 
-_RIVALS: Final = (
-    "it takes a reorganisation, a fee storm or the same key elsewhere; tests/chain/test_sender_model.py dies there"
-)
+_RIVALS: Final = "it takes a reorganisation, a fee storm or a rival; tests/chain/test_sender_model.py dies around it"
 
 UNREACHED: Final[Mapping[str, str]] = {
     "input.download": "it takes a server on the public internet; tests/node/test_https_input.py kills it between",
