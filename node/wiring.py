@@ -262,7 +262,8 @@ def _settlements(ground: Ground, gas_price: GasPrice) -> Callable[[Address], Set
 
     @cache
     def settlement(market: Address) -> Settlement:
-        claims = Claims(ground.sender, market, claim_policy(ground.config.claims), gas_price)
+        policy = claim_policy(ground.config.claims)
+        claims = Claims(ground.sender, market, policy, gas_price, lambda: ground.drain.is_on)
         return Settlement(ground.sender, market, claims=claims)
 
     return settlement

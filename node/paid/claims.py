@@ -8,6 +8,7 @@ is found where it is and not sent again. One that cannot be paid is left out and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 import structlog
 import trio
@@ -19,7 +20,11 @@ from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, DealId, Wei
 from capanode.scheduler.claims import ClaimPolicy, DueClaim, Wait, choose
 
-_SELECTORS = (bindings.DEAL_MARKET_CLAIM, bindings.DEAL_MARKET_CLAIM_BATCH)
+LOOK_S: Final = 1.0
+"""How often those that wait look whether there is still time: a node that is being drained has none."""
+
+HURRIED: Final = ClaimPolicy()
+_SELECTORS: Final = (bindings.DEAL_MARKET_CLAIM, bindings.DEAL_MARKET_CLAIM_BATCH)
 
 log = structlog.get_logger()
 
@@ -42,11 +47,19 @@ class _Asked:
 class Claims:
     """The claims of one key in one market; safe to use from any number of tasks."""
 
-    def __init__(self, sender: Sender, market: Address, policy: ClaimPolicy, gas_price_wei: Callable[[], Wei]) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        market: Address,
+        policy: ClaimPolicy,
+        gas_price_wei: Callable[[], Wei],
+        is_hurried: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._sender = sender
         self._market = market
         self._policy = policy
         self._gas_price_wei = gas_price_wei
+        self._is_hurried = is_hurried
         self._asked: dict[DealId, _Asked] = {}
         self._turn = trio.Lock()
         self._news = trio.Event()
@@ -69,11 +82,6 @@ class Claims:
         if not isinstance(outcome, Mined):
             raise Unavailable(f"The claim was not carried out ({type(outcome).__name__.lower()}): claiming again.")
 
-    def hurry(self) -> None:
-        """From now on nothing waits for company, as when the node is to be stopped."""
-        self._policy = ClaimPolicy(0.0, self._policy.at_once_wei, self._policy.comfort_price_wei)
-        self._news.set()
-
     async def _gathered(self, claim: bindings.Claim) -> str:
         """The key of the transaction that carries the claim, once it is signed."""
         mine = self._asked[claim.deal_id] = _Asked(claim, trio.current_time())
@@ -95,10 +103,11 @@ class Claims:
     async def _send_some(self) -> None:
         open_claims = {deal: asked for deal, asked in self._asked.items() if asked.is_open}
         due = [DueClaim(deal, Wei(asked.claim.amount), asked.since_s) for deal, asked in open_claims.items()]
-        chosen = choose(due, trio.current_time(), self._gas_price_wei(), self._policy)
+        policy = HURRIED if self._is_hurried() else self._policy
+        chosen = choose(due, trio.current_time(), self._gas_price_wei(), policy)
         if isinstance(chosen, Wait):
             self._news = trio.Event()
-            with trio.move_on_after(chosen.seconds):
+            with trio.move_on_after(min(chosen.seconds, LOOK_S)):
                 await self._news.wait()
             return
         await self._send([open_claims[deal] for deal in chosen])

@@ -24,8 +24,9 @@ __all__ = ["chain"]
 PATIENT = ClaimPolicy(max_wait_s=3600)
 
 
-def claims(chain: Chain, policy: ClaimPolicy = PATIENT) -> Claims:
-    return Claims(chain.senders[ONE.address], chain.contracts.market, policy, lambda: Wei(GWEI))
+def claims(chain: Chain, policy: ClaimPolicy = PATIENT, hurry: trio.Event | None = None) -> Claims:
+    is_hurried = hurry.is_set if hurry is not None else lambda: False
+    return Claims(chain.senders[ONE.address], chain.contracts.market, policy, lambda: Wei(GWEI), is_hurried)
 
 
 async def committed(chain: Chain, number: int, window_s: int = 5) -> bindings.Claim:
@@ -41,8 +42,10 @@ async def after_windows(chain: Chain, seconds: int = 6) -> None:
     await chain.rpc.call_once("evm_mine")
 
 
-async def gathered(desk: Claims, due: Sequence[bindings.Claim]) -> list[str]:
-    """What came of each, when all were asked for before the first was sent."""
+async def gathered(chain: Chain, due: Sequence[bindings.Claim]) -> list[str]:
+    """What came of each, when all were asked for before the first was sent, as by a node that is then drained."""
+    hurry = trio.Event()
+    desk = claims(chain, hurry=hurry)
     ends: dict[int, str] = {}
 
     async def ask(number: int) -> None:
@@ -57,7 +60,7 @@ async def gathered(desk: Claims, due: Sequence[bindings.Claim]) -> list[str]:
             nursery.start_soon(ask, number)
         while desk.waiting < len(due):
             await trio.lowlevel.checkpoint()
-        desk.hurry()
+        hurry.set()
     return [ends[number] for number in range(len(due))]
 
 
@@ -69,7 +72,7 @@ async def test_what_is_due_together_is_one_transaction(chain: Chain) -> None:
     due = [await committed(chain, number) for number in range(3)]
     await after_windows(chain)
     before = await chain.transactions(ONE)
-    assert await gathered(claims(chain), due) == ["paid"] * 3
+    assert await gathered(chain, due) == ["paid"] * 3
     assert await chain.transactions(ONE) == before + 1
     assert await phases(chain, due) == {Phase.FINALIZED}
 
@@ -86,7 +89,7 @@ async def test_one_that_cannot_be_paid_holds_up_no_other(chain: Chain) -> None:
     due = [await committed(chain, 0), await committed(chain, 1, window_s=1000), await committed(chain, 2)]
     await after_windows(chain)
     before = await chain.transactions(ONE)
-    first, second, third = await gathered(claims(chain), due)
+    first, second, third = await gathered(chain, due)
     assert (first, third) == ("paid", "paid")
     assert second.startswith("The claim is not possible yet: Claim number `index` cannot be paid")
     assert await chain.transactions(ONE) == before + 1
@@ -106,7 +109,7 @@ async def test_what_was_signed_before_a_crash_is_not_signed_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(sender, "broadcast", lost)
-        ends = await gathered(claims(chain), due)
+        ends = await gathered(chain, due)
     assert "the process ends here" in ends
     restarted = claims(chain, ClaimPolicy())
     async with trio.open_nursery() as nursery:
@@ -119,7 +122,8 @@ async def test_what_was_signed_before_a_crash_is_not_signed_again(
 async def test_who_sends_for_all_may_be_called_off(chain: Chain) -> None:
     due = [await committed(chain, number) for number in range(2)]
     await after_windows(chain)
-    desk, first = claims(chain), trio.CancelScope()
+    hurry, first = trio.Event(), trio.CancelScope()
+    desk = claims(chain, hurry=hurry)
 
     async def leader() -> None:
         with first:
@@ -133,7 +137,7 @@ async def test_who_sends_for_all_may_be_called_off(chain: Chain) -> None:
         first.cancel()
         while desk.waiting > 1:
             await trio.lowlevel.checkpoint()
-        desk.hurry()
+        hurry.set()
     assert [await chain.phase(claim.deal_id) for claim in due] == [Phase.COMMITTED, Phase.FINALIZED]
 
 
