@@ -55,6 +55,7 @@ from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, ResultDesk
+from capanode.node.conditions import DealEnds, watch_gas
 from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.drain import Drain, Forecast, open_drain, run_drain
 from capanode.node.executed.clearing import run_clearing
@@ -552,6 +553,9 @@ async def _open_intake(
         if buyer is not None:
             intake.start_soon(watch.run)
         intake.start_soon(run_drain, ground.drain, forecast, ground.alerts)
+        intake.start_soon(DealEnds(ground.agent, ground.alerts).run)
+        if seller is not None:
+            intake.start_soon(watch_gas, ground.rpc, ground.keys.signer.address, DEAL_GAS, ground.alerts)
         if seller is not None:
             seller.bidding.is_draining = ground.drain.is_on
             seller.bidding.serve()
