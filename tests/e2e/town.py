@@ -119,9 +119,13 @@ class Town:
         self._processes[party.name] = process = self.run(start_node, party)
         self.run(until_up, party, process, len(self.providers) - (party in self.providers))
 
+    def process(self, party: Party) -> trio.Process:
+        """A party's node, as it was started last."""
+        return self._processes.get(party.name) or self.devnet.processes[party.name]
+
     def kill(self, party: Party) -> None:
         """SIGKILL for a party's node."""
-        process = self._processes.get(party.name) or self.devnet.processes[party.name]
+        process = self.process(party)
         process.kill()
         self.run(process.wait)
 
