@@ -13,12 +13,13 @@ PROGRAMS: Final = ("sh", "sleep")
 FOLDERS: Final = ("in", "out", "tmp", "proc", "dev", "sys")
 
 
-def write_shell_image(target: Path) -> ImageId:
-    """Write the image's archive; its command is given to `sh`. The same machine gives the same id."""
+def write_shell_image(target: Path, *env: str) -> ImageId:
+    """Write the image's archive; its command is given to `sh`. The same machine and `env` give the same id."""
     root = target.with_name(target.name + ".root")
     try:
         _write_root(root)
-        return write_archive(root, {"Entrypoint": ["/bin/sh", "-c"], "Env": ["PATH=/bin"], "WorkingDir": "/"}, target)
+        config = {"Entrypoint": ["/bin/sh", "-c"], "Env": ["PATH=/bin", *env], "WorkingDir": "/"}
+        return write_archive(root, config, target)
     finally:
         root.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +37,8 @@ EVERY_WAY: Final = ("lock", "direct", "deposit", "first", "claim", "cancel", "ex
 
 MOST_PASSAGES: Final = 3
 
-TRIES: Final = 3
-"""A point that depends on timing may be missed in one run."""
+TRIES: Final = 6
+"""A point that depends on timing may be missed in one scenario, and then in the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Kill:
     who: str
     point: str
     passage: int = 1
+    others: tuple[tuple[str, str], ...] = ()
+    """More scenarios and processes that pass the point, for one that depends on timing and is missed."""
 
     def __str__(self) -> str:
         again = f" ({self.passage})" if self.passage > 1 else ""
@@ -99,7 +101,9 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
                 if step in EVERY_PASSAGE and scenario in EVERY_WAY and times[point] <= MOST_PASSAGES:
                     found.setdefault((scenario, who, point, times[point]), Kill(scenario, who, point, times[point]))
                 elif times[point] == 1:
-                    found.setdefault((kind(who), point), Kill(scenario, who, point))
+                    known = found.setdefault((kind(who), point), Kill(scenario, who, point))
+                    if (scenario, who) != (known.scenario, known.who):
+                        found[kind(who), point] = replace(known, others=(*known.others, (scenario, who)))
     return list(found.values())
 
 
@@ -127,9 +131,10 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
         findings.mismatch(f"{scenario}, undisturbed: left {ending.left}, exits {ending.odd_exits}; logs in {town.root}")
 
 
-def kill_in(town: CrashTown, kill: Kill, findings: Findings) -> None:
+def kill_in(town: CrashTown, wanted: Kill, findings: Findings) -> None:
     """Live through a scenario with one death, and compare."""
-    for _ in range(TRIES):
+    others = [replace(wanted, scenario=scenario, who=who) for scenario, who in wanted.others if scenario in SCENARIOS]
+    for kill in [wanted, *others, wanted, wanted][:TRIES]:
         with _cast(town, kill.scenario):
             node = town.nodes[kill.who]
             kills = node.kills
@@ -150,7 +155,7 @@ def kill_in(town: CrashTown, kill: Kill, findings: Findings) -> None:
         _compare(kill, ending, findings, f"logs in {town.root}")
         say(f"{kill}: {took_s:.1f} s")
         return
-    findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+    findings.mismatch(f"{wanted}: the point was not passed in {TRIES} runs")
 
 
 def _compare(kill: Kill, ending: Ending, findings: Findings, where: str) -> None:
@@ -321,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "scenarios": len(names),
         },
     )
-    if chosen.points == "*" and not chosen.scenarios:
+    if not chosen.scenarios and len(findings.passed) == len(names):
         passed.write(findings.passed)
     for mismatch in findings.mismatches:
         print(f"MISMATCH {mismatch}", file=sys.stderr)

@@ -13,12 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import trio
 
+from bench.shell_image import write_shell_image
 from capanode.contracts_abi import bindings
 from capanode.node.api.client import NodeClient
 from capanode.node.api.port import DealView, JobOrder, JobView
@@ -118,6 +119,8 @@ class CrashTown:
     parties: dict[str, Party]
     nodes: dict[str, Mortal]
     _token: trio.lowlevel.TrioToken
+    images: list[str] = field(default_factory=list[str])
+    """What was brought onto the engine for this town alone."""
 
     # ---- asking nodes, whatever happens to them --------------------------------------------------------------
 
@@ -200,6 +203,13 @@ class CrashTown:
         )
         return JobOrder(text, str(folder), name, None, announce, policy, accept)
 
+    def new_image(self) -> Path:
+        """An image that no engine has seen yet, taken out of this one when the town is left."""
+        path = self.root / f"image-{secrets.token_hex(4)}.tar"
+        image = write_shell_image(path, f"NUMBER={secrets.token_hex(8)}")
+        self.images.append(f"capanode-image:{image.removeprefix('sha256:')}")
+        return path
+
     def submit(self, who: str, order: JobOrder) -> str:
         """Submit as a careful user does: after a failure, look whether the job was taken before trying again."""
 
@@ -253,6 +263,10 @@ class CrashTown:
         """Move the chain's clock."""
         self.rpc("evm_increaseTime", seconds)
         self.rpc("evm_mine")
+
+    def mine(self, blocks: int) -> None:
+        """Make so many empty blocks."""
+        self.rpc("anvil_mine", quantity(blocks))
 
     def count(self) -> Count:
         found: Count = self.run(self._count)
@@ -354,6 +368,8 @@ def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
             for node in nodes.values():
                 node.close()
             zygote.close()
+            if town.images:
+                subprocess.run(["docker", "rmi", "--force", *town.images], capture_output=True, check=False)
             provider = parties["provider"]
             trio.from_thread.run(clear_away, provider.peer_id, provider.folder, trio_token=token)
 

@@ -12,9 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capanode.node.fault_points import Armed
+from capanode.node.fault_points import FOLDER_VARIABLE, Armed
 
-CAPANODE = (sys.executable, "-m", "capanode.node")
 RESTART_S = 0.2
 END_S = 20.0
 
@@ -55,11 +54,17 @@ class Zygote:
         self._reader = threading.Thread(target=self._read, name="zygote", daemon=True)
         self._reader.start()
 
-    def start(self, command: Sequence[str], log: Path, faults: Path) -> Forked:
-        """Start a command of `capanode`."""
+    def start(self, command: Sequence[str], log: Path, faults: Path, armed: Armed | None = None) -> Forked:
+        """Start a command of `capanode`; at `armed` it dies, but nothing that it starts does."""
         assert self._process.stdin is not None
         forked = Forked()
-        order = {"command": list(command), "log": str(log), "faults": str(faults), "environment": {}}
+        order = {
+            "command": list(command),
+            "log": str(log),
+            "faults": str(faults),
+            "armed": None if armed is None else (armed.point, armed.passage),
+            "environment": {FOLDER_VARIABLE: str(faults)},
+        }
         with self._turn:
             self._starting.append(forked)
             self._process.stdin.write(json.dumps(order).encode() + b"\n")

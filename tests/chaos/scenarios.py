@@ -102,8 +102,9 @@ def direct(town: CrashTown) -> Job:
 
 
 def award(town: CrashTown) -> Job:
-    """Announced on chain, awarded to a bid."""
-    return Job("requester", town.submit("requester", town.order(ANSWER, announce="chain")))
+    """Announced on chain, awarded to a bid; its image is new to the provider's engine."""
+    order = town.order(ANSWER, announce="chain", image=town.new_image())
+    return Job("requester", town.submit("requester", order))
 
 
 def first(town: CrashTown) -> Job:
@@ -132,6 +133,8 @@ def late(town: CrashTown) -> Job:
     _until_deal(town, known, ("Committed", "Claiming", "Retaining"))
     town.let_pass(30)
     _until_deal(town, known, ("Retaining",))
+    # Enough blocks for finality, so that the requester catches up in a range.
+    town.mine(100)
     town.nodes["requester"].start()
     return job
 
@@ -178,6 +181,21 @@ def expire(town: CrashTown) -> Job:
 def abandon(town: CrashTown) -> Job:
     """An image that cannot be started: the provider gives each of three deals up."""
     return Job("requester", town.submit("requester", town.order(ANSWER, image=town.image.with_name("broken.tar"))))
+
+
+def reorganised(town: CrashTown) -> Job:
+    """The chain takes the assignment back while the provider works."""
+    job = Job("requester", town.submit("requester", town.order(SLOW)))
+    _until_printed(town, job)
+    town.rpc("anvil_reorg", 1, [])
+    return job
+
+
+def drained(town: CrashTown) -> Job:
+    """The operator drains the provider, and thinks better of it."""
+    town.ask("provider", lambda client: client.drain(on=True))
+    town.ask("provider", lambda client: client.drain(on=False))
+    return lock(town)
 
 
 def no_holder(town: CrashTown) -> Job:
@@ -234,6 +252,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         unposted,
         expire,
         abandon,
+        reorganised,
+        drained,
         deposit,
         no_holder,
         stopped,

@@ -1,10 +1,9 @@
 """Set-ups for the crash test: commands that are killed on their way and given again, without a town around them."""
 
 import json
-import os
 import secrets
 import shutil
-import subprocess
+import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -26,11 +25,11 @@ from capanode.node.config_file import load_config
 from capanode.node.data_folder import DataFolder
 from capanode.node.devnet import devnet_status
 from capanode.node.devnet_leftovers import ROOT_VARIABLE
-from capanode.node.fault_points import FOLDER_VARIABLE, Armed
+from capanode.node.fault_points import Armed
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.keys.wallet import wallet_address
 from capanode.node.network_profile import read_profile
-from tests.chaos.mortal import CAPANODE
+from tests.chaos.mortal import Forked, Zygote
 
 COMMAND_S: Final = 120.0
 UP: Final = "Ctrl-C stops everything."
@@ -48,6 +47,7 @@ class SetUp:
 
 
 _chains: list[Anvil] = []
+_zygotes: list[Zygote] = []
 
 
 @contextmanager
@@ -67,9 +67,11 @@ def ground_of_setups(root: Path) -> Generator[None]:
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
     is_open.wait(60)
+    _zygotes.append(Zygote())
     try:
         yield
     finally:
+        _zygotes.pop().close()
         tokens[0].run_sync_soon(close.set)
         thread.join()
         _chains.clear()
@@ -156,7 +158,7 @@ def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
         _kill(first)
     process, log = _start(work, armed, command)
     was_up = _is_up(process, log)
-    killed = armed is not None and process.poll() == KILLED
+    killed = armed is not None and process.code == KILLED
     passed = _passed(work, process.pid)
     if not was_up:
         process, log = _start(work, None, command)
@@ -166,8 +168,8 @@ def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
         "nodes": [(node["name"], node["state"]) for node in status["nodes"]],
         "money": trio.run(_money, status),
     }
-    process.terminate()
-    process.wait(60)
+    process.send(signal.SIGTERM)
+    process.wait(COMMAND_S)
     state["processes left"] = _processes_of(data)
     state["mounts left"] = [line for line in Path("/proc/mounts").read_text().splitlines() if str(data) in line]
     return SetUp("devnet", passed, killed, state)
@@ -187,26 +189,11 @@ def _fresh(root: Path, name: str) -> Path:
     return work
 
 
-def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple["subprocess.Popen[bytes]", Path]:
-    """A command under fault points; only the process itself dies at an armed one, not those that it starts."""
-    environment = {**os.environ, FOLDER_VARIABLE: str(work / "faults")}
-
-    def arm() -> None:
-        if armed is not None:
-            Armed(armed.point, armed.passage, os.getpid()).write(work / "faults")
-
-    path = work / f"log-{len(list(work.glob('log-*')))}"
-    with path.open("wb") as log:
-        process = subprocess.Popen(
-            [*CAPANODE, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            preexec_fn=arm,
-            start_new_session=True,
-        )
-    return process, path
+def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[Forked, Path]:
+    """A command under fault points, and its log."""
+    log = work / f"log-{len(list(work.glob('log-*')))}"
+    log.touch()
+    return _zygotes[0].start(command, log, work / "faults", armed), log
 
 
 def _given(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -237,10 +224,10 @@ def _passed(work: Path, pid: int) -> tuple[str, ...]:
     return tuple(point for process, point in map(str.split, lines) if int(process) == pid)
 
 
-def _is_up(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+def _is_up(process: Forked, log: Path) -> bool:
     """Whether a devnet comes up before it ends."""
     give_up = time.monotonic() + COMMAND_S
-    while process.poll() is None and time.monotonic() < give_up:
+    while process.is_alive() and time.monotonic() < give_up:
         if UP in log.read_text("utf-8", errors="replace"):
             return True
         time.sleep(0.1)
@@ -251,8 +238,8 @@ def _said(log: Path) -> str:
     return log.read_text("utf-8", errors="replace")[-2000:]
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
+def _kill(process: Forked) -> None:
+    process.send(signal.SIGKILL)
     process.wait()
 
 

@@ -66,7 +66,12 @@ def _become(order: dict[str, Any]) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.environ.update(order["environment"])
-    fault_points.watch(Path(order["faults"]))
+    faults = Path(order["faults"])
+    fault_points.watch(faults)
+    if order["armed"] is not None:
+        # For this process alone: what it starts has the same folder.
+        point, passage = order["armed"]
+        fault_points.Armed(point, passage, os.getpid()).write(faults)
     sys.argv = ["capanode", *order["command"]]
     code = 1
     try:
