@@ -77,6 +77,7 @@ from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network
 from capanode.node.paid import migration
 from capanode.node.paid.claims import Claims
+from capanode.node.paid.exits import run_exits
 from capanode.node.paid.migration import Migration, undrawn_wei
 from capanode.node.paid.purse import Purse
 from capanode.node.paid.settlement import Settlement
@@ -503,6 +504,27 @@ async def _open_intake(
     peers = ProviderPeers(ground.database)
     watch = ProviderWatch(ground.agent, ground.network, peers, ground.clock, ground.markets.grace_s)
     forecast = Forecast(ground.agent, Journal(ground.database), ground.markets.grace_s, ground.clock.now)
+    purse = Purse(
+        ground.rpc,
+        ground.contracts,
+        ground.markets,
+        ground.sender,
+        ground.keys.wallet,
+        ground.keys.signer,
+        ground.clock,
+        peers,
+        Migration(
+            ground.rpc,
+            ground.database,
+            ground.sender,
+            ground.keys.signer,
+            ground.markets,
+            Token(ground.rpc, ground.contracts.token),
+            peers,
+            ground.clock,
+            lambda market: undrawn_wei(ground.agent.open_deals(), market),
+        ),
+    )
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -515,27 +537,7 @@ async def _open_intake(
         Journal(ground.database),
         ground.network,
         ground.head,
-        Purse(
-            ground.rpc,
-            ground.contracts,
-            ground.markets,
-            ground.sender,
-            ground.keys.wallet,
-            ground.keys.signer,
-            ground.clock,
-            peers,
-            Migration(
-                ground.rpc,
-                ground.database,
-                ground.sender,
-                ground.keys.signer,
-                ground.markets,
-                Token(ground.rpc, ground.contracts.token),
-                peers,
-                ground.clock,
-                lambda market: undrawn_wei(ground.agent.open_deals(), market),
-            ),
-        ),
+        purse,
         markets=ground.markets,
         upgrades=ground.upgrades,
         offers=ground.offers,
@@ -553,6 +555,8 @@ async def _open_intake(
         if buyer is not None:
             intake.start_soon(watch.run)
         intake.start_soon(run_drain, ground.drain, forecast, ground.alerts)
+        if ground.keys.signer.address == ground.keys.wallet:
+            intake.start_soon(run_exits, purse, ground.clock)
         intake.start_soon(DealEnds(ground.agent, ground.alerts).run)
         if seller is not None:
             intake.start_soon(watch_gas, ground.rpc, ground.keys.signer.address, DEAL_GAS, ground.alerts)

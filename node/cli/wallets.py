@@ -269,7 +269,8 @@ def _sent(data: Path | None, as_json: bool, verb: str, market: int | None, **arg
         return
     say(f"{verb} done in transaction {answer['tx_hash']}")
     if "ready_at" in answer:
-        note(f"it thaws until {when(answer['ready_at'])}; then run the same command without an amount")
+        ended = "run the same command without an amount then" if verb == "withdraw" else "a running node ends it then"
+        note(f"it thaws until {when(answer['ready_at'])}; {ended}")
 
 
 def _replaced(data: Path | None, as_json: bool, verb: str, transaction: str) -> None:

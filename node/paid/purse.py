@@ -4,6 +4,8 @@ import re
 import secrets
 from typing import Any
 
+import trio
+
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import Json
 from capanode.node.assigned.provider_peers import ProviderPeers
@@ -52,6 +54,11 @@ class Purse:
         self._peers = peers
         self._migration = migration
         self._token = Token(rpc, contracts.token)
+        self._changed = trio.Event()
+
+    async def wait_change(self) -> None:
+        """Return after the next call that was carried out."""
+        await self._changed.wait()
 
     async def show(self) -> Json:
         """Everything that the account has, in base units: in all, and in each market, newest first."""
@@ -130,6 +137,8 @@ class Purse:
         tx = await self._sender.submit(key, call.to, call.data)
         match await self._sender.outcome(key):
             case Mined():
+                self._changed.set()
+                self._changed = trio.Event()
                 return {"tx_hash": hexadecimal(tx), **await self._thaw(version.contract, verb, arguments)}
             case Reverted(reason=reason):
                 raise Refused(f"{verb} was mined without effect: {reason}")
