@@ -8,7 +8,6 @@ When the chain takes a block back, the events that rest on it cease to count, an
 others leads; when they come again they take their old places. Nothing that was done is forgotten by that.
 """
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from capanode.node.journal import (
     Stored,
     TakenBack,
 )
+from capanode.node.steady_time import unix_now
 from capanode.protocol import provider, requester, standing
 from capanode.protocol.commands import (
     Command,
@@ -152,7 +152,7 @@ class Agent:
         journal: Journal,
         me: Address,
         grace_s: Callable[[Address], int],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = unix_now,
     ) -> None:
         """`grace_s` says the grace of a market, in seconds."""
         self._journal = journal

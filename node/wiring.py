@@ -204,7 +204,7 @@ async def run_node(
             open_sender(rpc, database, keys.signer, options=sender_options(config.chain), explain=explain)
         )
         network = await stack.enter_async_context(open_network(_network_config(config, profile, keys.peer)))
-        clock = ChainClock()
+        clock = ChainClock(machine=time.time)
         alerts = Alerts(config.alerts, node=network.peer_id, network=profile.name)
         markets = Markets(contracts.markets, clock.now, contracts.waiting)
         ground = Ground(

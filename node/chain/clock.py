@@ -1,15 +1,16 @@
 """Chain time as this node can know it between blocks.
 
 Deadlines are block timestamps, but an idle chain makes no blocks, so the wall clock carries on from the newest head.
-A head far from the wall clock (a test chain whose time was moved, a machine with a wrong clock) moves the answer.
+A head far from the wall clock (a test chain whose time was moved, a machine with a wrong clock) moves the answer. A
+machine's clock that is set while the node runs does not, unless the chain agrees with it.
 """
 
-import time
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from capanode.node.steady_time import unix_now
 from capanode.protocol.ids import UnixTime
 
 TOLERATED_LEAD_S: Final = 15.0
@@ -22,17 +23,27 @@ TOLERATED_LAG_S: Final = 900.0
 class ChainClock:
     """What time it is on chain; told about heads, asked by everything that has a deadline."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
+    def __init__(self, wall: Callable[[], float] = unix_now, machine: Callable[[], float] | None = None) -> None:
+        """`machine` is the machine's own clock, which may be set, for better or worse; none means `wall`."""
+        self._steady = wall
+        self._machine = machine or wall
+        self._set_s = 0.0
         self._offset_s = 0.0
         self._moved = trio.Event()
 
     def saw_head(self, timestamp: UnixTime) -> None:
         """Take in the timestamp of a block that has just been made."""
+        machine, wall = self._machine(), self._wall()
+        if abs(timestamp - machine) < abs(timestamp - wall):
+            # The machine's clock was put right since the start: a head is better evidence than either.
+            self._set_s += machine - wall
         apart = timestamp - self._wall()
         self._offset_s = apart if apart > TOLERATED_LEAD_S or apart < -TOLERATED_LAG_S else 0.0
         self._moved.set()
         self._moved = trio.Event()
+
+    def _wall(self) -> float:
+        return self._steady() + self._set_s
 
     def now(self) -> UnixTime:
         """Chain time, whole seconds."""

@@ -18,13 +18,13 @@ import os
 import secrets
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from capanode.node.fault_points import durable
+from capanode.node.steady_time import unix_now
 from capanode.node.storage.cid import (
     CHUNK_BYTES,
     MAX_BLOB_BYTES,
@@ -53,7 +53,7 @@ class Pin:
 class BlobStore:
     """See the module's docstring."""
 
-    def __init__(self, folder: Path, *, limit_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, *, limit_bytes: int, clock: Callable[[], float] = unix_now) -> None:
         """Open a store, creating it.
 
         Raises:
