@@ -29,7 +29,7 @@ from capanode.node.chain.transactions import (
     set_state,
     waiting,
 )
-from capanode.node.chain.wire import hexadecimal, read_digest, read_object, read_quantity
+from capanode.node.chain.wire import hexadecimal, quantity, read_digest, read_object, read_quantity
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import TxHash
 
@@ -173,8 +173,14 @@ async def _confirm_replaced(sender: Sender, entry: Entry) -> bool:
     """
     head = read_object(await sender.rpc.call("eth_getBlockByNumber", "latest", False))
     number, block = read_quantity(head.get("number")), read_digest(head.get("hash"))
-    hashes = [attempt.hash for attempt in entry.attempts]
-    if await sender.mined_count(number) <= entry.nonce or await _receipts(sender, hashes):
+    # In one exchange: two could be answered by endpoints, or at moments, that know the chain up to different blocks.
+    count, *receipts = await sender.rpc.batch(
+        (
+            Call("eth_getTransactionCount", (hexadecimal(sender.account.address), quantity(number))),
+            *(Call("eth_getTransactionReceipt", (hexadecimal(attempt.hash),)) for attempt in entry.attempts),
+        )
+    )
+    if read_quantity(plain(count)) <= entry.nonce or any(plain(receipt) is not None for receipt in receipts):
         sender.look()
         return False
     _log.warning("transaction_replaced", key=entry.order.key, nonce=entry.nonce)

@@ -80,6 +80,8 @@ def _call(view: View[T], at: BlockTag) -> Call:
 
 def _decoded(view: View[T], answer: object) -> T:
     if isinstance(answer, RpcError):
+        if not _is_revert(answer):
+            raise Unavailable(f"The RPC endpoint does not answer a plain question ({answer.message}): retrying.")
         raise ViewRefused(f"The contract 0x{view.to.hex()} does not answer a plain question ({answer.message}).")
     data = read_bytes(answer)
     if not data:
@@ -90,3 +92,8 @@ def _decoded(view: View[T], answer: object) -> T:
         return view.decode(data)
     except (PeerFault, ValueError) as error:
         raise BadReply(f"The contract 0x{view.to.hex()} answered in an unknown form: {error}.") from error
+
+
+def _is_revert(error: RpcError) -> bool:
+    """Whether the contract itself refused, and not an endpoint that is behind or in trouble."""
+    return error.code == 3 or error.data is not None or "revert" in error.message.lower()

@@ -196,17 +196,15 @@ def _judge_payments(verdict: Verdict, deals: Mapping[DealId, DealRecord], reques
 def _judge_provider(
     verdict: Verdict, provider: Provider, deals: Mapping[DealId, DealRecord], expire_reward_wei: int
 ) -> None:
-    known = {deal.deal_id: deal for deal in provider.deals}
+    known = {deal.deal_id: deal.phase for deal in provider.deals}
     own = {f"0x{deal_id.hex()}": record for deal_id, record in deals.items() if record.provider == provider.address}
     for deal in provider.deals:
         if deal.phase not in PROVIDER_WAITS:
             verdict.lost.append(f"{provider.name}'s deal {deal.deal_id} is still {deal.phase}: {deal.reason}")
     for shown, record in own.items():
-        deal = known.get(shown)
-        believes_paid = deal is not None and deal.phase in ("Retaining", "Done")
-        if bool(record.finalized) != believes_paid:
-            what = deal.phase if deal else "unknown"
-            verdict.disagreements.append(f"deal {shown} is {what} to {provider.name}, and {_end_of(record)} on chain")
+        phase = known.get(shown, "unknown")
+        if bool(record.finalized) != (phase in ("Retaining", "Done")):
+            verdict.disagreements.append(f"deal {shown} is {phase} to {provider.name}, and {_end_of(record)} on chain")
     due_wei = sum(record.paid_wei - record.burned_wei for record in own.values())
     most_wei = expire_reward_wei * sum(record.refunded for record in deals.values())
     if not due_wei - most_wei <= provider.earned_wei <= due_wei + most_wei:

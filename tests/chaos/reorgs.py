@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from capanode.node.chain.rpc import Rpc
-from capanode.node.chain.wire import read_quantity
+from capanode.node.chain.wire import Json, read_quantity
 
 MAX_DEPTH: Final = 3
 
@@ -35,7 +35,7 @@ class Reorgs:
         """Replace the last blocks; their transactions come back in the last of the new ones, or not at all."""
         head = read_quantity(await self.rpc.call("eth_blockNumber"))
         gone = await self._transactions(range(head - depth + 1, head + 1))
-        returned = [[raw, depth - 1] for raw in gone] if self.dice.random() < 0.5 else []
+        returned: list[Json] = [[raw, depth - 1] for raw in gone] if self.dice.random() < 0.5 else []
         await self.rpc.call_once("anvil_reorg", depth, returned)
         self.count += 1
         self.lost_transactions += len(gone) - len(returned)

@@ -1,6 +1,7 @@
 """Set-ups for the crash test: commands that are killed on their way and given again, without a town around them."""
 
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -22,13 +23,15 @@ from capanode.node.chain.rpc import open_rpc
 from capanode.node.chain.token import Token
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.config_file import load_config
-from capanode.node.data_folder import DataFolder
+from capanode.node.data_folder import DRAFT_S, DataFolder, prepare
 from capanode.node.devnet import devnet_status
 from capanode.node.devnet_leftovers import ROOT_VARIABLE
 from capanode.node.fault_points import Armed
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.keys.wallet import wallet_address
 from capanode.node.network_profile import read_profile
+from capanode.node.storage.database import open_database
+from capanode.node.wiring import SCHEMAS
 from tests.chaos.mortal import Forked, Zygote
 
 COMMAND_S: Final = 120.0
@@ -96,7 +99,7 @@ def init(root: Path, armed: Armed | None) -> SetUp:
         "roles": sorted(role.value for role in load_config(folder).roles),
         "wallet": len(wallet_address(folder.wallet)),
         "network": read_profile(folder.networks / "default.toml").name,
-        "drafts": [path.name for path in data.rglob(".*")],
+        "drafts": _drafts(data),
     }
     return SetUp("command", passed, killed, state)
 
@@ -112,7 +115,7 @@ def card(root: Path, armed: Armed | None) -> SetUp:
     state = {
         "hot key": DataFolder(data).hot_key.stat().st_size,
         "peer key": (DataFolder(data).p2p / "peer.key").stat().st_size,
-        "drafts": [path.name for path in data.rglob(".*")],
+        "drafts": _drafts(data),
     }
     return SetUp("command", passed, killed, state)
 
@@ -132,6 +135,62 @@ def deploy(root: Path, armed: Armed | None) -> SetUp:
         "contracts": trio.run(_has_market, _chains[0], profile),
     }
     return SetUp("command", passed, killed, state)
+
+
+# ---- a node's memory -------------------------------------------------------------------------------------------
+
+
+def backup(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode backup`: one whole file, or none."""
+    work = _fresh(root, "backup")
+    data, file = _with_journal(root, work), work / "kept.tar"
+    passed, killed = _given(work, armed, ("backup", str(file), "--data", str(data)), unless=file)
+    _run(work, ("restore", str(file), "--force", "--data", str(data)))
+    return SetUp("command", passed, killed, _memory(data))
+
+
+def restore(root: Path, armed: Armed | None) -> SetUp:
+    """`capanode restore`: given again after a crash it does the rest."""
+    work = _fresh(root, "restore")
+    data, file = _with_journal(root, work), work / "kept.tar"
+    _run(work, ("backup", str(file), "--data", str(data)))
+    DataFolder(data).config.write_text("damaged")
+    DataFolder(data).database.write_bytes(b"damaged" * 1000)
+    passed, killed = _given(work, armed, ("restore", str(file), "--force", "--data", str(data)))
+    return SetUp("command", passed, killed, _memory(data))
+
+
+def _with_journal(root: Path, work: Path) -> Path:
+    """A data folder with keys, a network and an empty journal."""
+    before = set(root.glob("init-*/data"))
+    init(root, None)
+    (made,) = set(root.glob("init-*/data")) - before
+    data = work / "data"
+    made.rename(data)
+
+    async def open_once() -> None:
+        async with open_database(DataFolder(data).database, SCHEMAS):
+            pass
+
+    trio.run(open_once)
+    return data
+
+
+def _memory(data: Path) -> dict[str, Any]:
+    """What a node would find at its start."""
+    folder = DataFolder(data)
+
+    async def tables() -> int:
+        async with open_database(folder.database, SCHEMAS) as database:
+            return await database.read(lambda c: int(c.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]))
+
+    return {
+        "tables": trio.run(tables),
+        "roles": sorted(role.value for role in load_config(folder).roles),
+        "wallet": len(wallet_address(folder.wallet)),
+        "network": read_profile(folder.networks / "default.toml").name,
+        "drafts": _drafts(data),
+    }
 
 
 # ---- a devnet --------------------------------------------------------------------------------------------------
@@ -176,7 +235,7 @@ def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
 
 
 SETUPS: Final[Mapping[str, Callable[[Path, Armed | None], SetUp]]] = {
-    one.__name__: one for one in (init, card, deploy, devnet, devnet_up)
+    one.__name__: one for one in (init, card, deploy, backup, restore, devnet, devnet_up)
 }
 
 
@@ -196,8 +255,10 @@ def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[For
     return _zygotes[0].start(command, log, work / "faults", armed), log
 
 
-def _given(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """Give a command, and again if it was killed; what it passed, and whether it was."""
+def _given(
+    work: Path, armed: Armed | None, command: Sequence[str], *, unless: Path | None = None
+) -> tuple[tuple[str, ...], bool]:
+    """Give a command, and again if it was killed (`unless` its file is there); what it passed, and whether it was."""
     process, log = _start(work, armed, command)
     code = process.wait(COMMAND_S)
     passed = _passed(work, process.pid)
@@ -206,7 +267,8 @@ def _given(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[tup
         return passed, False
     assert armed is not None, f"exit {code}: {_said(log)}"
     assert code == KILLED, f"exit {code}: {_said(log)}"
-    _run(work, command)
+    if unless is None or not unless.exists():
+        _run(work, command)
     return passed, True
 
 
@@ -232,6 +294,15 @@ def _is_up(process: Forked, log: Path) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def _drafts(data: Path) -> list[str]:
+    """What is still half written once the next command has been given, some time later."""
+    long_ago = time.time() - 2 * DRAFT_S
+    for path in data.rglob(".*"):
+        os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    prepare(DataFolder(data))
+    return sorted(path.name for path in data.rglob(".*"))
 
 
 def _said(log: Path) -> str:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
 
@@ -300,7 +301,7 @@ async def run(minutes: float, seed: int, root: Path) -> list[str]:
             for provider in region.providers:
                 # One of the requesters pays from earmarks, so that its deals are DIRECT.
                 marked = {"provider": f"0x{provider.address.hex()}", "amount_wei": EARMARK_WEI}
-                await insist(region, region.requesters[1], lambda client, m=marked: client.wallet_call("earmark", **m))
+                await insist(region, region.requesters[1], methodcaller("wallet_call", "earmark", **marked))
             before = await wealth(region)
             await _storm(soak, minutes * 60)
             await _calm(soak)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,8 +11,9 @@ from capanode.node.chain.anvil import Anvil, AnvilOptions, development_key, run_
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Call, Rpc, RpcError, open_rpc
-from capanode.node.chain.sender import Mined, open_sender
+from capanode.node.chain.sender import Mined, Sender, SenderOptions, open_sender
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
+from capanode.node.chain.wire import read_quantity
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.storage.database import open_database
 from capanode.protocol.faults import Unavailable
@@ -76,7 +77,7 @@ class TestTransparency:
             for _ in range(30):
                 nursery.start_soon(rpc.call, "eth_blockNumber")
 
-    async def test_transactions(self, rpc: Rpc, tmp_path: Any) -> None:
+    async def test_transactions(self, rpc: Rpc, tmp_path: Path) -> None:
         async with (
             open_database(tmp_path / "node.sqlite", [TRANSACTIONS_SCHEMA, FOLLOWER_SCHEMA]) as database,
             open_sender(rpc, database, LocalSigner(development_key(0))) as sender,
@@ -103,6 +104,47 @@ async def test_no_wrong_value_comes_of_a_broken_reply(anvil: Anvil, kind: Troubl
             except (Unavailable, RpcError):
                 continue
         assert proxy.dice.counts[kind]
+
+
+@pytest.mark.parametrize("kind", sorted(EVERY))
+async def test_each_order_is_carried_out_once_whatever_is_said(anvil: Anvil, kind: Trouble, tmp_path: Path) -> None:
+    count = 5
+    async with (
+        troubled(anvil, {kind}, 0.3) as (proxy, rpc),
+        open_database(tmp_path / "node.sqlite", [TRANSACTIONS_SCHEMA]) as database,
+        trio.open_nursery() as nursery,
+    ):
+        proxy.dice.rate = 0.0
+        options = SenderOptions(poll_s=0.05)
+        async with open_sender(rpc, database, LocalSigner(development_key(0)), options=options) as sender:
+            proxy.dice.rate = 0.3
+            nursery.start_soon(_mine, anvil, sender)
+            await nursery.start(run_sender, sender)
+            async with trio.open_nursery() as givers:
+                for number in range(count):
+                    givers.start_soon(_send, sender, f"gift-{number}")
+            proxy.heal()
+            assert read_quantity(await rpc.call(*BALANCE)) == count
+            assert await sender.mined_count() == count
+        nursery.cancel_scope.cancel()
+
+
+async def _send(sender: Sender, key: str) -> None:
+    while True:
+        try:
+            await sender.submit(key, STRANGER, b"", Wei(1))
+            break
+        except Unavailable:
+            continue
+    assert isinstance(await sender.outcome(key), Mined)
+
+
+async def _mine(anvil: Anvil, sender: Sender) -> None:
+    async with open_rpc([anvil.rpc_url], anvil.chain_id) as truth:
+        while True:
+            await truth.call_once("evm_mine")
+            sender.look()
+            await trio.sleep(0.1)
 
 
 async def _give(anvil: Anvil) -> None:

@@ -173,4 +173,5 @@ def _taken(client: NodeClient, wanted: JobOrder) -> JobView:
     for view in client.jobs():
         if view.name == wanted.name:
             return view
-    return next(item["job"] for item in client.submit(wanted) if "job" in item)
+    taken: JobView = next(item["job"] for item in client.submit(wanted) if "job" in item)
+    return taken
