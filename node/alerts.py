@@ -117,6 +117,8 @@ class Alerts:
         self._box = _Box()
         self._token: trio.lowlevel.TrioToken | None = None
         self._woken = trio.Event()
+        self._settled = trio.Event()
+        self._is_delivering = False
 
     def raise_(self, kind: Occasion, sentence: str, fields: Mapping[str, Field] | None = None) -> None:
         """Tell the operator, now or at the end of the pause of this kind. Any thread; never blocks, never raises.
@@ -142,6 +144,12 @@ class Alerts:
         with self._box.lock:
             return tuple(self._box.recent)
 
+    async def settle(self) -> None:
+        """Return once nothing waits for a receiver; for the moment before the process ends."""
+        while self._box.waiting or self._is_delivering:
+            self._settled = trio.Event()
+            await self._settled.wait()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Deliver until cancelled. A receiver that fails is logged and costs nobody else anything."""
         self._token = trio.lowlevel.current_trio_token()
@@ -151,7 +159,10 @@ class Alerts:
                 self._woken = trio.Event()
                 pause = self._release()
                 if (alert := self._take()) is not None:
+                    self._is_delivering = True
                     await self._deliver(alert)
+                    self._is_delivering = False
+                    self._settled.set()
                 else:
                     with trio.move_on_after(pause):
                         await self._woken.wait()

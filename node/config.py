@@ -85,6 +85,8 @@ class ChainSettings(_Section):
     rpc_urls: Texts = ()
     """Own endpoints, asked before those of the profile."""
     confirmations: Annotated[int, Field(ge=0, le=1000)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=0, le=100_000)] = 30
+    """Reading in the background keeps within it; what deals need never waits. Zero, or a devnet, is no bound."""
     max_clock_skew: Duration = 30.0
     """Beyond this `doctor` and the start complain: deadlines are block times."""
     max_fee_wei: UnitPrice = Field(default=Wei(500 * 10**9), alias="max_fee_gwei")

@@ -5,7 +5,7 @@ the deals write what they have to, and lets go of the chain last.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -38,9 +38,10 @@ from capanode.node.bid.offered import offered_capacity
 from capanode.node.bid.stakes import Stakes
 from capanode.node.chain import approvals, blocks, transactions
 from capanode.node.chain.approvals import Approvals
+from capanode.node.chain.budget import RequestBudget
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
-from capanode.node.chain.follower import Follower, FollowerOptions, run_follower
+from capanode.node.chain.follower import FinalityViolated, Follower, FollowerOptions, run_follower
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.intake import ChainIntake
 from capanode.node.chain.logs import DecodedLog
@@ -87,7 +88,7 @@ from capanode.node.stopping import Stop
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
 from capanode.node.storage.room import Room
-from capanode.protocol import provider
+from capanode.protocol import provider, requester
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic
 from capanode.protocol.typed_data import Domain, domain
@@ -121,6 +122,12 @@ DEVNET_ASSIGN_S: Final = 30
 SLACK_S: Final = 300
 DEVNET_SLACK_S: Final = 30
 """Time to commit beyond timeout and transfer. Seconds."""
+
+LAST_WORDS_S: Final = 15.0
+"""How long a node that has to stop waits for its alert to be taken."""
+
+PATIENT: Final = (provider.Executing, provider.Committed, provider.Retaining, requester.Running, requester.Delivered)
+"""Phases that last, in which nothing of the chain is awaited within seconds."""
 
 MAX_ANNOUNCED: Final = 256
 """Announcements that may wait for a bid; more are dropped."""
@@ -194,7 +201,7 @@ async def run_node(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(config.folder.database, SCHEMAS))
         rpc_urls = config.chain.rpc_urls + profile.rpc_urls
-        rpc = await stack.enter_async_context(open_rpc(rpc_urls, profile.chain_id))
+        rpc = await stack.enter_async_context(open_rpc(rpc_urls, profile.chain_id, _budget(config, profile)))
         deals, approved = Journal(database), Approvals(database)
         takes_shipped = config.chain.upgrades is UpgradePolicy.ASK
         trust = Trust(await approved.all(), takes_shipped, await deals.markets())
@@ -331,6 +338,8 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         confirmations=_confirmations(ground.config, ground.profile),
         ws_urls=ground.profile.ws_urls,
         lag_patience_s=0.0 if ground.profile.is_devnet else 10.0,
+        idle_poll_s=1.0 if ground.profile.is_devnet else 4.0,
+        with_pending=ground.profile.is_devnet,
     )
     intake = ChainIntake(hear)
 
@@ -348,9 +357,31 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         intake.unwind,
         wake=wake,
         head=ground.head,
+        is_busy=lambda: any(not isinstance(deal.state, PATIENT) for deal in ground.agent.open_deals()),
+        tell=partial(ground.alerts.raise_, Occasion.ENDPOINTS_DISAGREE),
     )
     chain.start_soon(_keep_time, ground.head, ground.clock)
-    chain.start_soon(_watch_more, ground, await chain.start(follow))
+    chain.start_soon(_watch_more, ground, await chain.start(_with_last_words, ground.alerts, follow))
+
+
+async def _with_last_words(
+    alerts: Alerts,
+    follow: Callable[..., Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[Follower] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Follow the chain; where that has to stop for good, the operator hears of it before the node ends."""
+    try:
+        await follow(task_status=task_status)
+    except FinalityViolated as error:
+        alerts.raise_(Occasion.FINALITY_VIOLATED, str(error))
+        with trio.move_on_after(LAST_WORDS_S):
+            await alerts.settle()
+        raise
+
+
+def _budget(config: NodeConfig, profile: NetworkProfile) -> RequestBudget:
+    return RequestBudget(None if profile.is_devnet else config.chain.requests_per_minute or None)
 
 
 async def _watch_more(ground: Ground, follower: Follower) -> None:
@@ -550,6 +581,7 @@ async def _open_intake(
         notice=watch.notice,
         objection=seller.upkeep.objection if seller else ground.room.objection,
         room=ground.room,
+        endpoints=ground.rpc.health,
     )
     async with trio.open_nursery() as intake:
         if buyer is not None:

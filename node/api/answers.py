@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -17,6 +17,7 @@ from capanode.node.api.service import Service
 from capanode.node.api.story import entry_of
 from capanode.node.bid.bidding import Bidding
 from capanode.node.chain.approvals import code_hash_of
+from capanode.node.chain.endpoint import EndpointHealth
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.markets import Markets, MarketVersion, Waiting
 from capanode.node.chain.upgrades import Upgrades
@@ -71,6 +72,7 @@ class Answers:
         notice: Callable[[Stored], str] = lambda _: "",
         objection: Callable[[], str] = lambda: "",
         room: Room | None = None,
+        endpoints: Callable[[], tuple[EndpointHealth, ...]] = tuple,
     ) -> None:
         self._facts = facts
         self._stop = stop
@@ -90,6 +92,7 @@ class Answers:
         self._notice = notice
         self._objection = objection
         self._room = room
+        self._endpoints = endpoints
         self.stop_requested = trio.Event()
         self.callers = 0
 
@@ -110,6 +113,7 @@ class Answers:
                 "chain_id": self._facts.chain_id,
                 "head": head.block.number if head else None,
                 "head_at": head.block.time if head else None,
+                "endpoints": [asdict(health) for health in self._endpoints()],
             },
             "wallet": await self._purse.show(),
             "capacity": _capacity_json(self._capacity()) if self._capacity else None,

@@ -246,6 +246,7 @@ def _show(answer: dict[str, Any]) -> None:
         "addresses": "  ".join(answer.get("addresses", ())),
         "peers": answer.get("peers"),
         "chain": f"{chain.get('chain_id')}, block {chain.get('head')}" if chain else "",
+        "endpoints": "  ".join(f"{each['name']} {each['state']}" for each in chain.get("endpoints", ())),
         "wallet": wallet.get("address"),
         "free": f"{tokens(wallet['free_wei'])} tokens" if "free_wei" in wallet else "",
         "staked": f"{tokens(wallet['stake_wei'])} tokens" if wallet.get("stake_wei") else "",
