@@ -103,6 +103,35 @@ def test_lost_machines_of_both_sides_lose_no_money(shell_image: Path, tmp_path: 
         assert announced.price_wei // 10 == before[provider.name].total_wei + paid - after[provider.name].total_wei
 
 
+def test_a_requester_that_was_away_for_long_gets_its_money_by_itself(shell_image: Path) -> None:
+    with open_town(shell_image, providers=1) as town:
+        (provider,), requester = town.providers, town.requester
+        before = town.wealth()
+        done = town.submit(town.order("echo done > /out/answer", accept="never"))
+        done = town.until(done.job_id, lambda view: view.state == "result_ready")
+        endless = town.submit(town.order(ENDLESS, announce="chain", timeout="300s"))
+        endless = town.until(endless.job_id, lambda view: view.state == "running")
+        town.kill(requester)
+        town.kill(provider)
+        take_away(provider)
+        town.run(pass_time, town, 100_000)
+        # Its provider never comes back: nobody else sends the claim or the expiry.
+        town.start_alone(requester)
+        assert town.until(done.job_id, lambda view: view.state == "paid").state == "paid"
+        eventually(lambda: is_asked_for_again_or_over(town, endless.job_id))
+        if town.client.job(endless.job_id).state == "queued":
+            town.client.cancel(endless.job_id)
+        assert town.until(endless.job_id, lambda _: False, within_s=90).state in ("cancelled", "refunded")
+        after = town.wealth()
+        assert after[provider.name].locked_wei == 0
+        reward = after[requester.name].total_wei - (before[requester.name].total_wei - done.price_wei)
+        assert 0 <= reward <= endless.price_wei // 10
+
+
+def is_asked_for_again_or_over(town: Town, job_id: str) -> bool:
+    return town.client.job(job_id).state in ("queued", "refunded")
+
+
 def take_away(provider: Party) -> None:
     """What a machine that is lost takes with it: its containers, and the disks that they write to."""
     with closing(Engine(None)) as engine:

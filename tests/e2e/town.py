@@ -123,6 +123,11 @@ class Town:
         """A party's node, as it was started last."""
         return self._processes.get(party.name) or self.devnet.processes[party.name]
 
+    def start_alone(self, party: Party) -> None:
+        """Start a party's node where no other one may be left."""
+        self._processes[party.name] = self.run(start_node, party)
+        eventually(NodeClient(party.folder.socket).is_there, within_s=60)
+
     def kill(self, party: Party) -> None:
         """SIGKILL for a party's node."""
         process = self.process(party)
