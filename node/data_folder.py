@@ -6,10 +6,12 @@ Light on purpose: every command of the CLI reads it before it knows what it has 
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,12 @@ from capanode.protocol.faults import Misconfigured
 DATA_VARIABLE: Final = "CAPANODE_DATA"
 MIN_FREE_BYTES: Final = 256 * 2**20
 """Less than this and the journal itself may fail to write."""
+
+DRAFT_S: Final = 60.0
+"""What is younger may still be being written."""
+
+_DRAFT: Final = re.compile(r"\.(.+\.[0-9a-f]{8}|(restore|snapshot)-[0-9a-f]{8})")
+"""As `write_whole`, `write_private_file`, backup and restore name what they have not finished."""
 
 _MAX_SOCKET_BYTES: Final = 100
 """`sun_path` has 108 bytes on Linux and 104 elsewhere, the closing NUL included."""
@@ -143,12 +151,21 @@ def prepare(folder: DataFolder) -> None:
         private_folder(path)
     if not os.access(folder.root, os.W_OK | os.X_OK):
         raise Misconfigured(f"{folder.root} is not writable: correct its permissions, or choose --data.")
+    _clear_drafts(folder)
     free = shutil.disk_usage(folder.root).free
     if free < MIN_FREE_BYTES:
         raise Misconfigured(
             f"the disk of {folder.root} has only {free // 2**20} MiB free and a node needs "
             f"{MIN_FREE_BYTES // 2**20} MiB: free some, or choose --data on another disk."
         )
+
+
+def _clear_drafts(folder: DataFolder) -> None:
+    """Remove what a command that was killed has left half written: some of it holds keys."""
+    for path in (path for place in (folder.root, folder.networks, folder.p2p) for path in place.iterdir()):
+        with suppress(OSError):
+            if _DRAFT.fullmatch(path.name) and time.time() - path.lstat().st_mtime > DRAFT_S:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The data folder: its lock, its permissions, and the socket's path."""
 
+import os
 import shutil
 import stat
 import subprocess
@@ -102,3 +103,19 @@ def test_data_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CAPANODE_DATA", "/elsewhere")
     assert data_folder.data_folder().root == Path("/elsewhere")
     assert data_folder.data_folder(Path("/given")).root == Path("/given")
+
+
+def test_what_a_killed_command_left_half_written_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    prepare(folder)
+    left = [tmp_path / ".hot.key.0a1b2c3d", folder.networks / ".default.toml.00ff00ff", tmp_path / ".snapshot-12345678"]
+    (tmp_path / ".restore-0a1b2c3d").mkdir()
+    (tmp_path / ".restore-0a1b2c3d" / "wallet.json").touch()
+    kept = [tmp_path / ".gitignore", tmp_path / "wallet.json.0a1b2c3d", tmp_path / ".hot.key.ffffffff"]
+    for path in (*left, *kept):
+        path.touch()
+    for path in (*left, tmp_path / ".restore-0a1b2c3d", *kept[:2]):
+        os.utime(path, (0, 0))
+    prepare(folder)
+    assert [path for path in (*left, tmp_path / ".restore-0a1b2c3d") if path.exists()] == []
+    assert [path for path in kept if not path.exists()] == []
