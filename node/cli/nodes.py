@@ -144,15 +144,17 @@ def seconds(text: str) -> float:
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
     """Show the running node: peers, chain, money, work."""
+    from capanode.node.cli.overview import lines, open_deals
+
     client = running(data)
     answer = client.status()
     deals = client.deals()
     if as_json:
-        emit({**answer, "open_deals": deals})
+        emit({**answer, "open_deals": open_deals(deals)})
         return
     _show(answer)
-    for deal in deals:
-        say(f"  deal {deal.deal_id[:10]}  {deal.phase:<14} {tokens(deal.price_wei)} tokens  {deal.reason}")
+    for line in lines(answer, deals):
+        say(line)
 
 
 def alert(data: Data = None, as_json: AsJson = False) -> None:
