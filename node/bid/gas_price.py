@@ -34,3 +34,4 @@ async def run_gas_price(
         task_status.started()
         task_status = trio.TASK_STATUS_IGNORED
         await trio.sleep(EVERY_S)
+        await rpc.budget.turn()

@@ -249,6 +249,7 @@ class Follower:
         self._seen_head = newest.block.number
         if newest.block.hash == tip.hash:
             self._tip_missing_since = None
+            _require_shown(source, tip)
             self._show(tip, *pending)
             return False
         if newest.block.parent == tip.hash:
@@ -267,10 +268,7 @@ class Follower:
         if here is None:
             return await self._maybe_shorter(source, tip)
         self._tip_missing_since = None
-        if source.head is not None and source.head > tip.number + MAX_LAG_BLOCKS:
-            raise BadReply(
-                f"The RPC endpoint {source.name} has no block {tip.number + 1} of its {source.head}: check it."
-            )
+        _require_shown(source, tip)
         self._seen_head = tip.number
         return False
 
@@ -450,3 +448,13 @@ class Follower:
         if pending is not None and not isinstance(pending, RpcError):
             next_time = UnixTime(max(tip.time, read_quantity(read_object(pending).get("timestamp"))))
         self._head.set(ChainHead(tip, next_time))
+
+
+def _require_shown(source: Endpoint, tip: BlockRef) -> None:
+    """See that an endpoint with nothing above our tip does not claim much more elsewhere, and so keep us from others.
+
+    Raises:
+        BadReply: it does.
+    """
+    if source.head is not None and source.head > tip.number + MAX_LAG_BLOCKS:
+        raise BadReply(f"The RPC endpoint {source.name} has no block {tip.number + 1} of its {source.head}: check it.")
