@@ -174,13 +174,18 @@ async def _confirm_replaced(sender: Sender, entry: Entry) -> bool:
     head = read_object(await sender.rpc.call("eth_getBlockByNumber", "latest", False))
     number, block = read_quantity(head.get("number")), read_digest(head.get("hash"))
     # In one exchange: two could be answered by endpoints, or at moments, that know the chain up to different blocks.
-    count, *receipts = await sender.rpc.batch(
+    count, *traces = await sender.rpc.batch(
         (
             Call("eth_getTransactionCount", (hexadecimal(sender.account.address), quantity(number))),
-            *(Call("eth_getTransactionReceipt", (hexadecimal(attempt.hash),)) for attempt in entry.attempts),
+            *(
+                Call(method, (hexadecimal(attempt.hash),))
+                # Some have a transaction before its receipt.
+                for method in ("eth_getTransactionByHash", "eth_getTransactionReceipt")
+                for attempt in entry.attempts
+            ),
         )
     )
-    if read_quantity(plain(count)) <= entry.nonce or any(plain(receipt) is not None for receipt in receipts):
+    if read_quantity(plain(count)) <= entry.nonce or any(plain(trace) is not None for trace in traces):
         sender.look()
         return False
     _log.warning("transaction_replaced", key=entry.order.key, nonce=entry.nonce)
