@@ -123,10 +123,11 @@ class _Held:
     stored: Stored
     in_force: Mapping[str, Command]
     ids: frozenset[DealId]
+    waiting: tuple[ChainEvent, ...] = ()
 
     @property
     def standing(self) -> Standing[State]:
-        return Standing(self.stored.state, self.in_force)
+        return Standing(self.stored.state, self.in_force, self.waiting)
 
 
 @dataclass(slots=True)
@@ -257,13 +258,18 @@ class Agent:
         for item in owing:
             if item.deal in in_force:
                 in_force[item.deal][item.name] = item.command
-        ids = await self._journal.open_ids()
+        ids, waited = await self._journal.open_ids(), await self._journal.waited()
         for stored in deals:
-            self._hold(_Held(stored, in_force[stored.key], ids.get(stored.key, frozenset())))
+            waiting = await self._waiting(stored) if stored.key in waited else ()
+            self._hold(_Held(stored, in_force[stored.key], ids.get(stored.key, frozenset()), waiting))
         self._rewound = set(await self._journal.rewound())
         for item in owing:
             self._dispatch(item)
         log.info("recovered", deals=len(deals), commands=len(owing))
+
+    async def _waiting(self, stored: Stored) -> tuple[ChainEvent, ...]:
+        pasts = [entry.past for entry in await self._journal.entries(stored.key) if entry.stands]
+        return standing.replay(_first(pasts[0].event), pasts[1:], self._step_of(stored)).waiting
 
     # ---- what the chain said -----------------------------------------------------------------------------
 
@@ -385,7 +391,7 @@ class Agent:
         held = turn.ahead.get(key) or self._deals.get(key)
         if held is not None and not held.stored.ended:
             after = standing.advance(held.standing, past, self._step_of(held.stored))
-            self._add(turn, held, after, Added(past, block))
+            self._add(turn, held, after, Added(past, block, waits=len(after.waiting) > len(held.waiting)))
 
     def _rewind(self, turn: _Turn, held: _Held, pasts: Sequence[Past[Event]], cause: Added | TakenBack) -> None:
         after = standing.replay(_first(pasts[0].event), pasts[1:], self._step_of(held.stored))
@@ -404,7 +410,7 @@ class Agent:
             ),
             called_off=tuple(name for name in before.in_force if name not in after.in_force),
         )
-        turn.add(_Held(stored, after.in_force, ids), change)
+        turn.add(_Held(stored, after.in_force, ids, after.waiting), change)
 
     def _step_of(self, stored: Stored) -> standing.Step[State, Event]:
         def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:

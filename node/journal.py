@@ -52,8 +52,10 @@ SCHEMA: Final = Schema(
         ALTER TABLE event ADD COLUMN block BLOB;
         ALTER TABLE event ADD COLUMN answers TEXT;
         ALTER TABLE event ADD COLUMN stands INTEGER NOT NULL DEFAULT 1;
+        ALTER TABLE event ADD COLUMN waited INTEGER NOT NULL DEFAULT 0;
         CREATE INDEX event_by_block ON event (block) WHERE block IS NOT NULL;
         CREATE INDEX event_taken_back ON event (deal) WHERE NOT stands;
+        CREATE INDEX event_waited ON event (deal) WHERE waited;
         CREATE TABLE deal_name (
             deal TEXT NOT NULL REFERENCES deal (key), deal_id BLOB NOT NULL, PRIMARY KEY (deal, deal_id)
         ) WITHOUT ROWID;
@@ -65,7 +67,7 @@ SCHEMA: Final = Schema(
         ) WITHOUT ROWID;
         INSERT INTO owed SELECT outbox.deal,
             substr(outbox.key, length(outbox.deal) + 2, length(outbox.key) - length(outbox.deal) - 17)
-                || substr(sha256_hex(deal.state || outbox.data), 1, 16), outbox.data
+                || substr(sha256_hex(deal.state, outbox.data), 1, 16), outbox.data
             FROM outbox JOIN deal ON deal.key = outbox.deal;
         DROP TABLE outbox;
         ALTER TABLE owed RENAME TO outbox;
@@ -218,11 +220,15 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Something more has happened. `place` is the row of one that was taken back, where it comes in its stead."""
+    """Something more has happened. `place` is the row of one that was taken back, where it comes in its stead.
+
+    `waits` where it changes nothing before the deal has come so far.
+    """
 
     past: Past[Event]
     block: Digest | None = None
     place: int | None = None
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -287,6 +293,15 @@ class Journal:
 
         def read(connection: sqlite3.Connection) -> frozenset[str]:
             return frozenset(key for (key,) in connection.execute("SELECT DISTINCT deal FROM event WHERE NOT stands"))
+
+        return await self._database.read(read)
+
+    async def waited(self) -> frozenset[str]:
+        """Open deals of which the chain has said what they were not ready for."""
+        query = "SELECT DISTINCT deal FROM event WHERE waited AND deal IN (SELECT key FROM deal WHERE ended = 0)"
+
+        def read(connection: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(key for (key,) in connection.execute(query))
 
         return await self._database.read(read)
 
@@ -446,8 +461,15 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
     match change.cause:
         case Added(place=None) as added:
             connection.execute(
-                "INSERT INTO event (deal, data, at, block, answers) VALUES (?,?,?,?,?)",
-                (stored.key, encoding.encode(added.past.event), stored.updated_at, added.block, added.past.answers),
+                "INSERT INTO event (deal, data, at, block, answers, waited) VALUES (?,?,?,?,?,?)",
+                (
+                    stored.key,
+                    encoding.encode(added.past.event),
+                    stored.updated_at,
+                    added.block,
+                    added.past.answers,
+                    added.waits,
+                ),
             )
         case Added() as added:
             connection.execute(

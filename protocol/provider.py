@@ -263,6 +263,9 @@ def _preparing(deal: Preparing, event: ProviderEvent, me: Address, grace_s: int)
             return Step(Lost(deal.work, event.reason, Wei(0)), ())
         case DeadlinePassed():
             return Step(Lost(deal.work, "image or inputs did not arrive in time", Wei(0)), ())
+        case DealAssigned() if _is_own(event, deal.work, me):
+            # By this very node, in a life that it has forgotten: it counts once everything is here again.
+            return Step(deal, ())
         case DealAssigned() | DealCancelled():
             return Step(Lost(deal.work, "the demand went to somebody else", Wei(0)), ())
         case _:

@@ -3,12 +3,15 @@
 This is the one place that says which events count. A command's name binds it to the state that asked for it, so an
 answer counts where, and only where, the very same question is being asked: the fold may be taken again without an
 event that the chain took back, or with another one in its place, and no phase has to know.
+
+What the chain has said stays true. Where it is ahead of the deal, as after the restore of an old journal, its word
+waits until the deal has come so far.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from capanode.protocol import encoding, provider, requester
 from capanode.protocol.commands import Command
@@ -31,10 +34,11 @@ class Past(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Standing(Generic[S]):
-    """A state, and by their names the commands that are in force in it, oldest first."""
+    """A state; by their names the commands that are in force in it; what the chain said that does not fit it yet."""
 
     state: S
     in_force: Mapping[str, Command]
+    waiting: tuple[ChainEvent, ...] = ()
 
 
 Step = Callable[[S, E], tuple[S, tuple[Command, ...]]]
@@ -50,13 +54,32 @@ def advance(standing: Standing[S], past: Past[E], step: Step[S, E]) -> Standing[
     """What an event makes of a deal; the same standing when it does not count."""
     if not counts(standing, past):
         return standing
+    after = _stepped(standing, past, step)
+    if isinstance(past.event, ChainEvent) and after.state == standing.state:
+        return replace(after, waiting=(*standing.waiting, past.event))
+    while type(after.state) is not type(standing.state) and after.waiting:
+        standing, after = after, _caught_up(after, step)
+    return after
+
+
+def _stepped(standing: Standing[S], past: Past[E], step: Step[S, E]) -> Standing[S]:
     state, commands = step(standing.state, past.event)
     if type(state) is not type(standing.state):
-        return begin(state, commands)
+        return Standing(state, _named(state, commands), standing.waiting)
     if not commands and past.answers is None:
-        return Standing(state, standing.in_force)
+        return replace(standing, state=state)
     kept = {name: command for name, command in standing.in_force.items() if name != past.answers}
-    return Standing(state, kept | _named(state, commands))
+    return Standing(state, kept | _named(state, commands), standing.waiting)
+
+
+def _caught_up(standing: Standing[S], step: Step[S, E]) -> Standing[S]:
+    """The first of what waited that fits now takes effect."""
+    for event in standing.waiting:
+        past: Past[Any] = Past(event, None)
+        after = _stepped(standing, past, step) if counts(standing, past) else standing
+        if after.state != standing.state:
+            return replace(after, waiting=tuple(one for one in standing.waiting if one is not event))
+    return standing
 
 
 def counts(standing: Standing[S], past: Past[E]) -> bool:

@@ -141,7 +141,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         # For schema steps.
-        connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
+        connection.create_function("sha256_hex", -1, _sha256_hex, deterministic=True)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
         )
@@ -159,8 +159,8 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sha256_hex(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256_hex(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:

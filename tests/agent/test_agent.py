@@ -30,7 +30,17 @@ from capanode.protocol.ids import DealId, Digest
 from capanode.protocol.records import Mode
 from capanode.protocol.standing import Event
 from tests.agent.scripted import BLOCK, World, agent_on, opened, phase, until_ended
-from tests.protocol.deals import ASSIGNED, COMMITTED, DEAL, FINALIZED, NOBODY, PASSED, submitted, work_taken
+from tests.protocol.deals import (
+    ASSIGNED,
+    ASSIGNED_TO_STRANGER,
+    COMMITTED,
+    DEAL,
+    FINALIZED,
+    NOBODY,
+    PASSED,
+    submitted,
+    work_taken,
+)
 
 Perform = Callable[[Stored, Command], Awaitable[Event | None]]
 
@@ -138,7 +148,12 @@ async def test_chain_events_are_applied_once_and_only_to_their_deal(database: Da
     async with running(database, wait_for_ever) as agent:
         await agent.take_work("deal", work_taken(), lambda: True)
         await agent.take_work("other", replace(work_taken(), deal_id=other), lambda: True)
-        await arrive(database, agent, replace(ASSIGNED, deal_id=DealId(b"\x78" * 32)), replace(ASSIGNED, deal_id=other))
+        await arrive(
+            database,
+            agent,
+            replace(ASSIGNED, deal_id=DealId(b"\x78" * 32)),
+            replace(ASSIGNED_TO_STRANGER, deal_id=other),
+        )
         agent.chain_moved()
         ended = await until_ended(agent, Journal(database), "other")
         assert phase(ended) == "Lost"
@@ -154,7 +169,7 @@ async def test_both_sides_of_a_deal_in_one_node_hear_of_it(database: Database) -
     async with running(database, World().perform) as agent:
         await agent.submit_job("job", submitted(Mode.FIRST))
         await agent.take_work("deal", work_taken(Mode.FIRST), lambda: True)
-        await arrive(database, agent, ASSIGNED)
+        await arrive(database, agent, ASSIGNED_TO_STRANGER)
         await until(agent, Journal(database), "deal", provider.Lost)
         assert agent.by_deal_id(Side.REQUESTER, DEAL) is not None
         assert agent.by_deal_id(Side.PROVIDER, DEAL) is None
@@ -437,7 +452,7 @@ async def test_a_full_inbox_is_worked_off_in_order(database: Database) -> None:
         await agent.take_work("deal", work_taken(), lambda: True)
 
     def fill(connection: Connection) -> None:
-        for event in (*strangers, ASSIGNED, *strangers):
+        for event in (*strangers, ASSIGNED_TO_STRANGER, *strangers):
             receive_in(connection, event, BLOCK)
 
     await database.write("test", fill)

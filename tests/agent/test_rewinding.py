@@ -360,3 +360,29 @@ class _Acting:
 
     def __init__(self, perform: Callable[[Stored, Command], Awaitable[Event | Observed | None]]) -> None:
         self.perform = perform
+
+
+# ---- a chain that is ahead -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_deal_catches_up_with_a_chain_that_is_ahead(database: Database, restarts: bool) -> None:
+    """An old journal was put back: the chain says how the deal ended before the node has done anything for it."""
+    world = Patient(lambda command: isinstance(command, RunContainer))
+    world.passes_in = frozenset()
+    world.effects |= {"assign", "commit"}
+    async with living(database, world) as agent:
+        await world.mine(database, agent)
+        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
+        world.pool += [ASSIGNED, COMMITTED, FINALIZED]
+        await world.mine(database, agent)
+        await applied(agent)
+        assert phase(agent.find(KEY)) == "Executing"
+        if not restarts:
+            world.let_go.set()
+            await to_phase(world, database, agent, "Retaining")
+    if restarts:
+        world.let_go.set()
+        async with living(database, world) as agent:
+            await to_phase(world, database, agent, "Retaining")
+    assert world.performed["SubmitCommit"] == 0, "nothing is sent that is on the chain"
