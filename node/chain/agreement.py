@@ -3,7 +3,7 @@
 All are asked for their heads, and for one old block that each must have. Those with another hash than the most are
 not asked again until they agree; one that is behind waits in the second row. A tie goes to the longer chain.
 
-**Source**: docs/adr/0007-endpoints.md.
+**Source**: docs/adr/0006-endpoints.md.
 """
 
 from collections.abc import Callable, Mapping
