@@ -15,7 +15,7 @@ import trio
 
 from capanode.node.api.client import NodeClient
 from capanode.node.chain.contracts import Contracts, resolve
-from capanode.node.chain.market import Market
+from capanode.node.chain.market import Market, MarketAccount
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.token import Token
 from capanode.node.chain.wire import hexadecimal, read_object, read_quantity
@@ -38,6 +38,9 @@ STAKE_FLOOR_WEI: Final = Wei(10**18)
 PROVIDER_DISK_BYTES: Final = 5 * 2**30
 CHAIN_TIMEOUT_S: Final = 15.0
 NODE_TIMEOUT_S: Final = 10.0
+
+MIGRATE: Final = "`capanode wallet migrate` moves what is in older versions of the market"
+"""What to do about money that an upgrade of the network has left behind."""
 
 
 class Level(StrEnum):
@@ -176,6 +179,8 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
         yield Finding("chain", Level.MISSING, str(fault), "correct the network profile")
         return
     yield Finding("chain", Level.OK, f"answers; the market is at {hexadecimal(contracts.market)}")
+    for entry in contracts.waiting:
+        yield Finding("upgrade", Level.NOTE, entry.reason)
     if not contracts.is_disputable:
         yield Finding("court", Level.NOTE, "the market has none: results are not disputable yet")
     for finding in found:
@@ -197,18 +202,28 @@ async def _money(config: NodeConfig, rpc: Rpc, contracts: Contracts, address: Ad
     coins = read_quantity(await rpc.call("eth_getBalance", hexadecimal(address), "latest"))
     held = await Token(rpc, contracts.token).balance(address)
     account = await Market(rpc, contracts.market).account(address)
+    older = [version.contract for version in contracts.markets if version.address != contracts.market]
+    is_elsewhere = any([_has_money(await market.account(address)) for market in older])
     symbol = contracts.token_details.symbol
     gas = "gas", coins, GAS_FLOOR_WEI, "coins", f"send some to {hexadecimal(address)}"
     found = [_amount(*gas)]
     if config.is_provider:
         remedy = "`capanode wallet deposit`, then `capanode wallet stake`"
-        if held < STAKE_FLOOR_WEI:
+        if is_elsewhere:
+            remedy = MIGRATE
+        elif held < STAKE_FLOOR_WEI:
             remedy = f"send {symbol} to {hexadecimal(address)}, then {remedy}"
         found.append(_amount("stake", account.unlocked_wei, STAKE_FLOOR_WEI, symbol, remedy))
     if config.is_requester:
         remedy = "`capanode wallet deposit`" if held else f"send {symbol} to {hexadecimal(address)} and deposit it"
+        if is_elsewhere:
+            remedy = MIGRATE
         found.append(_amount("escrow", account.free_wei, Wei(1), symbol, remedy))
     return found
+
+
+def _has_money(account: MarketAccount) -> bool:
+    return account.free_wei > 0 or account.stake_wei > 0
 
 
 def _amount(subject: str, have: int, need: int, unit: str, remedy: str) -> Finding:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from capanode.node.chain import approvals
 from capanode.node.cli.exits import Exit
 from capanode.node.data_folder import DataFolder, held
 from capanode.node.network_profile import NetworkProfile, profile_text
+from capanode.node.storage.database import open_database
 from capanode.node.units import clock_time
-from capanode.protocol.ids import Address
+from capanode.protocol.ids import Address, Digest
 from tests.cli.conftest import Town
 from tests.fakes.fake_node_api import TOKEN
 
@@ -197,6 +199,7 @@ async def test_wallet_commands_send_base_units(town: Town, capsys: pytest.Captur
         (("earmark", provider, "2"), ("earmark", {"provider": provider, "amount_wei": 2 * TOKEN})),
         (("unearmark", provider), ("unearmark", {"provider": provider, "amount_wei": None})),
         (("stake", "3"), ("stake", {"amount_wei": 3 * TOKEN})),
+        (("stake", "3", "--market", "1"), ("stake", {"amount_wei": 3 * TOKEN, "market": 1})),
         (("unstake", "3", "--yes"), ("unstake", {"amount_wei": 3 * TOKEN})),
     )
     for arguments, _ in calls:
@@ -205,6 +208,50 @@ async def test_wallet_commands_send_base_units(town: Town, capsys: pytest.Captur
     assert len(set(town.api.requests)) == len(calls), "each command is a wish of its own"
     assert await town.run("wallet", "balance") == Exit.DONE
     assert "100 tokens" in capsys.readouterr().out
+
+
+async def test_money_is_shown_by_market_and_moved_to_the_newest(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await town.run("wallet", "balance") == Exit.DONE
+    assert "of the market" not in capsys.readouterr().out, "nothing is said of markets while there is one"
+    (only,) = town.api.markets
+    town.api.markets = [{**only, "version": 1, "free_wei": 2 * TOKEN}, {**only, "is_newest": False}]
+    assert await town.run("wallet", "balance") == Exit.DONE
+    shown = capsys.readouterr().out
+    assert "version 1 of the market" in shown
+    assert "(the newest)" in shown
+    assert await town.run("wallet", "migrate", "--to", "1") == Exit.DONE
+    assert town.api.wallet_calls == [("migrate", {"market": 1})]
+    told = capsys.readouterr()
+    assert "moved 5 tokens to version 1" in told.out
+    assert "staked 2 tokens" in told.out
+    assert "stake: 3 tokens thaw until" in told.err
+    assert "then 10 min more in the free balance" in told.err
+    assert "1.5 tokens stay where they are" in told.err
+    assert "run `capanode wallet migrate` again" in told.err
+
+
+async def test_upgrades_are_listed_and_approved(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await town.run("network", "upgrades") == Exit.DONE
+    assert "version 1 waits: Version 1 is not of this release." in capsys.readouterr().out
+    assert await town.run("network", "approve", "0x" + "cc" * 32) == Exit.DONE
+    assert town.api.approved == ["0x" + "cc" * 32]
+    capsys.readouterr()
+    assert await town.run("network", "upgrades", "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["waiting"] == []
+
+
+def test_code_is_approved_where_no_node_runs(data: Path, capanode: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what keeps a node from starting can be approved."""
+    code_hash = "0x" + "cd" * 32
+    assert capanode("network", "approve", code_hash, "--data", str(data), "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out) == {"approved": code_hash}
+    assert capanode("network", "approve", "0x12", "--data", str(data)) == Exit.REFUSED
+
+    async def stored() -> frozenset[Digest]:
+        async with open_database(DataFolder(data).database, [approvals.SCHEMA]) as database:
+            return await approvals.Approvals(database).all()
+
+    assert trio.run(stored) == {bytes.fromhex(code_hash[2:])}
 
 
 async def test_waiting_transactions_are_listed_and_replaced(town: Town, capsys: pytest.CaptureFixture[str]) -> None:

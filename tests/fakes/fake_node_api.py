@@ -12,6 +12,16 @@ from capanode.protocol.faults import Refused
 
 TOKEN = 10**18
 MARKET: Json = {"version": 0, "address": "0x" + "0a" * 20, "active_from": 0, "is_deprecated": False}
+MONEY: Json = {**MARKET, "is_newest": True, "free_wei": 50 * TOKEN, "stake_wei": 0, "locked_wei": 0}
+MOVED: Json = {
+    "to": 1,
+    "moved_wei": 5 * TOKEN,
+    "staked_wei": 2 * TOKEN,
+    "kept_wei": TOKEN,
+    "locked_wei": TOKEN // 2,
+    "waiting": [{"version": 0, "what": "stake", "amount_wei": 3 * TOKEN, "ready_at": 1_800_000_000, "then_s": 600}],
+    "is_done": False,
+}
 WAITING: tuple[Json, ...] = (
     {
         "version": 1,
@@ -65,6 +75,7 @@ class FakeNodeApi:
     watchers: int = 0
     is_draining: bool = False
     approved: list[str] = field(default_factory=list[str])
+    markets: list[Json] = field(default_factory=lambda: [dict(MONEY)])
     safe_at: float | None = 1_900_000_000.0
     steps_of_drain: tuple[bool, ...] = ()
     """Whether it drains, each time it is looked at before it is safe."""
@@ -196,7 +207,7 @@ class FakeNodeApi:
                     "signed_at": 1_800_000_000,
                 }
             ],
-            "markets": [{**MARKET, "is_newest": True, "free_wei": 50 * TOKEN, "stake_wei": 0, "locked_wei": 0}],
+            "markets": self.markets,
         }
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
@@ -206,7 +217,7 @@ class FakeNodeApi:
         if "transaction" in arguments:
             fees = {"max_fee_wei": 3 * 10**9, "tip_wei": 10**9}
             return {"tx_hash": "0x" + "55" * 32, "is_cancel": verb == "cancel-transaction", **fees}
-        return {"tx_hash": "0x" + "44" * 32}
+        return dict(MOVED) if verb == "migrate" else {"tx_hash": "0x" + "44" * 32}
 
     async def upgrades(self) -> Json:
         self._check()
