@@ -15,7 +15,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -84,6 +84,9 @@ bench: setup engine ## make bench NAME=x measures one thing and writes bench/out
 
 chaos-crash: setup engine ## kill nodes at each durable step of whole deals; POINTS='transaction.*' takes a part
 	@$(python) -m tests.chaos.crash $(if $(POINTS),--points '$(POINTS)')
+
+chaos-faults: setup engine ## engine, disk, clock and line fail for a minute each in the middle of jobs
+	@CAPANODE_FAULT_S=60 $(python) -m pytest tests/faults --timeout 900
 
 chaos-reorg: setup ## 5,000 random reorganisations against ground truth; writes bench/out/chaos_reorg.json
 	@$(python) -m tests.chaos.reorg

@@ -1,5 +1,6 @@
 """The engine dies in the middle of a job, somebody meddles with what it holds: the job is paid all the same."""
 
+import os
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,9 @@ from capanode.node.api.port import JobView
 from capanode.node.devnet_parties import Party
 from tests.e2e.town import Town, eventually, false_checks, open_town, result
 from tests.faults.private_engine import PrivateEngine, private_engine
+
+AWAY_S = float(os.environ.get("CAPANODE_FAULT_S", "0"))
+"""How much longer than its notice the engine is away; a minute in `make chaos-faults`."""
 
 SLOW = "echo up; sleep 5; echo done > /out/answer"
 
@@ -42,7 +46,7 @@ def objection(party: Party) -> str:
 
 def running(town: Town) -> JobView:
     """A job whose program has begun."""
-    job = town.submit(town.order(SLOW, timeout="20s"))
+    job = town.submit(town.order(SLOW, timeout="90s" if AWAY_S else "20s"))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     return view
@@ -77,6 +81,7 @@ def test_an_engine_that_is_killed_and_comes_back_costs_no_money(
         engine.kill()
         eventually(lambda: "does not answer" in objection(provider))
         waiting = town.submit(town.order("echo done > /out/answer", timeout="5s"))
+        time.sleep(AWAY_S)
         back_at = time.time()
         engine.start()
         views = [finished(town, one) for one in (job, waiting)]
