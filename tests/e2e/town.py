@@ -74,6 +74,11 @@ class Town:
     def provider_of(self, view: JobView) -> Party:
         return next(party for party in self.providers if f"0x{party.address.hex()}" == view.provider)
 
+    def deal_phase(self, party: Party, view: JobView) -> str:
+        """The phase of a job's deal as its provider's node has it; empty when it does not know the deal."""
+        deals = NodeClient(party.folder.socket).deals()
+        return next((deal.phase for deal in deals if deal.deal_id == view.deal_id), "")
+
     def order(
         self,
         command: str,
