@@ -113,8 +113,6 @@ def _bought(client: NodeClient, folder: Path) -> None:
     taken = next(item["job"] for item in client.submit(order) if "job" in item)
     deadline = time.monotonic() + DEAL_TIMEOUT_S
     for view in client.watch(taken.job_id, timeout_s=DEAL_TIMEOUT_S):
-        if view.state == "result_ready":
-            client.accept(taken.job_id)
         if view.state == "paid":
             return
         if time.monotonic() > deadline:
