@@ -93,7 +93,6 @@ class Answers:
         self._objection = objection
         self._room = room
         self._endpoints = endpoints
-        self.stop_requested = trio.Event()
         self.callers = 0
 
     async def status(self) -> Json:

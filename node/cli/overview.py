@@ -20,7 +20,7 @@ def open_deals(deals: Sequence[DealView]) -> list[DealView]:
 
 def lines(answer: Json, deals: Sequence[DealView]) -> Iterator[str]:
     """Nothing at all for a node that has nothing to tell."""
-    wallet = answer.get("wallet") or {}
+    wallet: Json = answer.get("wallet") or {}
     if wallet.get("locked_wei"):
         yield f"{tokens(wallet['locked_wei'])} tokens of the stake are locked in deals"
     yield from _deals(open_deals(deals))

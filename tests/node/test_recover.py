@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -115,7 +116,7 @@ async def balance(chain: Chain, signer: LocalSigner) -> int:
 
 async def until_empty(chain: Chain, folder: DataFolder) -> Json:
     """Run as often as it says that more can be done; the last view."""
-    clocks = chain.contracts.clocks
+    clocks, view = chain.contracts.clocks, dict[str, Any]()
     for _ in range(6):
         view = await run(folder, GET_ALL)
         assert [one["refusal"] for one in view["sent"]] == [""] * len(view["sent"])
