@@ -29,8 +29,8 @@ UNREACHED: Final[Mapping[str, str]] = {
 
 
 def write(passed: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-    """Keep what was passed: by scenario, the steps of all its processes."""
-    record = {
+    """Keep what was passed: by scenario, the steps of all its processes; other scenarios keep theirs."""
+    record = {name: sorted(steps) for name, steps in read().items()} | {
         scenario: sorted({point.rpartition(":")[0] for points in processes.values() for point in points})
         for scenario, processes in passed.items()
     }

@@ -174,24 +174,37 @@ class Soak:
                 await self.knock_out(self.dice.choice(ready), self.dice.choice((0.0, 0.0, 3.0, 8.0)))
 
     async def knock_out(self, party: Party, down_s: float) -> None:
+        """Kill a node, and start it again after a while."""
         self.busy.add(party.name)
-        try:
-            self.faults["node_killed"] += 1
-            await self.region.kill(party)
-            await trio.sleep(down_s)
-            await self.region.start(party)
-        finally:
-            self.busy.discard(party.name)
+        self.faults["node_killed"] += 1
+        await self.region.kill(party)
+        await trio.sleep(down_s)
+        await self.bring_up(party)
+        self.busy.discard(party.name)
+
+    async def bring_up(self, party: Party) -> None:
+        """Start a node; one that does not come up is told, and tried again."""
+        while True:
+            try:
+                await self.region.start(party)
+                return
+            except Unavailable as late:
+                self.note(f"{party.name} did not come up: {late}")
+                await self.region.kill(party)
+
+    def note(self, sentence: str) -> None:
+        """Something is wrong; the run goes on."""
+        self.wrong.append(sentence)
+        self.say(sentence)
 
     async def keep_up(self) -> None:
         """Start nodes again that ended though nobody had killed them, and hold it against them."""
         while True:
             for party in self.region.parties:
                 if party.name not in self.busy and self.region.processes[party.name].poll() is not None:
-                    self.wrong.append(f"{party.name} ended by itself: {last_words(party)}")
-                    self.say(self.wrong[-1])
+                    self.note(f"{party.name} ended by itself: {last_words(party)}")
                     self.busy.add(party.name)
-                    await self.region.start(party)
+                    await self.bring_up(party)
                     self.busy.discard(party.name)
             await trio.sleep(1.0)
 
@@ -220,13 +233,11 @@ class Soak:
         if view is None or view.phase != "Running" or provider is None or provider.name in self.busy:
             return
         self.busy.add(provider.name)
-        try:
-            self.faults["provider_gone"] += 1
-            await self.region.kill(provider)
-            await self.look(buyer, job_id, 150.0, lambda view: view.phase not in ("Running", "Expiring"))
-            await self.region.start(provider)
-        finally:
-            self.busy.discard(provider.name)
+        self.faults["provider_gone"] += 1
+        await self.region.kill(provider)
+        await self.look(buyer, job_id, 150.0, lambda view: view.phase not in ("Running", "Expiring"))
+        await self.bring_up(provider)
+        self.busy.discard(provider.name)
 
     async def look(self, party: Party, job_id: str, within_s: float, is_so: Any) -> JobView | None:
         """The job as soon as it is so far or has ended; None when that takes too long."""
@@ -360,9 +371,8 @@ async def _calm(soak: Soak) -> None:
         await soak.engine.start_again()
     for party in region.parties:
         if not await region.answers(party):
-            region.processes[party.name].kill()
-            await region.processes[party.name].wait()
-            await region.start(party)
+            await region.kill(party)
+            await soak.bring_up(party)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(soak.reorgs.mine)
         nursery.start_soon(soak.progress, 20.0)

@@ -39,6 +39,7 @@ def image(tmp_path: Path) -> Path:
     return archive
 
 
+@pytest.mark.timeout(400)
 async def test_every_way_to_a_deal_gets_through(image: Path, tmp_path: Path) -> None:
     print(f"seed {SEED}")
     root = tmp_path / "region"
