@@ -165,6 +165,7 @@ class Agent:
         self._bearers: dict[DealId, set[str]] = {}
         self._rewound: set[str] = set()
         self._scopes: dict[str, dict[str, trio.CancelScope]] = {}
+        self._start: Callable[[Owed, trio.CancelScope], None] = _not_running
         self._send, self._receive = trio.open_memory_channel[_Told | _Born | None](CHANNEL)
         self._watchers: dict[trio.MemorySendChannel[Stored], None] = {}
 
@@ -234,7 +235,11 @@ class Agent:
     async def run(self, performer: Performer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then own the state until cancelled. An `InvariantViolated` ends it, and the process."""
         async with trio.open_nursery() as nursery:
-            self._start = partial(nursery.start_soon, self._carry_out, performer)
+
+            def start(item: Owed, scope: trio.CancelScope) -> None:
+                nursery.start_soon(self._carry_out, performer, item, scope)
+
+            self._start = start
             await self._recover()
             task_status.started()
             await self._apply_inbox()
@@ -334,14 +339,14 @@ class Agent:
                     await self._commit_all(turn)
                     turn = _Turn()
                     await self._apply_observed(item)
-                case _Told(event=event):
+                case _Told(event=event) if not isinstance(event, Observed):
                     if item.done is not None:
                         turn.after.append(item.done.set)
                     if self._is_answer_wanted(item):
                         self._advance(turn, item.deal, Past(event, item.answers), None)
                 case _Born():
                     turn.after.append(partial(item.answer.send_nowait, await self._is_taken(turn, item)))
-                case None:
+                case _:
                     continue
         await self._commit_all(turn)
 
@@ -540,6 +545,10 @@ class Agent:
                 pause = LAST_RETRY_S
             await trio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_S)
+
+
+def _not_running(item: Owed, scope: trio.CancelScope) -> None:
+    raise InvariantViolated(f"{item.name} was to be done before the agent ran")
 
 
 def _first(event: Event) -> Standing[State]:

@@ -107,7 +107,7 @@ def restore_backup(folder: DataFolder, source: Path, schemas: Sequence[Schema], 
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _small_files(folder: DataFolder) -> Mapping[str, Path]:
+def _small_files(folder: DataFolder) -> dict[str, Path]:
     found = {path for pattern in _PLACES for path in folder.root.glob(pattern)}
     return {
         str(path.relative_to(folder.root)): path
