@@ -171,7 +171,10 @@ async def test_a_market_with_open_deals_is_kept_whatever_is_trusted_today(networ
 async def test_no_known_market_keeps_a_node_from_starting_and_says_what_to_do(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "shipped_as", lambda name, code: None if name == DEAL_MARKET else object())
+    def shipped_as(name: str, _: bytes) -> object:
+        return None if name == DEAL_MARKET else name
+
+    monkeypatch.setattr(artifacts, "shipped_as", shipped_as)
     with pytest.raises(UnknownContract, match="network approve 0x"):
         await resolve(network.rpc, network.profile)
 
@@ -192,7 +195,11 @@ async def test_what_earlier_releases_shipped_is_still_known(network: Network, mo
         code[start : start + length] = bytes(length)
     earlier = artifacts.Code(keccak(bytes(code)), places)
     present = artifacts.shipped(DEAL_MARKET)
-    monkeypatch.setattr(artifacts, "shipped", lambda _: (*present, earlier))
+
+    def shipped(_: str) -> tuple[artifacts.Code, ...]:
+        return (*present, earlier)
+
+    monkeypatch.setattr(artifacts, "shipped", shipped)
     assert [version.number for version in (await network.survey()).adopted] == [0, 1]
 
 

@@ -166,7 +166,9 @@ async def _conserved(town: Town, parties: Sequence[Party], markets: Sequence[Add
     profile = town.devnet.profile
     async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
         token = Token(rpc, (await resolve(rpc, profile)).token)
-        total = sum([await token.balance(party.address) for party in parties])
+        total = 0
+        for party in parties:
+            total += await token.balance(party.address)
         for address in markets:
             held = await token.balance(address)
             assert await _owed(rpc, Market(rpc, address), parties) == held

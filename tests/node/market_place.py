@@ -17,7 +17,7 @@ from capanode.node.chain.anvil import development_key
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.market import EarmarkState, Market, MarketAccount, MarketClocks, SlotState, Standing
 from capanode.node.chain.markets import Markets, MarketVersion
-from capanode.node.journal import SCHEMA, Event, Journal, Stored
+from capanode.node.journal import SCHEMA, Journal, Stored
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.storage.database import open_database
 from capanode.proofs.tree import input_root
@@ -29,6 +29,7 @@ from capanode.protocol.messages import AWARD_PROTOCOL, AwardReply, AwardRequest
 from capanode.protocol.money import ARBITER_FEE_WEI, fraud_bond_wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, SignedAward, Terms
+from capanode.protocol.standing import Event
 from capanode.protocol.typed_data import demand_digest, domain, spec_digest
 from capanode.scheduler.capacity import Capacity
 from capanode.scheduler.rules import Rules

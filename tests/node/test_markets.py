@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -229,13 +230,14 @@ def choice(*versions: tuple[int, bool], traded: frozenset[Address] = frozenset()
     return MarketChoice(Markets(known, lambda: UnixTime(NOW)), WALLET.address, lambda market: market in traded)
 
 
+NOWHERE: frozenset[Address] = frozenset()
 CHOICES: list[Any] = [
-    pytest.param([(9, False), (9, False)], frozenset(), 1, id="the newest"),
-    pytest.param([(9, False), (1, False)], frozenset(), 0, id="the newest that covers it"),
+    pytest.param([(9, False), (9, False)], NOWHERE, 1, id="the newest"),
+    pytest.param([(9, False), (1, False)], NOWHERE, 0, id="the newest that covers it"),
     pytest.param([(9, False), (9, False)], frozenset({Address(bytes(20))}), 0, id="one that somebody trades in"),
     pytest.param([(9, True), (9, False)], frozenset({Address(bytes(20))}), 1, id="none that is deprecated"),
-    pytest.param([(9, False), (9, True)], frozenset(), 0, id="an older one, if the newest is deprecated"),
-    pytest.param([(9, True)], frozenset(), 0, id="a deprecated one, if there is no other"),
+    pytest.param([(9, False), (9, True)], NOWHERE, 0, id="an older one, if the newest is deprecated"),
+    pytest.param([(9, True)], NOWHERE, 0, id="a deprecated one, if there is no other"),
 ]
 
 
@@ -302,7 +304,7 @@ async def test_logs_count_for_deals_of_the_market_that_wrote_them(tmp_path: Path
         deals = Journal(database)
         for address, seen in ((SECOND, 0), (MARKET, 1)):
             log = DecodedLog(event, address, TxHash(b"\x01" * 32), 0)
-            await database.write("test", lambda connection, one=log: intake.apply(connection, block, (one,)))
+            await database.write("test", partial(intake.apply, block=block, logs=(log,)))
             assert len(await deals.incoming(10)) == seen
 
 
