@@ -94,7 +94,7 @@ class NodePerformer:
                 raise InvariantViolated(f"this node has deals as {stored.side} but is none any more")
 
     async def _seen(self, refused: TransactionRefused, settlement: Settlement) -> Observed:
-        """A refusal holds as long as the block that it was made on, and counts once all up to there has been applied."""
+        """A refusal holds as long as the block it was made on, and counts once all up to there has been applied."""
         block = await self._head.wait_block(await settlement.newest_block())
         await self._head.wait_applied(block.number)
         return Observed(refused, block)

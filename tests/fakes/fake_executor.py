@@ -76,8 +76,7 @@ class FakeExecutor:
         return "" if self.engine_up else "the fake engine is down"
 
     async def ready(self) -> None:
-        while not self.engine_up:
-            await trio.sleep(0.1)
+        await (trio.lowlevel.checkpoint() if self.engine_up else trio.sleep_forever())
 
     async def holds(self, image: ImageId) -> bool:
         await trio.lowlevel.checkpoint()
