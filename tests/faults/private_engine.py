@@ -67,6 +67,8 @@ class PrivateEngine:
 
     def remove(self) -> None:
         """End it and everything that it started."""
+        with suppress(AssertionError):
+            self.ensure()  # a killed one has left its containers
         if self._process is not None and self._process.poll() is None:
             for container in self.docker("ps", "--all", "--quiet").split():
                 with suppress(subprocess.CalledProcessError):

@@ -69,7 +69,7 @@ def assert_paid_once(town: Town, job: JobView, before: int) -> None:
     assert wealth.locked_wei == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("live_restore", [False, True], ids=["containers die", "containers go on"])
 def test_an_engine_that_is_killed_and_comes_back_costs_no_money(
     monkeypatch: pytest.MonkeyPatch, shell_image: Path, live_restore: bool
@@ -93,7 +93,7 @@ def test_an_engine_that_is_killed_and_comes_back_costs_no_money(
         assert wealth.locked_wei == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_what_someone_does_to_a_job_on_the_engine_costs_no_money(
     monkeypatch: pytest.MonkeyPatch, shell_image: Path
 ) -> None:

@@ -52,7 +52,7 @@ def has_committed(provider: Party, deal_id: str | None) -> bool:
 Fault = Callable[[Town, Party], AbstractContextManager[None]]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", [frozen, cut])
 def test_a_provider_that_falls_silent_while_it_works_is_noticed_and_paid_later(town: Town, fault: Fault) -> None:
     job = town.submit(town.order(SLOW, timeout="20s" if not AWAY_S else "90s"))
@@ -74,7 +74,7 @@ def test_a_provider_that_falls_silent_while_it_works_is_noticed_and_paid_later(t
     assert "ProviderLost" in events(view)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_requester_that_stands_still_gets_its_result_later(town: Town) -> None:
     before = town.wealth()[town.requester.name].total_wei
     job = town.submit(town.order(SLOW, timeout="20s" if not AWAY_S else "90s"))
