@@ -498,6 +498,9 @@ def _expiring(job: Expiring, event: RequesterEvent) -> Step:
 
 def _committed(job: Committed, event: RequesterEvent) -> Step:
     match event:
+        case AcceptRequested():
+            # Said of a result that is fetched again, as the chain has taken its commitment back and made it anew.
+            return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
         case ResultFetched():
             delivered = Delivered(job.order, job.deal, job.commitment, event.folder, event.receipt)
             wake = WakeAt(_claim_at(job.deal.terms, job.commitment))
