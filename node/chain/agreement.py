@@ -74,7 +74,7 @@ async def hashes_at(rpc: Rpc, number: int) -> dict[Endpoint, Digest]:
 
 def settle(rpc: Rpc, number: int, votes: Mapping[Endpoint, Digest], right: Digest, tell: Tell) -> None:
     """Put the endpoints with another hash than `right` aside, and tell of those that were not aside yet."""
-    agreeing = [endpoint for endpoint in votes if votes[endpoint] == right]
+    agreeing = [endpoint for endpoint in rpc.endpoints if votes.get(endpoint) == right]
     for endpoint, found in votes.items():
         is_new = found != right and not endpoint.disagrees
         endpoint.disagrees = found != right

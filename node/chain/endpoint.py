@@ -89,7 +89,9 @@ class Endpoint:
         self._idle: list[Connection] = []
         self._turn = trio.CapacityLimiter(MAX_CONNECTIONS)
         self._barred_until = float("-inf")
-        self._resting_until = float("-inf")
+        self.resting_until = float("-inf")
+        """Until when it is left alone after a failure, by trio's clock; long ago when it has not failed."""
+
         self._rest_s = FIRST_REST_S
 
     @property
@@ -100,7 +102,7 @@ class Endpoint:
             return EndpointState.WRONG_CHAIN
         if self.disagrees:
             return EndpointState.DISAGREES
-        if now < self._resting_until:
+        if now < self.resting_until:
             return EndpointState.FAILING
         return EndpointState.BEHIND if self.is_behind else EndpointState.GOOD
 
@@ -145,7 +147,7 @@ class Endpoint:
             self.blame(error)
             raise
         self._rest_s = FIRST_REST_S
-        self._resting_until = float("-inf")
+        self.resting_until = float("-inf")
         return results
 
     def blame(self, error: Unavailable) -> None:
@@ -154,7 +156,7 @@ class Endpoint:
             return
         self.last_error = error
         self.errors += 1
-        self._resting_until = trio.current_time() + self._rest_s
+        self.resting_until = trio.current_time() + self._rest_s
         self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
 
     async def aclose(self) -> None:

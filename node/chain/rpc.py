@@ -69,7 +69,7 @@ class Rpc:
         usable = [endpoint for endpoint in self.endpoints if endpoint.state in _USABLE]
         if not usable:
             raise WrongChain(self._why_none())
-        return min(usable, key=lambda endpoint: (endpoint in but, _USABLE.index(endpoint.state)))
+        return min(usable, key=lambda each: (each in but, _USABLE.index(each.state), _rest(each)))
 
     async def call(self, method: str, *params: Json) -> object:
         """The result of a call that may be repeated: a read, or a raw transaction.
@@ -163,6 +163,11 @@ def _number_namesakes(endpoints: Sequence[Endpoint]) -> None:
         seen[endpoint.target.shown] += 1
         if seen[endpoint.target.shown] > 1:
             endpoint.name = f"{endpoint.target.shown} ({seen[endpoint.target.shown]})"
+
+
+def _rest(endpoint: Endpoint) -> float:
+    """Where all fail, the one that failed least of late has the first turn."""
+    return endpoint.resting_until if endpoint.state is EndpointState.FAILING else 0.0
 
 
 def _health(endpoint: Endpoint, best_head: int | None) -> EndpointHealth:

@@ -187,6 +187,15 @@ async def test_endpoint_that_fails_rests_and_comes_back(autojump_clock: trio.tes
         assert rpc.best() is rpc.endpoints[0]
 
 
+async def test_where_all_fail_the_one_that_rests_least_is_asked() -> None:
+    rpc = Rpc(["http://localhost:1", "http://localhost:2"], 1)
+    for _ in range(3):
+        rpc.endpoints[0].blame(Unavailable("down"))
+    rpc.endpoints[1].blame(Unavailable("a moment"))
+    assert states(rpc) == [EndpointState.FAILING] * 2
+    assert rpc.best() is rpc.endpoints[1]
+
+
 async def test_endpoints_of_one_host_have_names_of_their_own() -> None:
     rpc = Rpc(["http://localhost:1/key-a", "http://localhost:1/key-b"], 1)
     assert [endpoint.name for endpoint in rpc.endpoints] == ["http://localhost:1", "http://localhost:1 (2)"]
