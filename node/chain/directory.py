@@ -35,28 +35,6 @@ class Directory:
         self._rpc = rpc
         self.address = address
 
-    async def active(self, name: str, at: UnixTime) -> Published:
-        """The newest version of a name that is active at `at`.
-
-        Raises:
-            Unavailable: the name has none, or no endpoint answers.
-        """
-
-        def published(data: bytes) -> Published:
-            found = bindings.decode_directory_active(data)
-            return _published(name, found.version, found.entry)
-
-        return await read(self._rpc, View(self.address, bindings.encode_directory_active(_word(name), at), published))
-
-    async def latest(self, name: str) -> Published:
-        """The newest version of a name, active or not yet."""
-
-        def published(data: bytes) -> Published:
-            found = bindings.decode_directory_latest(data)
-            return _published(name, found.version, found.entry)
-
-        return await read(self._rpc, View(self.address, bindings.encode_directory_latest(_word(name)), published))
-
     async def versions(self, name: str) -> tuple[Published, ...]:
         """The newest versions of a name, at most `MAX_VERSIONS`, the oldest of them first.
 

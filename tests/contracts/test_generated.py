@@ -34,6 +34,17 @@ def test_a_rebuild_gives_the_same_bytes(generator: ModuleType) -> None:
         assert written == text, f"contracts_abi/{name} is stale: run python tools/generate_abi.py"
 
 
+def test_a_release_is_noted_once_and_after_the_earlier_ones(generator: ModuleType) -> None:
+    code = {"object": "0x6001", "immutableReferences": {"7": [{"start": 1, "length": 1}]}}
+    built = {"DealMarket": {"abi": [], "bytecode": {"object": "0x"}, "deployedBytecode": code}}
+    before = {"DealMarket": [{"codeHash": "0x01", "immutables": []}]}
+    once = generator.with_release(before, built)
+    assert once["DealMarket"][0] == before["DealMarket"][0]
+    assert once["DealMarket"][1]["immutables"] == [{"start": 1, "length": 1}]
+    assert len(once["DealMarket"]) == 2
+    assert generator.with_release(once, built) == once
+
+
 @pytest.mark.timeout(600)
 def test_gas_is_that_of_the_snapshot() -> None:
     chosen = ["--no-match-test", "Fuzz", "--no-match-contract", "Vectors|Invariants"]
