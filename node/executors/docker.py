@@ -410,7 +410,10 @@ class DockerExecutor:
 
     async def _image_gone(self, image: ImageId, missing: NoSuchThing) -> Fault:
         """What the engine's "no such thing" meant, when a container was to be made."""
+        known = self._images.pop(image, None)
         if await self.holds(image):
+            if known is not None and (await self._fit(image)).name != known.name:
+                return Unavailable(f"the image {image} has lost its name on this machine; it is run by its id")
             return EngineRefused(str(missing), missing.status)
         return ImageGone(f"the image {image} was removed from this machine by someone; it is brought here again")
 

@@ -450,6 +450,24 @@ async def test_an_image_that_someone_removed_is_asked_for_again(
     assert (await finished(executor, request)).stdout_tail == b"hi\n"
 
 
+async def test_an_image_that_lost_its_name_while_a_container_used_it_is_run_by_its_id(
+    executor: DockerExecutor, settings: DockerSettings, tmp_path: Path
+) -> None:
+    archive, image_id_ = own_image(tmp_path)
+    reference = ArchivedImage(Cid("bafysmall"), image_id_)
+    image = await executor.prepare(reference, archive=archive, progress=lambda _: None)
+    user = replace(python_job(image, "-", execution="aa"), argv=("sleep 600",))
+    async with trio.open_nursery() as nursery:
+        outcomes = await start(executor, user, nursery)
+        await docker("image", "rm", "-f", f"capanode-image:{image_id_.removeprefix('sha256:')}")
+        request = replace(python_job(image, "-", execution="ab"), argv=("echo hi",))
+        with pytest.raises(Unavailable, match="by its id"):
+            await finished(executor, request)
+        assert (await finished(executor, request)).stdout_tail == b"hi\n"
+        await executor.cancel(user.execution_id)
+    assert [one.end for one in outcomes] == [End.CANCELLED]
+
+
 def own_image(folder: Path) -> tuple[Path, ImageId]:
     """The shell's image under an id that nobody else uses."""
     write_shell_image(folder / "shell.tar")
