@@ -76,7 +76,9 @@ class FakeExecutor:
         return "" if self.engine_up else "the fake engine is down"
 
     async def ready(self) -> None:
-        await (trio.lowlevel.checkpoint() if self.engine_up else trio.sleep_forever())
+        await trio.lowlevel.checkpoint()
+        if not self.engine_up:
+            await trio.sleep_forever()
 
     async def holds(self, image: ImageId) -> bool:
         await trio.lowlevel.checkpoint()
