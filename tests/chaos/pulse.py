@@ -5,8 +5,6 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.engine import mounts_under
-
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
@@ -35,6 +33,12 @@ def calmest(pulses: list[Pulse]) -> Pulse:
         min(one.threads for one in pulses),
         min(one.descriptors for one in pulses),
     )
+
+
+def mounts_under(folder: Path) -> list[str]:
+    """Where something is mounted below a folder."""
+    points = [line.split(" ")[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{folder}/")]
 
 
 def loops_under(folder: Path) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from capanode.node.executors.docker_engine import Engine, EngineDown
 
 _TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -32,6 +34,7 @@ class PrivateEngine:
         command += ["--pidfile", f"{self._folder}/pid", "--host", self.address, "--bridge", self._bridge]
         command += ["--iptables=false", "--ip-masq=false", *(["--live-restore"] if self._live_restore else [])]
         (self._folder / "pid").unlink(missing_ok=True)
+        self._forget_stale_containerd()
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PATH": _TOOLS})
         give_up = time.monotonic() + _UP_S
@@ -59,6 +62,16 @@ class PrivateEngine:
         except EngineDown:
             return False
         return True
+
+    def _forget_stale_containerd(self) -> None:
+        """Its containerd dies with it, and an engine waits in vain for whoever has that process number by now."""
+        pid_file = self._folder / "exec/containerd/containerd.pid"
+        try:
+            name = psutil.Process(int(pid_file.read_text())).name()
+        except (OSError, ValueError, psutil.Error):
+            name = ""
+        if name != "containerd":
+            pid_file.unlink(missing_ok=True)
 
     def docker(self, *arguments: str) -> str:
         """What the docker command says to this engine."""
