@@ -20,6 +20,8 @@ _LAST_PAUSE_S: Final = 60.0
 _MAX_MESSAGE_BYTES: Final = 64 * 1024
 _SUBSCRIBE: Final = '{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'
 
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
 _log = structlog.stdlib.get_logger()
 
 
@@ -52,15 +54,13 @@ async def _listen(url: str, wake: Callable[[], None]) -> bool:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncGenerator[trio.abc.Stream]:
+async def _connected(url: str) -> AsyncGenerator[Stream]:
     """A connection that is closed in the end: the websocket library leaves one open that the other side ended."""
     parts = urlsplit(url)
     is_tls, host = parts.scheme == "wss", parts.hostname or ""
     with trio.fail_after(_CONNECT_TIMEOUT_S):
         if is_tls:
-            stream: trio.abc.Stream = await trio.open_ssl_over_tcp_stream(
-                host, parts.port or 443, https_compatible=True
-            )
+            stream: Stream = await trio.open_ssl_over_tcp_stream(host, parts.port or 443, https_compatible=True)
         else:
             stream = await trio.open_tcp_stream(host, parts.port or 80)
     try:
@@ -69,7 +69,7 @@ async def _connected(url: str) -> AsyncGenerator[trio.abc.Stream]:
         await trio.aclose_forcefully(stream)
 
 
-async def _subscribe(reading: trio.Nursery, stream: trio.abc.Stream, url: str, hear: Callable[[], None]) -> None:
+async def _subscribe(reading: trio.Nursery, stream: Stream, url: str, hear: Callable[[], None]) -> None:
     """Ask for new heads, and hear every message, until the other side ends it."""
     parts = urlsplit(url)
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
