@@ -88,7 +88,7 @@ from capanode.node.stopping import Stop
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
 from capanode.node.storage.room import Room
-from capanode.protocol import provider, requester
+from capanode.protocol import provider
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.messages import topic
 from capanode.protocol.typed_data import Domain, domain
@@ -126,7 +126,7 @@ DEVNET_SLACK_S: Final = 30
 LAST_WORDS_S: Final = 15.0
 """How long a node that has to stop waits for its alert to be taken."""
 
-PATIENT: Final = (provider.Executing, provider.Committed, provider.Retaining, requester.Running, requester.Delivered)
+PATIENT: Final = (provider.Executing, provider.Committed, provider.Retaining)
 """Phases that last, in which nothing of the chain is awaited within seconds."""
 
 MAX_ANNOUNCED: Final = 256

@@ -168,10 +168,10 @@ class Bell:
 
     async def wait(self, options: FollowerOptions, rpc: Rpc, is_busy: Callable[[], bool]) -> None:
         """Until it rings or the time is up; an idle node waits for its request budget too."""
-        due_at = trio.current_time() + options.idle_poll_s
+        allowed_at = trio.current_time() + rpc.budget.wait_s()
+        due_at = max(allowed_at, trio.current_time() + options.idle_poll_s)
         while not is_busy():
-            left_s = 0.0 if self._rung.is_set() else due_at - trio.current_time()
-            wait_s = max(left_s, rpc.budget.wait_s())
+            wait_s = (allowed_at if self._rung.is_set() else due_at) - trio.current_time()
             if wait_s <= 0:
                 return
             # In short naps: it may become busy at any moment.

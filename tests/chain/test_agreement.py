@@ -240,6 +240,15 @@ async def test_idle_node_stays_within_its_budget(autojump_clock: trio.testing.Mo
     assert trio.current_time() == pytest.approx(before + options.poll_s)
 
 
+async def test_idle_node_deep_in_debt_still_looks(autojump_clock: trio.testing.MockClock) -> None:
+    budget = RequestBudget(1)
+    budget.spend(1_000)
+    bell, began = Bell(), trio.current_time()
+    bell.ring()
+    await bell.wait(FollowerOptions(0), Rpc(["http://localhost:1"], 1, budget), lambda: False)
+    assert trio.current_time() - began == pytest.approx(LONGEST_WAIT_S)
+
+
 async def test_node_that_becomes_busy_looks_at_once(autojump_clock: trio.testing.MockClock) -> None:
     budget = RequestBudget(1)
     budget.spend(10)
