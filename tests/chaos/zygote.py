@@ -26,13 +26,21 @@ def main() -> None:
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     children: set[int] = set()
+    try:
+        _serve(children)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _serve(children: set[int]) -> None:
     _tell({"ready": True})
     while True:
         ready, _, _ = select.select([sys.stdin.buffer.raw], [], [], 0.02)
         if ready:
             line = sys.stdin.buffer.raw.readline()
             if not line:
-                break
+                return
             order: dict[str, Any] = json.loads(line)
             pid = os.fork()
             if pid == 0:
@@ -40,8 +48,6 @@ def main() -> None:
             children.add(pid)
             _tell({"started": pid})
         _bury(children)
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
 
 
 def _bury(children: set[int]) -> None:
