@@ -3,8 +3,11 @@
 The container's own counters are gone the moment it ends, and sampling misses short jobs.
 """
 
+import os
 import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,12 +48,18 @@ def read_usage(parent: str, *, root: Path = CGROUP_ROOT) -> Reading:
 
 
 def discard(parent: str, *, root: Path = CGROUP_ROOT) -> None:
-    """Remove the emptied control group from every hierarchy; idempotent, best effort."""
+    """Remove an execution's control group from every hierarchy, and what still runs in it; idempotent, best effort.
+
+    An engine that is killed while it makes a container forgets a process, which would keep the job's file system.
+    """
     below = _path_below_root(parent)
     if parent.endswith(".slice") and (systemctl := shutil.which("systemctl")):
         # systemd made the slice for the container and would keep it until the next boot.
         subprocess.run([systemctl, "stop", parent], check=False, capture_output=True, timeout=_SYSTEMCTL_S)
     for group in (root / below, *root.glob(f"*/{below}")):
+        _end_processes(group)
+        for nested in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            _rmdir(nested)
         _rmdir(group)
 
 
@@ -81,6 +90,15 @@ def _number(file: Path) -> int | None:
         return int(file.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _end_processes(group: Path) -> None:
+    for listed in group.rglob("cgroup.procs"):
+        with suppress(OSError, ValueError):
+            for pid in map(int, listed.read_text().split()):
+                # Zero stands for a process that cannot be seen from here, and would mean ourselves.
+                if pid > 0:
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _rmdir(group: Path) -> None:

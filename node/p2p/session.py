@@ -41,7 +41,11 @@ class Session:
             except Exception:
                 _log.debug("a session task failed", exc_info=True)
 
-        self.nursery.start_soon(contained)
+        try:
+            self.nursery.start_soon(contained)
+        except RuntimeError:
+            # The session has ended meanwhile, and its tasks with it; others still dial through it for a moment.
+            _log.debug("a task came after the end of its session", exc_info=True)
 
 
 class SessionSlot:

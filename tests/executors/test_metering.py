@@ -1,5 +1,7 @@
 """Usage from control groups of both versions, laid out as the kernel does."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,15 @@ def test_discarding_leaves_other_groups_alone(tmp_path: Path) -> None:
     discard("/capanode-node1/ab0", root=tmp_path)
 
     assert leftover_parents("node1", root=tmp_path) == ["/capanode-node1/ab1"]
+
+
+def test_discarding_ends_what_the_engine_has_forgotten(tmp_path: Path) -> None:
+    forgotten = subprocess.Popen(["sleep", "60"])
+    nested = tmp_path / "pids" / "capanode-node1" / "ab0" / "container"
+    nested.mkdir(parents=True)
+    (nested / "cgroup.procs").write_text(f"0\n{forgotten.pid}\n")
+    discard("/capanode-node1/ab0", root=tmp_path)
+    assert forgotten.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_discarding_a_slice_asks_systemd_to_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
