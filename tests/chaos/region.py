@@ -76,6 +76,11 @@ class Region:
     def rpc_requests(self) -> int:
         return sum(proxy.dice.requests for pair in self.proxies.values() for proxy in pair)
 
+    @property
+    def exit_codes(self) -> Mapping[str, int | None]:
+        """How the nodes' last processes ended."""
+        return {name: process.returncode for name, process in self.processes.items()}
+
     def spoil(self, rate: float) -> None:
         """Every endpoint fails at this rate from now on."""
         for pair in self.proxies.values():

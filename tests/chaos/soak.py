@@ -9,6 +9,7 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,7 +37,7 @@ from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import DealId
 from capanode.protocol.phases import Phase
 from tests.chaos.ledger import JOB_ENDED, PROVIDER_WAITS, Provider, Requester, Verdict, judge, read_deals
-from tests.chaos.pulse import Pulse, calmest, leftovers, pulse
+from tests.chaos.pulse import Pulse, calmest, leftovers, mounts_under, pulse
 from tests.chaos.region import Region, RegionPlan, open_region
 from tests.chaos.reorgs import Reorgs
 from tests.chaos.trade import Money, Wealth, Wish, insist, money, order, wealth
@@ -328,9 +329,10 @@ async def run(minutes: float, seed: int, root: Path) -> list[str]:
             await _calm(soak)
             wrong, figures = await _account(soak, before)
             late = await _late_pulse(soak)
-        left = leftovers(root / "r/nodes")
         with closing(Engine(engine.address)) as there:
-            left += [f"container {name[:12]} was left behind" for name, _ in there.labelled({NODE_LABEL: ""})]
+            left = [f"container {name[:12]} was left behind" for name, _ in there.labelled({NODE_LABEL: ""})]
+    left += leftovers(root / "r/nodes")
+    left += [f"{name} did not end in order: {code}" for name, code in region.exit_codes.items() if code]
     growth, grown = _growth(soak.early, late)
     wrong += soak.wrong + left + grown
     faults = soak.all_faults()
@@ -513,6 +515,8 @@ def main() -> int:
         wrong = trio.run(run, chosen.minutes, chosen.seed, root)
     finally:
         keep_logs(root)
+        for mounted in reversed(mounts_under(root)):
+            subprocess.run(["umount", "--lazy", mounted], check=False, capture_output=True)
         shutil.rmtree(root, ignore_errors=True)
     for sentence in wrong:
         print(f"wrong: {sentence}", file=sys.stderr)

@@ -91,6 +91,11 @@ class PrivateEngine:
         for pid_file in self._folder.rglob("containerd.pid"):
             with suppress(ProcessLookupError, ValueError, FileNotFoundError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        for shim in psutil.process_iter(["cmdline"]):
+            # A containerd that was killed has left those of containers that it was making.
+            if f"{self._folder}/exec/containerd/containerd.sock" in (shim.info["cmdline"] or ()):
+                with suppress(psutil.Error):
+                    shim.kill()
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if (mount := line.split()[1]).startswith(f"{self._folder}/"):
                 subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
