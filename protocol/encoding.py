@@ -143,11 +143,21 @@ _kept: dict[int, tuple[object, bytes]] = {}
 
 
 def _written(value: Any) -> bytes:
-    return _writer(type(value))(value)
+    return _writers[type(value)](value)
 
 
-@cache
-def _writer(kind: type) -> Writer:
+class _Writers(dict[type[Any], Writer]):
+    """The writer of each type that was met; types are few."""
+
+    def __missing__(self, kind: type[Any]) -> Writer:
+        writer = self[kind] = _writer_of(kind)
+        return writer
+
+
+_writers: Final = _Writers()
+
+
+def _writer_of(kind: type[Any]) -> Writer:
     """A function that turns a value of exactly this type into canonical CBOR."""
     if dataclasses.is_dataclass(kind):
         return _record_writer(kind)
@@ -178,7 +188,7 @@ def _record_writer(kind: Any) -> Writer:
         parts = [head]
         for name, key in fields:
             value = getattr(record, name)
-            parts += (key, _writer(type(value))(value))
+            parts += (key, _writers[type(value)](value))
         data = b"".join(parts)
         if len(data) >= MIN_KEPT_BYTES:
             if len(_kept) >= MAX_KEPT:
@@ -190,14 +200,14 @@ def _record_writer(kind: Any) -> Writer:
 
 
 def _write_tuple(value: Any) -> bytes:
-    return _head(4, len(value)) + b"".join([_writer(type(item))(item) for item in value])
+    return _head(4, len(value)) + b"".join([_writers[type(item)](item) for item in value])
 
 
-def _write_bytes(value: Any) -> bytes:
+def _write_bytes(value: bytes) -> bytes:
     return _head(2, len(value)) + value
 
 
-def _write_text(value: Any) -> bytes:
+def _write_text(value: str) -> bytes:
     data = value.encode()
     return _head(3, len(data)) + data
 

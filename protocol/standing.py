@@ -114,10 +114,10 @@ def deal_id_of(state: State) -> DealId | None:
 def _named(state: State, commands: Sequence[Command]) -> dict[str, Command]:
     if not commands:
         return {}
-    asked_in = hashlib.sha256(encoding.encode(state))
-    return {_name(state, asked_in.copy(), command): command for command in commands}
+    asked_in = hashlib.sha256(encoding.encode(state)).digest()
+    return {_name(state, asked_in, command): command for command in commands}
 
 
-def _name(state: State, asked_in: "hashlib._Hash", command: Command) -> str:
-    asked_in.update(encoding.encode(command))
-    return f"{state.RECORD[0]}/{command.RECORD[0]}/{asked_in.hexdigest()[:16]}"
+def _name(state: State, asked_in: bytes, command: Command) -> str:
+    content = hashlib.sha256(asked_in + encoding.encode(command)).hexdigest()[:16]
+    return f"{state.RECORD[0]}/{command.RECORD[0]}/{content}"

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from capanode.node.journal import Event, Happened
+from capanode.node.journal import Happened
 from capanode.node.units import clock_time, tokens
 from capanode.protocol import events
+from capanode.protocol.standing import Event
 
 
 def entry_of(happened: Happened) -> tuple[str, str, Mapping[str, Any]]:

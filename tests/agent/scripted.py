@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.journal import SCHEMA, Journal, Stored, receive_in
+from capanode.node.journal import SCHEMA, Journal, Observed, Stored, receive_in
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol.commands import (
     CollectBids,
@@ -88,7 +88,7 @@ class World:
     crashes: int = 0
     news: trio.Event = field(default_factory=trio.Event)
 
-    async def perform(self, stored: Stored, command: Command) -> Event | None:
+    async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
         """As `Performer.perform`: a deal that goes well."""
         if not isinstance(command, WakeAt):
             self.performed[type(command).__name__] += 1

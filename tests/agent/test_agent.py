@@ -42,7 +42,7 @@ from tests.protocol.deals import (
     work_taken,
 )
 
-Perform = Callable[[Stored, Command], Awaitable[Event | None]]
+Perform = Callable[[Stored, Command], Awaitable[Event | Observed | None]]
 
 
 class Scripted:
@@ -52,7 +52,7 @@ class Scripted:
         self.perform = perform
 
 
-async def wait_for_ever(stored: Stored, command: Command) -> Event | None:
+async def wait_for_ever(stored: Stored, command: Command) -> Event | Observed | None:
     await trio.sleep_forever()
 
 
@@ -100,7 +100,7 @@ async def test_an_answer_of_a_phase_that_was_left_meanwhile_is_dropped(database:
     """The window's clock and the payment arrive together: the clock of the window must not end the retention."""
     dropped: list[Command] = []
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if isinstance(command, WakeAt) and isinstance(stored.state, provider.Committed):
             await arrive(database, agent, FINALIZED)
             return PASSED
@@ -110,7 +110,7 @@ async def test_an_answer_of_a_phase_that_was_left_meanwhile_is_dropped(database:
 
     forward = World().perform
 
-    async def patient(stored: Stored, command: Command) -> Event | None:
+    async def patient(stored: Stored, command: Command) -> Event | Observed | None:
         if isinstance(command, WakeAt) and not isinstance(stored.state, provider.Committed):
             await trio.sleep_forever()
         return await perform(stored, command)
@@ -129,7 +129,7 @@ async def test_what_the_chain_said_comes_before_what_a_clock_said(database: Data
     """A log that was followed before a deadline passed counts, though nobody has called yet."""
     passed = trio.Event()
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if isinstance(command, WakeAt) and isinstance(stored.state, provider.Assigning):
             await passed.wait()
             return PASSED
@@ -207,7 +207,7 @@ async def test_a_deal_is_born_once(database: Database) -> None:
 
 
 async def test_an_ended_deal_is_not_born_again(database: Database) -> None:
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         return PrepareFailed("no image") if isinstance(command, Prepare) else await wait_for_ever(stored, command)
 
     async with running(database, perform) as agent:
@@ -257,7 +257,7 @@ async def test_an_event_for_a_deal_that_has_ended_or_never_was_is_nothing(databa
 async def test_leaving_a_phase_calls_its_commands_off(database: Database) -> None:
     off = trio.Event()
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         try:
             await trio.sleep_forever()
         finally:
@@ -278,7 +278,7 @@ async def test_what_is_unavailable_is_asked_again_ever_more_slowly(
 ) -> None:
     asked: list[float] = []
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if not isinstance(command, Prepare):
             await trio.sleep_forever()
         asked.append(trio.current_time())
@@ -303,7 +303,7 @@ async def test_what_is_unavailable_is_asked_again_ever_more_slowly(
 
 @pytest.mark.parametrize("bug", [InvariantViolated("a bug of ours"), AssertionError("another")])
 async def test_a_bug_of_ours_stops_the_node(database: Database, bug: Exception) -> None:
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if isinstance(command, Prepare):
             raise bug
         return await wait_for_ever(stored, command)
@@ -332,7 +332,7 @@ async def test_what_is_owed_is_asked_again_after_a_restart(database: Database) -
     asked: list[str] = []
     all_asked = trio.Event()
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         asked.append(type(command).__name__)
         if len(asked) == 2:
             all_asked.set()
@@ -348,7 +348,7 @@ async def test_a_command_that_is_issued_twice_runs_once_at_a_time(database: Data
     handed: list[str] = []
     forward = World().perform
 
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if type(command).__name__ == "SubmitAccept":
             handed.append("accept")
             await trio.sleep_forever()
@@ -391,7 +391,7 @@ async def test_a_transaction_whose_log_does_not_come_is_asked_for_again(
 
 
 async def test_one_deal_that_never_answers_holds_up_no_other(database: Database) -> None:
-    async def perform(stored: Stored, command: Command) -> Event | None:
+    async def perform(stored: Stored, command: Command) -> Event | Observed | None:
         if stored.key == "quick" and isinstance(command, Prepare):
             return PrepareFailed("no image")
         return await wait_for_ever(stored, command)

@@ -359,7 +359,10 @@ class _Acting:
     """A performer that is one function."""
 
     def __init__(self, perform: Callable[[Stored, Command], Awaitable[Event | Observed | None]]) -> None:
-        self.perform = perform
+        self._perform = perform
+
+    async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
+        return await self._perform(stored, command)
 
 
 # ---- a chain that is ahead -------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,9 +168,9 @@ def _compare(kill: Kill, ending: Ending, findings: Findings, where: str) -> None
         findings.mismatch(f"{kill}: {'; '.join(differences)}; {where}")
 
 
-def _cast(town: CrashTown, scenario: str) -> "contextmanager[None]":
+def _cast(town: CrashTown, scenario: str) -> AbstractContextManager[object]:
     """The town with a newcomer in one place, where the scenario is about a first start."""
-    return town.newcomer(FRESH[scenario]) if scenario in FRESH else nullcontext()  # type: ignore[return-value]
+    return town.newcomer(FRESH[scenario]) if scenario in FRESH else nullcontext()
 
 
 # ---- set-ups, which need no town -------------------------------------------------------------------------------
@@ -287,8 +288,8 @@ def chaos(
     set_up = [name for name in scenarios if name in SETUPS]
     with Crew(root, image, towns) as crew:
         crew.do(
-            [lambda town, name=name: record_in(town, name, findings) for name in in_town],
-            [lambda path, name=name: record_setup(path, name, findings) for name in set_up],
+            [partial(record_in, scenario=name, findings=findings) for name in in_town],
+            [partial(record_setup, name=name, findings=findings) for name in set_up],
         )
         ordered = {name: findings.passed[name] for name in scenarios if name in findings.passed}
         kills = kills_of(ordered, pattern)
@@ -296,8 +297,8 @@ def chaos(
         kills = kills[:most]
         say(f"{len(kills)} kills, seed {seed}")
         crew.do(
-            [lambda town, kill=kill: kill_in(town, kill, findings) for kill in kills if kill.scenario in SCENARIOS],
-            [lambda path, kill=kill: kill_setup(path, kill, findings) for kill in kills if kill.scenario in SETUPS],
+            [partial(kill_in, wanted=kill, findings=findings) for kill in kills if kill.scenario in SCENARIOS],
+            [partial(kill_setup, kill=kill, findings=findings) for kill in kills if kill.scenario in SETUPS],
         )
     return findings
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -149,7 +150,10 @@ class CrashTown:
         """Every buyer is connected to the provider, and all of them are up."""
         self.ask("provider", lambda client: client.status())
         for who in buyers or ("requester", "patron"):
-            self.until(f"{who} has a peer", lambda who=who: self.ask(who, lambda c: c.status())["peers"] >= 1)
+            self.until(f"{who} has a peer", partial(self._has_peer, who))
+
+    def _has_peer(self, who: str) -> bool:
+        return bool(self.ask(who, lambda client: client.status())["peers"])
 
     def all_up(self) -> None:
         """Start what a scenario that failed has left down."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -204,13 +205,17 @@ def no_holder(town: CrashTown) -> Job:
     return lock(town)
 
 
+def _has_ended(town: CrashTown, who: str, before: int) -> bool:
+    return town.nodes[who].ends > before
+
+
 def stopped(town: CrashTown) -> Job:
     """Both nodes are stopped in order and started again before the deal."""
     for who in ("provider", "requester"):
         restarts = town.nodes[who].ends
         with suppress(Refused):
             town.ask(who, lambda client: client.stop())
-        town.until(f"{who} ends", lambda who=who, restarts=restarts: town.nodes[who].ends > restarts)
+        town.until(f"{who} ends", partial(_has_ended, town, who, restarts))
     town.until_peered()
     return lock(town)
 

@@ -5,6 +5,7 @@ forked is a process of its own like any other: it is killed, and dies, alone.
 """
 
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -35,10 +36,16 @@ def main() -> None:
 
 def _serve(children: set[int]) -> None:
     _tell({"ready": True})
+    # Unbuffered: what select says must be all that there is.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
+        _obey(orders, children)
+
+
+def _obey(orders: io.FileIO, children: set[int]) -> None:
     while True:
-        ready, _, _ = select.select([sys.stdin.buffer.raw], [], [], 0.02)
+        ready, _, _ = select.select([orders], [], [], 0.02)
         if ready:
-            line = sys.stdin.buffer.raw.readline()
+            line = orders.readline()
             if not line:
                 return
             order: dict[str, Any] = json.loads(line)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 import pytest
 
 from capanode.node.chain.head import HeadWatch
-from capanode.node.journal import Side, State, Stored
+from capanode.node.journal import Side, Stored
 from capanode.node.performer import NodePerformer, ProviderParts, RequesterParts
 from capanode.protocol import encoding, provider, requester
 from capanode.protocol.commands import (
@@ -35,6 +35,7 @@ from capanode.protocol.events import (
 from capanode.protocol.faults import InvariantViolated
 from capanode.protocol.ids import UnixTime, Wei
 from capanode.protocol.records import Mode
+from capanode.protocol.standing import State
 from tests.protocol.deals import (
     ANNOUNCED,
     ASSIGNED,

@@ -29,6 +29,10 @@ def insert(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("INSERT INTO fruit (name) VALUES (?)", (name,))
 
 
+def _copy(source: Path, target: Path) -> None:
+    shutil.copy(source, target)
+
+
 def names(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM fruit ORDER BY name")]
 
@@ -82,7 +86,7 @@ async def test_a_running_node_is_kept_as_it_is_at_one_moment(
     await database.copy_to(copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     await database.write("test", partial(insert, name="pear"))
-    made = write_backup(folder, tmp_path / "kept", lambda target: shutil.copy(copy, target))
+    made = write_backup(folder, tmp_path / "kept", partial(_copy, copy))
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o600
     assert set(made.files) == {
         "node.db",

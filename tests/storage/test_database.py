@@ -145,11 +145,15 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+def _execute(connection: sqlite3.Connection, statement: str) -> None:
+    connection.execute(statement)
+
+
 async def filled(path: Path, rows: int) -> None:
     async with open_database(path, [FIRST]) as database:
         for number in range(rows):
             statement = f"INSERT INTO fruit (name) VALUES ('fig {number} ' || hex(randomblob(300)))"
-            await database.write("test", lambda connection, statement=statement: connection.execute(statement))
+            await database.write("test", partial(_execute, statement=statement))
 
 
 async def refused(path: Path) -> bool:
@@ -182,7 +186,7 @@ async def test_a_damaged_log_is_not_taken_for_a_short_one(tmp_path: Path) -> Non
     async with open_database(path, [FIRST]) as database:
         for number in range(12):
             statement = f"INSERT INTO fruit (name) VALUES ('fig {number}')"
-            await database.write("test", lambda connection, statement=statement: connection.execute(statement))
+            await database.write("test", partial(_execute, statement=statement))
         files = {file.name: file.read_bytes() for file in (path, wal_of(path))}
     copy = dead / path.name
 

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,7 @@ async def test_its_deals_go_on_to_their_ends(release: Path, tmp_path: Path) -> N
                     deal_id = DealId(bytes([int(key.rpartition("-")[2])]) * 32)
                     for event in events:
                         said, block = replace(event, deal_id=deal_id), Digest(bytes([number + 1]) * 32)
-                        await database.write(
-                            "test", lambda connection, said=said, block=block: receive_in(connection, said, block)
-                        )
+                        await database.write("test", partial(receive_in, event=said, block=block))
                         agent.chain_moved()
                 async with agent.watching() as changes:
                     while {one.key for one in (await journal.open_deals())[0]} - {"requester-11"}:
