@@ -37,6 +37,8 @@ DEALS: dict[str, JobSubmitted | WorkTaken] = {
     "provider-direct": work_taken(Mode.DIRECT),
     "provider-lock": work_taken(Mode.LOCK),
 }
+OVERTAKEN = {"AwardAnswered"}
+"""A peer's answer, which counts only if it comes before the block that shows what was answered."""
 LASTS = frozenset({"provider-committed", "provider-retaining"})
 
 
@@ -190,7 +192,7 @@ def test_the_end_is_that_of_a_calm_chain(name: str, acts: list[Act]) -> None:
     expected = calm(name)
     assert end.state == expected.state
     assert end.effects == expected.effects
-    assert set(end.happened) == set(expected.happened), "nothing is lost"
+    assert set(end.happened) - OVERTAKEN == set(expected.happened) - OVERTAKEN, "nothing is lost"
     restarts = sum(isinstance(act, Restart) for act in acts)
     if not restarts:
         assert end.ran == expected.ran, "a container that has finished is not run again"
