@@ -15,6 +15,7 @@ from capanode.node.executors.docker_engine import Engine, EngineDown
 
 _TOOLS = os.environ["PATH"] + ":/usr/sbin:/sbin"
 _UP_S = 60.0
+_DYING_S = 3.0
 
 
 class PrivateEngine:
@@ -64,13 +65,12 @@ class PrivateEngine:
         return True
 
     def _forget_stale_containerd(self) -> None:
-        """Its containerd dies with it, and an engine waits in vain for whoever has that process number by now."""
+        """Its containerd dies with it; an engine waits in vain for a dead one, or for whoever has its number by now."""
         pid_file = self._folder / "exec/containerd/containerd.pid"
-        try:
-            name = psutil.Process(int(pid_file.read_text())).name()
-        except (OSError, ValueError, psutil.Error):
-            name = ""
-        if name != "containerd":
+        give_up = time.monotonic() + _DYING_S
+        while _is_containerd(pid_file) and time.monotonic() < give_up:
+            time.sleep(0.1)
+        if not _is_containerd(pid_file):
             pid_file.unlink(missing_ok=True)
 
     def docker(self, *arguments: str) -> str:
@@ -99,6 +99,14 @@ class PrivateEngine:
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if (mount := line.split()[1]).startswith(f"{self._folder}/"):
                 subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+
+
+def _is_containerd(pid_file: Path) -> bool:
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        return process.name() == "containerd" and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, psutil.Error):
+        return False
 
 
 @contextmanager
