@@ -12,7 +12,14 @@ import trio
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.container import Findings, examine, holder_runs
 from capanode.node.executors.disks import OutputPool
-from capanode.node.executors.docker_engine import Engine, EngineDown, EngineRefused, NoSuchThing, StillRunning
+from capanode.node.executors.docker_engine import (
+    ContainerState,
+    Engine,
+    EngineDown,
+    EngineRefused,
+    NoSuchThing,
+    StillRunning,
+)
 from capanode.node.executors.ending import Evidence, judge
 from capanode.node.executors.jobs import Job, RunEnded, outcome_of
 from capanode.node.executors.nvidia import missing_devices
@@ -25,6 +32,8 @@ _WAIT_SLICE_S: Final = 5.0
 _KILL_S: Final = 30.0
 _ASK_AGAIN_S: Final = 0.5
 _SETTLE_S: Final = 0.25
+_TOLD_S: Final = 0.25
+"""How long after a container's end the engine may still be telling of it."""
 
 log = structlog.get_logger()
 
@@ -124,7 +133,7 @@ class Follower:
             # An engine that shuts down ends all containers at about the same moment.
             await trio.sleep(_SETTLE_S)
             holder_alive = await self._threads.ask(holder_runs, self._engine, job.slot.holder)
-        touched = await self._threads.ask(self._engine.touched_by_someone, state.id, time.time())
+        touched = await self._threads.ask(self._engine.touched_by_someone, state.id, _heard_by(state, time.time()))
         ran_s = (state.finished_at or 0.0) - (state.started_at or 0.0)
         return Evidence(
             exit_code=state.exit_code,
@@ -147,3 +156,10 @@ class Follower:
         missing = missing_devices(state.pid, minors) if state.running else None
         if missing:
             raise RunEnded(End.GPU_MISSING, f"the container lacks {', '.join(missing)}; check nvidia-container-toolkit")
+
+
+def _heard_by(state: ContainerState, now: float) -> float:
+    """A moment of the engine's clock at which it has told all about an ended container; our clock may be set."""
+    if state.finished_at is None:
+        return now
+    return min(max(now, state.finished_at), state.finished_at + _TOLD_S)

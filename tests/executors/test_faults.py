@@ -2,12 +2,16 @@
 
 import os
 import stat
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
 import trio
 
+from capanode.node.executors import following
 from capanode.node.executors.docker import DockerExecutor
 from capanode.node.executors.port import End, ExecutionId, PreparedImage, RunRequest
 from capanode.node.executors.sandbox import MAX_LOG_BYTES
@@ -76,6 +80,22 @@ async def test_a_program_that_fails_is_the_requester_s_and_payable(
     outcome = await finished(executor, python_job(image, script))
 
     assert (outcome.end, outcome.exit_code, outcome.payable) == (End.EXITED, code, True)
+
+
+@pytest.mark.parametrize("apart_s", [3600, -3600])
+async def test_a_machine_clock_that_was_set_neither_holds_a_job_up_nor_hides_who_killed_it(
+    executor: DockerExecutor, image: PreparedImage, apart_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "time", SimpleNamespace(time=lambda: time.time() + apart_s))
+    with trio.fail_after(30):
+        outcome = await finished(executor, python_job(image, "print('done')"))
+        assert outcome.end is End.EXITED
+        killed = await executor.run(python_job(image, "import time; time.sleep(60)"), started=_kill)
+    assert killed.end is End.KILLED
+
+
+def _kill(container: str) -> None:
+    subprocess.run(["docker", "kill", container], check=True, capture_output=True)
 
 
 async def test_a_program_that_kills_itself_with_signal_9_did_exit(
