@@ -1,0 +1,120 @@
+"""Whole deals on real nodes while the chain takes back what it said, and after an old journal was put back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capanode.node.chain.contracts import resolve
+from capanode.node.chain.market import Market
+from capanode.node.chain.rpc import open_rpc
+from capanode.node.chain.wire import hexadecimal, read_quantity
+from capanode.node.cli.app import app, run
+from capanode.node.devnet_parties import Party
+from capanode.protocol.ids import DealId
+from capanode.protocol.phases import Phase
+from tests.e2e.town import Town, events, eventually, false_checks, open_town, result
+
+UUID = "sleep 3; cat /proc/sys/kernel/random/uuid > /out/answer"
+"""Another answer each time that it runs."""
+
+
+@pytest.fixture(scope="module")
+def town(shell_image: Path) -> Iterator[Town]:
+    """A chain of its own: what others rely on must not be taken back."""
+    with open_town(shell_image, providers=1) as opened:
+        yield opened
+
+
+def take_back(town: Town, depth: int) -> None:
+    """Empty blocks come in the place of the newest ones."""
+
+    async def reorganise() -> None:
+        profile = town.devnet.profile
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            await rpc.call_once("anvil_reorg", depth, [])
+
+    town.run(reorganise)
+
+
+def phase_of(town: Town, deal_id: str | None) -> Phase:
+    """Where the chain has a deal now."""
+    assert deal_id is not None
+
+    async def read() -> Phase:
+        profile = town.devnet.profile
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            market = Market(rpc, (await resolve(rpc, profile)).market)
+            return (await market.slot(DealId(bytes.fromhex(deal_id.removeprefix("0x"))))).phase
+
+    found: Phase = town.run(read)
+    return found
+
+
+def sent_by(town: Town, party: Party) -> int:
+    async def count() -> int:
+        profile = town.devnet.profile
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            await resolve(rpc, profile)
+            return read_quantity(await rpc.call("eth_getTransactionCount", hexadecimal(party.address), "latest"))
+
+    found: int = town.run(count)
+    return found
+
+
+def command(*arguments: str) -> int:
+    return run(lambda: app(args=list(arguments), prog_name="capanode"))
+
+
+@pytest.mark.parametrize(("announce", "to_its_start"), [("gossip", 1), ("chain", 2)])
+def test_each_transition_is_taken_back_once_and_the_end_is_the_same(
+    town: Town, announce: str, to_its_start: int
+) -> None:
+    provider, before = town.providers[0], town.wealth()
+    job = town.submit(town.order(UUID, timeout="20s", accept="never", announce=announce))
+    running = town.until(job.job_id, lambda view: view.state == "running")
+    take_back(town, to_its_start)
+    assert phase_of(town, running.deal_id) is Phase.NONE
+    ready = town.until(job.job_id, lambda view: view.state == "result_ready")
+    answer = result(ready, "answer")
+    take_back(town, 2)
+    assert phase_of(town, ready.deal_id) in (Phase.NONE, Phase.ANNOUNCED)
+    eventually(lambda: phase_of(town, ready.deal_id) is Phase.COMMITTED)
+    eventually(lambda: town.client.job(job.job_id).state == "result_ready")
+    town.client.accept(job.job_id)
+    paid = town.until(job.job_id, lambda _: False)
+    take_back(town, 1)
+    assert phase_of(town, paid.deal_id) is Phase.COMMITTED
+
+    def has_settled() -> bool:
+        view, after = town.client.job(job.job_id), town.wealth()
+        gained = after[provider.name].total_wei - before[provider.name].total_wei
+        spent = before[town.requester.name].total_wei - after[town.requester.name].total_wei
+        return view.state == "paid" and gained == spent == paid.price_wei and after[provider.name].locked_wei == 0
+
+    eventually(has_settled, within_s=60)
+    view = town.client.job(job.job_id)
+    assert result(view, "answer") == answer, "the container ran once"
+    assert false_checks(view) == []
+    happened = events(view)
+    for name in ("DealAssigned", "DealCommitted", "DealFinalized"):
+        assert happened.count(name) == 1, happened
+
+
+def test_an_old_journal_catches_up_with_the_chain(town: Town, tmp_path: Path) -> None:
+    """Put back after the deal has ended: the same end, no second transaction, not a token less."""
+    provider, kept = town.providers[0], str(tmp_path / "kept")
+    data = str(provider.folder.root)
+    job = town.submit(town.order("sleep 2; echo done > /out/answer", timeout="20s"))
+    town.until(job.job_id, lambda view: view.state == "running")
+    assert command("backup", kept, "--data", data) == 0
+    view = town.until(job.job_id, lambda _: False)
+    assert view.state == "paid"
+    eventually(lambda: town.wealth()[provider.name].locked_wei == 0)
+    wealth, sent = town.wealth(), sent_by(town, provider)
+    town.kill(provider)
+    assert command("restore", kept, "--force", "--data", data) == 0
+    town.start(provider)
+    eventually(lambda: town.deal_phase(provider, view) in ("Retaining", "Done"), within_s=60)
+    assert sent_by(town, provider) == sent
+    assert town.wealth() == wealth
