@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -249,7 +249,9 @@ class Soak:
         await self.bring_up(provider)
         self.busy.discard(provider.name)
 
-    async def look(self, party: Party, job_id: str, within_s: float, is_so: Any) -> JobView | None:
+    async def look(
+        self, party: Party, job_id: str, within_s: float, is_so: Callable[[JobView], bool]
+    ) -> JobView | None:
         """The job as soon as it is so far or has ended; None when that takes too long."""
         with trio.move_on_after(within_s):
             while True:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import trio
@@ -130,15 +130,15 @@ class RpcProxy:
             await trio.aclose_forcefully(stream)
 
     async def _exchange(self, body: bytes) -> Sent:
-        request = orjson.loads(body)
+        request: Any = orjson.loads(body)
         is_batch = isinstance(request, list)
-        calls: list[Json] = request if is_batch else [request]
+        calls = cast("list[Json]", request if is_batch else [request])
         trouble = self.dice.draw([call["method"] for call in calls], is_batch=is_batch)
         if trouble is not None and trouble not in _SEEN_IN_REPLIES:
             self.dice.count(trouble)
         if trouble is None and self._branch is None and not self._hidden:
             return Sent(framed(await self._chain.exchange(body)))
-        if trouble in _INSTEAD:
+        if trouble is not None and trouble in _INSTEAD:
             status, content = _INSTEAD[trouble]
             return Sent(framed(content, status))
         match trouble:
@@ -197,9 +197,10 @@ class RpcProxy:
         return orjson.loads(await self._chain.exchange(orjson.dumps(call)))["result"]
 
     async def _without_newest_logs(self, reply: Json) -> Json:
-        found = reply.get("result")
-        if not isinstance(found, list) or not found or "topics" not in found[-1]:
+        result = reply.get("result")
+        if not isinstance(result, list) or not result or "topics" not in result[-1]:
             return reply
+        found = cast("list[Json]", result)
         head = await self._value("eth_blockNumber")
         older = [log for log in found if log["blockNumber"] != head]
         if len(older) < len(found):
@@ -307,7 +308,9 @@ def _in_order(calls: list[Json], replies: list[Json]) -> list[Json]:
 def _receipt_of(reply: Json) -> str | None:
     """The transaction that a reply is the receipt of."""
     result = reply.get("result")
-    return result["transactionHash"] if isinstance(result, dict) and "cumulativeGasUsed" in result else None
+    if not isinstance(result, dict) or "cumulativeGasUsed" not in result:
+        return None
+    return str(cast(Json, result)["transactionHash"])
 
 
 @asynccontextmanager
