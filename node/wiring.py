@@ -4,6 +4,7 @@ Outermost what everything rests on (database, chain), then deals, then intake: a
 the deals write what they have to, and lets go of the chain last.
 """
 
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -38,6 +39,7 @@ from capanode.node.bid.offered import offered_capacity
 from capanode.node.bid.stakes import Stakes
 from capanode.node.chain import approvals, blocks, transactions
 from capanode.node.chain.approvals import Approvals
+from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.budget import RequestBudget
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
@@ -347,6 +349,11 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         ground.agent.chain_moved()
         ground.sender.look()
 
+    def unwind(connection: sqlite3.Connection, block: BlockRef) -> None:
+        intake.unwind(connection, block)
+        # In the database's thread, as the intake.
+        trio.from_thread.run_sync(ground.sender.doubt)
+
     follow = partial(
         run_follower,
         ground.rpc,
@@ -354,7 +361,7 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         log_filter(ground.contracts, ground.profile),
         options,
         intake.apply,
-        intake.unwind,
+        unwind,
         wake=wake,
         head=ground.head,
         is_busy=lambda: any(not isinstance(deal.state, PATIENT) for deal in ground.agent.open_deals()),

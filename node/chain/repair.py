@@ -89,10 +89,13 @@ async def run_sender(
     while True:
         try:
             # Blocks seldom go away, and those above finality are many on a busy chain.
-            with_mined = trio.current_time() - mined_seen_at >= sender.options.mined_poll_s
-            if with_mined:
-                mined_seen_at = trio.current_time()
+            if sender.take_doubt():
+                mined_seen_at = float("-inf")
+            began = trio.current_time()
+            with_mined = began - mined_seen_at >= sender.options.mined_poll_s
             is_pending = await look_once(sender, watch, with_mined=with_mined)
+            if with_mined:
+                mined_seen_at = began
         except Unavailable as error:
             _log.warning("transactions_not_checked", reason=str(error))
             await trio.sleep(sender.options.poll_s)

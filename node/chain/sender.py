@@ -148,6 +148,7 @@ class Sender:
         self._changed = trio.Event()
         self._news = trio.Event()
         self._nap_s = options.poll_s
+        self._is_in_doubt = False
 
     async def submit(
         self,
@@ -291,6 +292,16 @@ class Sender:
         """Have `run_sender` look at the unfinished transactions soon, as after a new block."""
         self._nap_s = FIRST_NAP_S
         self._news.set()
+
+    def doubt(self) -> None:
+        """Have `run_sender` look at the mined ones too, as when the chain has taken a block back."""
+        self._is_in_doubt = True
+        self.look()
+
+    def take_doubt(self) -> bool:
+        """Whether somebody has doubted since this was asked last."""
+        is_in_doubt, self._is_in_doubt = self._is_in_doubt, False
+        return is_in_doubt
 
     async def wait_news(self, *, is_pending: bool) -> None:
         """Wait for `look`, or for a while: with something pending it grows from moments to the polling interval."""

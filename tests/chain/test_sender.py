@@ -450,6 +450,22 @@ async def test_nonce_that_was_lost_elsewhere_is_filled(
         assert await sender.mined_count() == 3
 
 
+async def test_a_doubt_about_a_block_is_looked_into_at_once(rpc: Rpc, database: Database, signer: LocalSigner) -> None:
+    """The next look at mined transactions by itself would be long after the test."""
+    options = SenderOptions(poll_s=3600, mined_poll_s=3600)
+    async with open_sender(rpc, database, signer, options=options) as sender, trio.open_nursery() as nursery:
+        await nursery.start(run_sender, sender)
+        await sender.submit("pay", TO, b"", Wei(3))
+        await sender.outcome("pay")
+        await rpc.call_once("anvil_reorg", 1, [])
+        assert await balance(rpc, TO) == 0
+        sender.doubt()
+        with trio.fail_after(20):
+            while not await balance(rpc, TO):
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_another_replaced_comes_back_when_that_one_is_reorganised_away(
     manual_rpc: Rpc, database: Database, signer: LocalSigner
 ) -> None:
