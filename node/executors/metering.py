@@ -9,6 +9,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Final
 
@@ -57,16 +58,18 @@ def discard(parent: str, *, root: Path = CGROUP_ROOT) -> None:
         # systemd made the slice for the container and would keep it until the next boot.
         subprocess.run([systemctl, "stop", parent], check=False, capture_output=True, timeout=_SYSTEMCTL_S)
     for group in (root / below, *root.glob(f"*/{below}")):
-        _end_processes(group)
-        for nested in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            _rmdir(nested)
-        _rmdir(group)
+        # The engine takes groups away at the same time; a walk leaves out what has vanished.
+        nested = [Path(folder) for folder, _, _ in os.walk(group, topdown=False)]
+        for one in nested:
+            _end_processes(one)
+        for one in nested:
+            _rmdir(one)
 
 
 def leftover_parents(node: str, *, root: Path = CGROUP_ROOT) -> list[str]:
     """Control groups of this node that no longer hold a process, in cgroupfs naming."""
-    found = {group.name for group in root.glob(f"*/{_PREFIX}-{node}/*") if group.is_dir()}
-    found |= {group.name for group in root.glob(f"{_PREFIX}-{node}/*") if group.is_dir()}
+    ours = f"{_PREFIX}-{node}/*/"
+    found = {Path(group).name for pattern in (f"*/{ours}", ours) for group in glob(pattern, root_dir=root)}
     return sorted(f"/{_PREFIX}-{node}/{name}" for name in found)
 
 
@@ -93,12 +96,11 @@ def _number(file: Path) -> int | None:
 
 
 def _end_processes(group: Path) -> None:
-    for listed in group.rglob("cgroup.procs"):
-        with suppress(OSError, ValueError):
-            for pid in map(int, listed.read_text().split()):
-                # Zero stands for a process that cannot be seen from here, and would mean ourselves.
-                if pid > 0:
-                    os.kill(pid, signal.SIGKILL)
+    with suppress(OSError, ValueError):
+        for pid in map(int, (group / "cgroup.procs").read_text().split()):
+            # Zero stands for a process that cannot be seen from here, and would mean ourselves.
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _rmdir(group: Path) -> None:

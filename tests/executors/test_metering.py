@@ -1,5 +1,6 @@
 """Usage from control groups of both versions, laid out as the kernel does."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_what_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, content: st
 
     assert read_usage("/capanode-node1/ab0", root=tmp_path) == Reading(None, None)
     assert read_usage("/capanode-node1/gone", root=tmp_path) == Reading(None, None)
+
+
+def test_groups_that_the_engine_takes_away_meanwhile_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, vanishing = os.scandir, tmp_path / "cpu" / "capanode-node1" / "ab0" / "container"
+    vanishing.mkdir(parents=True)
+
+    def slow(path: str | Path) -> object:
+        if Path(path) in (vanishing, vanishing.parent.parent):
+            vanishing.exists() and vanishing.rmdir()
+            vanishing.parent.exists() and vanishing.parent.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", slow)
+    discard("/capanode-node1/ab0", root=tmp_path)
+    assert not vanishing.parent.exists()
+    assert leftover_parents("node1", root=tmp_path) == []
 
 
 def test_discarding_leaves_other_groups_alone(tmp_path: Path) -> None:
