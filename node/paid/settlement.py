@@ -144,16 +144,21 @@ class Settlement:
     # ---- sending -------------------------------------------------------------------------------------------
 
     async def _insist(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
-        """Send; what is refused each time is refused for good, and told."""
+        """Send; what is refused each time is refused for good, and told.
+
+        What was mined without effect is tried anew: after a reorganisation it may have come before what it needs.
+        """
+        refused = await self._once(deal_id, verb, data, after_revert=False)
         for pause_s in self._doubts_s:
-            if await self._once(deal_id, verb, data) is None:
+            if refused is None:
                 return None
             await trio.sleep(pause_s)
-        return await self._once(deal_id, verb, data)
+            refused = await self._once(deal_id, verb, data, after_revert=True)
+        return refused
 
-    async def _once(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
-        """Send; a refusal is final and told. None once it is mined: the event in its log moves the deal."""
-        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=False)
+    async def _once(self, deal_id: DealId, verb: str, data: bytes, *, after_revert: bool) -> TransactionRefused | None:
+        """Send; a refusal is told. None once it is mined: the event in its log moves the deal."""
+        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=after_revert)
         return await self._carried_out(key, verb, data)
 
     async def _eventually(self, deal_id: DealId, verb: str, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from capanode.node.chain.intake import deal_event
 from capanode.node.chain.market import Market
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
-from capanode.node.chain.sender import Mined, Sender, SenderOptions, open_sender
+from capanode.node.chain.sender import Mined, Pending, Reverted, Sender, SenderOptions, open_sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.chain.view import ContractCall
-from capanode.node.chain.wire import quantity, read_object, read_quantity
+from capanode.node.chain.wire import hexadecimal, quantity, read_object, read_quantity
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.paid.settlement import Settlement, abi_terms, terms_of_abi
 from capanode.node.storage.database import open_database
@@ -292,6 +293,32 @@ async def test_a_refusal_by_an_endpoint_that_is_behind_is_not_believed(chain: Ch
         assert proxy.dice.requests > 2
         assert await chain.phase(taken.deal_id) is Phase.COMMITTED
         nursery.cancel_scope.cancel()
+
+
+async def test_an_assignment_that_came_before_its_announcement_is_sent_again(chain: Chain) -> None:
+    """A reorganisation takes both back, and the assignment is mined first: it was no refusal of the deal."""
+    job, found = await announced(chain)
+    key, sender = f"{found.hex()}/assign", chain.senders[ONE.address]
+    wealth = await chain.rpc.call("eth_getBalance", hexadecimal(WALLET.address), "latest")
+
+    async def assign() -> None:
+        settlement = Settlement(sender, chain.contracts.market, repeat(0.05))
+        assert await settlement.assign(provider.Assigning(work(job, ONE))) is None
+
+    await chain.rpc.call_once("evm_setAutomine", False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(assign)
+        while not isinstance(await sender.status(key), Pending):
+            await trio.lowlevel.checkpoint()
+        # The announcement cannot come back meanwhile.
+        await chain.rpc.call_once("anvil_setBalance", hexadecimal(WALLET.address), "0x0")
+        await chain.rpc.call_once("anvil_reorg", 1, [])
+        while not isinstance(await sender.status(key), Reverted):
+            await chain.rpc.call_once("evm_mine")
+        await chain.rpc.call_once("anvil_setBalance", hexadecimal(WALLET.address), wealth)
+        await chain.rpc.call_once("evm_setAutomine", True)
+        await chain.rpc.call_once("evm_mine")
+    assert await chain.phase(found) is Phase.ASSIGNED
 
 
 async def test_a_commit_in_the_last_second_counts(chain: Chain) -> None:
