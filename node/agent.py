@@ -42,7 +42,15 @@ from capanode.protocol.commands import (
     SubmitExpire,
     WakeAt,
 )
-from capanode.protocol.events import ChainEvent, JobSubmitted, ProviderEvent, RequesterEvent, WorkTaken
+from capanode.protocol.events import (
+    ChainEvent,
+    DeadlinePassed,
+    JobSubmitted,
+    ProviderEvent,
+    RequesterEvent,
+    TransactionRefused,
+    WorkTaken,
+)
 from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavailable
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
 from capanode.protocol.standing import Event, Past, Standing, State
@@ -164,6 +172,7 @@ class Agent:
         self._ahead: Mapping[str, _Held] = {}
         self._bearers: dict[DealId, set[str]] = {}
         self._rewound: set[str] = set()
+        self._has_chain_moved = False
         self._scopes: dict[str, dict[str, trio.CancelScope]] = {}
         self._start: Callable[[Owed, trio.CancelScope], None] = _not_running
         self._send, self._receive = trio.open_memory_channel[_Told | _Born | None](CHANNEL)
@@ -212,11 +221,10 @@ class Agent:
 
     def chain_moved(self) -> None:
         """Say that the inbox may hold new events; never blocks."""
-        try:
+        self._has_chain_moved = True
+        # A full channel is being worked off, and each turn begins with a look at what was said here.
+        with suppress(trio.WouldBlock):
             self._send.send_nowait(None)
-        except trio.WouldBlock:
-            # A full channel is being worked off, and each turn begins with a look into the inbox.
-            return
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[trio.MemoryReceiveChannel[Stored]]:
@@ -249,7 +257,8 @@ class Agent:
                     while len(received) < TURN:
                         received.append(self._receive.receive_nowait())
                 # What the chain said comes first: a deadline has passed only if nothing came before it.
-                await self._apply_inbox()
+                if self._has_chain_moved or any(map(_is_about_the_chain, received)):
+                    await self._apply_inbox()
                 await self._apply_received(received)
 
     async def _bear(self, stored: Stored, event: Event, issued: tuple[Command, ...], admit: Callable[[], bool]) -> bool:
@@ -279,6 +288,7 @@ class Agent:
     # ---- what the chain said -----------------------------------------------------------------------------
 
     async def _apply_inbox(self) -> None:
+        self._has_chain_moved = False
         while waiting := await self._journal.incoming(TURN):
             turn = _Turn()
             for item in waiting:
@@ -333,6 +343,8 @@ class Agent:
 
     async def _apply_received(self, received: Sequence[_Told | _Born | None]) -> None:
         turn = _Turn()
+        born = [item.stored.key for item in received if isinstance(item, _Born)]
+        known = set(await self._journal.known(born)) if born else set[str]()
         for item in received:
             match item:
                 case _Told(event=Observed()):
@@ -345,7 +357,7 @@ class Agent:
                     if self._is_answer_wanted(item):
                         self._advance(turn, item.deal, Past(event, item.answers), None)
                 case _Born():
-                    turn.after.append(partial(item.answer.send_nowait, await self._is_taken(turn, item)))
+                    turn.after.append(partial(item.answer.send_nowait, self._is_taken(turn, item, known)))
                 case _:
                     continue
         await self._commit_all(turn)
@@ -375,10 +387,9 @@ class Agent:
         if not await self._commit(turn, observed):
             self._dispatch(Owed(told.deal, name, held.in_force[name]))
 
-    async def _is_taken(self, turn: _Turn, born: _Born) -> bool:
-        """Whether a deal is there, or has become a part of the turn."""
-        key = born.stored.key
-        if key in turn.ahead or key in self._deals or await self._journal.find(key) is not None:
+    def _is_taken(self, turn: _Turn, born: _Born, known: set[str]) -> bool:
+        """Whether a deal is there, or has become a part of the turn, and so one of the `known`."""
+        if born.stored.key in known:
             return True
         self._ahead = turn.ahead
         try:
@@ -388,6 +399,7 @@ class Agent:
         if is_admitted:
             first = standing.begin(born.stored.state, born.issued)
             self._add(turn, _Held(born.stored, {}, frozenset()), first, Added(Past(born.event, None)))
+            known.add(born.stored.key)
         return is_admitted
 
     # ---- changes -----------------------------------------------------------------------------------------
@@ -545,6 +557,11 @@ class Agent:
                 pause = LAST_RETRY_S
             await trio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_S)
+
+
+def _is_about_the_chain(item: _Told | _Born | None) -> bool:
+    """Whether it says how far the chain is, and so comes after all that the chain has said up to there."""
+    return isinstance(item, _Told) and isinstance(item.event, Observed | DeadlinePassed | TransactionRefused)
 
 
 def _not_running(item: Owed, scope: trio.CancelScope) -> None:

@@ -356,6 +356,15 @@ class Journal:
 
         return await self._database.read(read)
 
+    async def known(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that are a deal's, ended ones included."""
+        query = "SELECT 1 FROM deal WHERE key = ?"
+
+        def read(connection: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(key for key in keys if connection.execute(query, (key,)).fetchone())
+
+        return await self._database.read(read)
+
     async def history(self, key: str) -> tuple[Happened, ...]:
         """Everything that happened to a deal and stands, in order."""
         query = "SELECT at, data FROM event WHERE deal = ? AND stands ORDER BY seq"

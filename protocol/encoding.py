@@ -170,7 +170,9 @@ def _writer_of(kind: type[Any]) -> Writer:
         return _write_bytes
     if kind is str:
         return _write_text
-    # Numbers, None and the plain values that only tests encode.
+    if kind is int:
+        return _write_number
+    # None, truth values, and the plain values that only tests encode.
     return _dump
 
 
@@ -212,6 +214,10 @@ def _write_text(value: str) -> bytes:
     return _head(3, len(data)) + data
 
 
+def _write_number(value: int) -> bytes:
+    return _head(0, value) if 0 <= value < 1 << 64 else _dump(value)
+
+
 @cache
 def _preamble(record: tuple[str, int]) -> bytes:
     name, version = record
@@ -219,14 +225,14 @@ def _preamble(record: tuple[str, int]) -> bytes:
 
 
 @lru_cache(1024)
-def _head(major: int, length: int) -> bytes:
+def _head(major: int, argument: int) -> bytes:
     """The initial bytes of an item. Source: RFC 8949 §3."""
-    if length < 24:
-        return bytes((major << 5 | length,))
+    if argument < 24:
+        return bytes((major << 5 | argument,))
     for extra, size in ((24, 1), (25, 2), (26, 4)):
-        if length < 1 << 8 * size:
-            return bytes((major << 5 | extra,)) + length.to_bytes(size, "big")
-    return bytes((major << 5 | 27,)) + length.to_bytes(8, "big")
+        if argument < 1 << 8 * size:
+            return bytes((major << 5 | extra,)) + argument.to_bytes(size, "big")
+    return bytes((major << 5 | 27,)) + argument.to_bytes(8, "big")
 
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:
