@@ -56,6 +56,10 @@ def restore(
         emit({"data": str(folder.root), "made_at": made.made_at, "files": list(made.files)})
         return
     say(f"{folder.root} is as it was at {clock_time(made.made_at)}; `capanode start` follows what has happened since")
+    note(
+        "a job or deal made later is not in it and may be bought again: "
+        f"`capanode recover --data {folder.root}` shows first what the wallet has on chain"
+    )
 
 
 def _snapshot(folder: DataFolder, data: Path | None, target: Path) -> None:
