@@ -299,7 +299,7 @@ async def test_an_assignment_that_came_before_its_announcement_is_sent_again(cha
     """A reorganisation takes both back, and the assignment is mined first: it was no refusal of the deal."""
     job, found = await announced(chain)
     key, sender = f"{found.hex()}/assign", chain.senders[ONE.address]
-    wealth = await chain.rpc.call("eth_getBalance", hexadecimal(WALLET.address), "latest")
+    coins = read_quantity(await chain.rpc.call("eth_getBalance", hexadecimal(WALLET.address), "latest"))
 
     async def assign() -> None:
         settlement = Settlement(sender, chain.contracts.market, repeat(0.05))
@@ -315,7 +315,7 @@ async def test_an_assignment_that_came_before_its_announcement_is_sent_again(cha
         await chain.rpc.call_once("anvil_reorg", 1, [])
         while not isinstance(await sender.status(key), Reverted):
             await chain.rpc.call_once("evm_mine")
-        await chain.rpc.call_once("anvil_setBalance", hexadecimal(WALLET.address), wealth)
+        await chain.rpc.call_once("anvil_setBalance", hexadecimal(WALLET.address), quantity(coins))
         await chain.rpc.call_once("evm_setAutomine", True)
         await chain.rpc.call_once("evm_mine")
     assert await chain.phase(found) is Phase.ASSIGNED
