@@ -163,6 +163,14 @@ class Mortal:
         (self.faults / "armed").unlink(missing_ok=True)
         return was_armed
 
+    def times_passed(self, point: str) -> int:
+        """How often a point was passed since the passages were last taken."""
+        try:
+            lines = (self.faults / "passed").read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return 0
+        return sum(line.split()[1:] == [point] for line in lines)
+
     def take_passed(self) -> list[str]:
         """The points passed since this was last asked, in order."""
         try:

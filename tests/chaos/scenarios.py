@@ -60,6 +60,8 @@ class Job:
     job_id: str
 
 
+FINAL: Final = "transaction.final:after"
+
 Scenario = Callable[[CrashTown], Job]
 
 
@@ -192,6 +194,28 @@ def reorganised(town: CrashTown) -> Job:
     return job
 
 
+def slow_chain(town: CrashTown) -> Job:
+    """A block each second, so that transactions are seen to wait; and in the end everything is final."""
+    parties = ("requester", "provider")
+    before = {who: town.nodes[who].times_passed(FINAL) for who in parties}
+    town.rpc("evm_setAutomine", False)
+    town.rpc("evm_setIntervalMining", 1)
+    try:
+        job = Job("requester", town.submit("requester", town.order(ANSWER, announce="chain")))
+        town.until_job(job.buyer, job.job_id, "over", lambda _: False)
+    finally:
+        town.rpc("evm_setIntervalMining", 0)
+        town.rpc("evm_setAutomine", True)
+    town.mine(100)
+    for who in parties:
+        town.until(f"a transaction of {who} is final", partial(_has_passed, town, who, before[who]))
+    return job
+
+
+def _has_passed(town: CrashTown, who: str, before: int) -> bool:
+    return town.nodes[who].times_passed(FINAL) > before
+
+
 def drained(town: CrashTown) -> Job:
     """The operator drains the provider, and thinks better of it."""
     town.ask("provider", lambda client: client.drain(on=True))
@@ -258,6 +282,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         expire,
         abandon,
         reorganised,
+        slow_chain,
         drained,
         deposit,
         no_holder,
