@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,9 @@ def test_groups_that_the_engine_takes_away_meanwhile_do_not_matter(
 
     def slow(path: str | Path) -> object:
         if Path(path) in (vanishing, vanishing.parent.parent):
-            vanishing.exists() and vanishing.rmdir()
-            vanishing.parent.exists() and vanishing.parent.rmdir()
+            with suppress(FileNotFoundError):
+                vanishing.rmdir()
+                vanishing.parent.rmdir()
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", slow)
