@@ -62,12 +62,12 @@ from capanode.node.conditions import DealEnds, watch_gas
 from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.drain import Drain, Forecast, open_drain, run_drain
 from capanode.node.executed.clearing import run_clearing
-from capanode.node.executed.execution import Execution, execution_of
+from capanode.node.executed.execution import Execution
 from capanode.node.executed.provider_watch import ProviderWatch
 from capanode.node.executed.upkeep import Upkeep
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
-from capanode.node.executors.port import ExecutionId, Executor
+from capanode.node.executors.port import Executor
 from capanode.node.journal import Journal
 from capanode.node.keys.key_file import read_private_file
 from capanode.node.keys.peer_key import PeerKey, open_peer_key
@@ -516,19 +516,15 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         upkeep.objection,
     )
     desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.markets, hardware)
-    await executor.sweep(await _running(ground))
+    await execution.take_over(await _open_work(ground))
     await executor.warm(config.provider.slots)
     return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal, upkeep)
 
 
-async def _running(ground: Ground) -> set[ExecutionId]:
-    """Executions that the journal still wants: their containers are adopted, all others of ours are leftovers."""
+async def _open_work(ground: Ground) -> list[provider.Deal]:
+    """The open deals of this provider, as the journal has them."""
     stored, _ = await Journal(ground.database).open_deals()
-    return {
-        execution_of(deal.state.work, deal.state.attempt)
-        for deal in stored
-        if isinstance(deal.state, provider.Executing)
-    }
+    return [deal.state for deal in stored if isinstance(deal.state, provider.Deal)]
 
 
 async def _open_intake(

@@ -7,6 +7,7 @@ store before the commitment is made: a committed result can be served by a proce
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -58,13 +59,22 @@ class Execution:
         self._gpus = gpus
         self._gpus_in_use: dict[ExecutionId, tuple[str, ...]] = {}
         self._ours: set[ExecutionId] = set()
+        self._inherited: set[ExecutionId] = set()
         self._making: defaultdict[ExecutionId, trio.Lock] = defaultdict(trio.Lock)
         self._blobs_of: dict[Cid, frozenset[Cid]] = {}
 
+    async def take_over(self, deals: Iterable[provider.Deal]) -> None:
+        """Keep what an earlier process of this node may have begun for open deals, remove the rest; for the start."""
+        self._inherited = executions_of(deals)
+        await self._executor.sweep(self._inherited)
+
     async def stage(self, work: provider.Work) -> None:
         """Do ahead what costs nothing to undo, while the assignment is on its way."""
-        image = await self._preparation.image(work)
         execution = execution_of(work, 1)
+        if execution in self._inherited:
+            # It may run: the chain can have taken an assignment back. `run` looks whether it is there.
+            return
+        image = await self._preparation.image(work)
         self._ours.add(execution)
         # Not to be left half done: the deal may be bound, and this called off, while the container is being made.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + STAGE_S):
@@ -224,6 +234,20 @@ class Execution:
 def execution_of(work: provider.Work, attempt: int) -> ExecutionId:
     """The name of one attempt: the deal id, then the attempt as two hex digits."""
     return ExecutionId(f"{work.deal_id.hex()}{attempt:02x}")
+
+
+def executions_of(deals: Iterable[provider.Deal]) -> set[ExecutionId]:
+    """Executions that may be staged or running now; each attempt of a deal that the chain may have taken back."""
+    wanted: set[ExecutionId] = set()
+    for deal in deals:
+        match deal:
+            case provider.Preparing() | provider.Assigning():
+                wanted |= {execution_of(deal.work, attempt) for attempt in range(1, provider.MAX_ATTEMPTS + 1)}
+            case provider.Executing():
+                wanted.add(execution_of(deal.work, deal.attempt))
+            case _:
+                continue
+    return wanted
 
 
 def job_env(spec: Spec) -> tuple[tuple[str, str], ...]:

@@ -10,8 +10,8 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts, Occasion
 from capanode.node.assigned.preparation import Preparation
-from capanode.node.executed.execution import execution_of
-from capanode.node.executors.port import ExecutionId, Executor
+from capanode.node.executed.execution import executions_of
+from capanode.node.executors.port import Executor
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.room import Room
 from capanode.protocol import provider
@@ -63,7 +63,7 @@ class Upkeep:
     async def sweep(self) -> None:
         """Remove what belongs to no open deal, and make ready what the next one needs."""
         try:
-            for removed in await self.executor.sweep(self._wanted()):
+            for removed in await self.executor.sweep(executions_of(self._deals())):
                 log.info("swept", what=removed)
             if not self.room.objection():
                 await self.executor.warm(self.slots)
@@ -75,19 +75,6 @@ class Upkeep:
         else:
             if freed:
                 log.info("swept", what=f"{freed} bytes that no deal needs")
-
-    def _wanted(self) -> set[ExecutionId]:
-        """Executions that may be staged or running now."""
-        wanted: set[ExecutionId] = set()
-        for deal in self._deals():
-            match deal:
-                case provider.Preparing() | provider.Assigning():
-                    wanted.add(execution_of(deal.work, 1))
-                case provider.Executing():
-                    wanted.add(execution_of(deal.work, deal.attempt))
-                case _:
-                    continue
-        return wanted
 
     def _deals(self) -> list[provider.Deal]:
         return [stored.state for stored in self.agent.open_deals() if isinstance(stored.state, provider.Deal)]
