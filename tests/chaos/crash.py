@@ -84,7 +84,7 @@ SURE: Final[Mapping[str, str]] = {
     "transaction.final": "slow_chain",
     "transaction.rebroadcast": "reorganised",
 }
-"""Steps that other scenarios pass too, if a block comes late enough or a look at the chain early enough; killed here."""
+"""Steps that other scenarios pass too, if a block comes late enough or a look early enough; killed here."""
 
 
 def say(sentence: str) -> None:
