@@ -258,11 +258,13 @@ class Follower:
 
     async def _move(self, source: Endpoint, tip: BlockRef) -> bool:
         """Go one block towards a newest block that is not the next one."""
-        upper, same = await source.batch((header_call(tip.number + 1), header_call(tip.number)))
+        # One call for each block that is behind us; what became of our tip matters only where the next does not follow.
+        (upper,) = await source.batch((header_call(tip.number + 1),))
         above = read_header(upper, tip.chain_id, tip.number + 1)
-        here = read_header(same, tip.chain_id, tip.number)
         if above is not None and above.block.parent == tip.hash:
             return await self._forward(source, above)
+        (same,) = await source.batch((header_call(tip.number),))
+        here = read_header(same, tip.chain_id, tip.number)
         if above is not None or (here is not None and here.block.hash != tip.hash):
             return await self._back(source, tip)
         if here is None:
