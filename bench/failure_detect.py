@@ -164,8 +164,13 @@ async def _refund(scene: Scene) -> dict[str, report.Figure]:
     killed_at = time.time()
     assert view.refund_at is not None, "a running job has a deadline"
     _say(f"killed for good: the refund can be claimed in {view.refund_at - killed_at:.0f} s")
-    refunded_s = await scene.seconds_until(view.job_id, lambda view: view.state == "refunded", REFUND_S)
+    refunded_s = await scene.seconds_until(view.job_id, _was_refunded, REFUND_S)
     return {"refund_claimable_s": view.refund_at - killed_at, "refunded_s": refunded_s}
+
+
+def _was_refunded(view: JobView) -> bool:
+    """The job itself goes on: it is bought again of somebody else."""
+    return any(entry.event == "DealRefunded" for entry in view.timeline)
 
 
 async def _any_moment() -> None:
