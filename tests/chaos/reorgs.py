@@ -1,7 +1,7 @@
 """A development chain that reorganises itself while others use it."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -22,6 +22,7 @@ class Reorgs:
     reorg_every_s: float = 3.0
     count: int = 0
     lost_transactions: int = 0
+    turn: trio.Lock = field(default_factory=trio.Lock)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -36,7 +37,11 @@ class Reorgs:
         head = read_quantity(await self.rpc.call("eth_blockNumber"))
         gone = await self._transactions(range(head - depth + 1, head + 1))
         returned: list[Json] = [[raw, depth - 1] for raw in gone] if self.dice.random() < 0.5 else []
-        await self.rpc.call_once("anvil_reorg", depth, returned)
+        # A block that is mined meanwhile leaves a hole in the chain, which no real chain has.
+        await self.rpc.call_once("evm_setAutomine", False)
+        async with self.turn:
+            await self.rpc.call_once("anvil_reorg", depth, returned)
+        await self.rpc.call_once("evm_setAutomine", True)
         self.count += 1
         self.lost_transactions += len(gone) - len(returned)
 
@@ -54,4 +59,5 @@ class Reorgs:
         """Blocks at their rate, until cancelled."""
         while True:
             await trio.sleep(self.block_every_s)
-            await self.rpc.call_once("evm_mine")
+            async with self.turn:
+                await self.rpc.call_once("evm_mine")
