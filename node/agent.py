@@ -55,9 +55,6 @@ from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavai
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
 from capanode.protocol.standing import Event, Past, Standing, State
 
-INBOX_BATCH: Final = 64
-"""Chain events read at a time; a bound on memory, not on progress."""
-
 CHANNEL: Final = 256
 """Events that may wait for the owner; producers block beyond it, nothing is dropped."""
 

@@ -37,7 +37,6 @@ STAKE_FLOOR_WEI: Final = Wei(10**18)
 """One token: the bonds of one small checkable job."""
 PROVIDER_DISK_BYTES: Final = 5 * 2**30
 CHAIN_TIMEOUT_S: Final = 15.0
-NODE_TIMEOUT_S: Final = 10.0
 
 MIGRATE: Final = "`capanode wallet migrate` moves what is in older versions of the market"
 """What to do about money that an upgrade of the network has left behind."""

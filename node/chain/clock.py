@@ -8,8 +8,6 @@ machine's clock that is set while the node runs does not, unless the chain agree
 from collections.abc import Callable
 from typing import Final
 
-import trio
-
 from capanode.node.steady_time import unix_now
 from capanode.protocol.ids import UnixTime
 
@@ -29,7 +27,6 @@ class ChainClock:
         self._machine = machine or wall
         self._set_s = 0.0
         self._offset_s = 0.0
-        self._moved = trio.Event()
 
     def saw_head(self, timestamp: UnixTime) -> None:
         """Take in the timestamp of a block that has just been made."""
@@ -39,8 +36,6 @@ class ChainClock:
             self._set_s += machine - wall
         apart = timestamp - self._wall()
         self._offset_s = apart if apart > TOLERATED_LEAD_S or apart < -TOLERATED_LAG_S else 0.0
-        self._moved.set()
-        self._moved = trio.Event()
 
     def _wall(self) -> float:
         return self._steady() + self._set_s
@@ -48,9 +43,3 @@ class ChainClock:
     def now(self) -> UnixTime:
         """Chain time, whole seconds."""
         return UnixTime(int(self._wall() + self._offset_s))
-
-    async def until_after(self, at: UnixTime) -> None:
-        """Return once chain time is strictly later than `at`."""
-        while (missing := at + 1 - (self._wall() + self._offset_s)) > 0:
-            with trio.move_on_after(missing):
-                await self._moved.wait()

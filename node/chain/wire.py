@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import Address, Digest
+from capanode.protocol.ids import Digest
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -54,11 +54,6 @@ def read_bytes(value: object) -> bytes:
 def read_digest(value: object) -> Digest:
     """Exactly 32 bytes."""
     return Digest(_sized(value, 32))
-
-
-def read_address(value: object) -> Address:
-    """Exactly 20 bytes; a checksum in the letters is not looked at."""
-    return Address(_sized(value, 20))
 
 
 def read_object(value: object) -> Mapping[str, object]:

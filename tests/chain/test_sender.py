@@ -34,7 +34,6 @@ from capanode.protocol.ids import Address, TxHash, Wei
 
 TO = Address(b"\x77" * 20)
 REVERTER = Address(b"\x99" * 20)
-REVERT_UNLESS_EVEN_BLOCK = bytes.fromhex("600143166007575b005b5f5ffd")
 
 
 async def balance(rpc: Rpc, address: Address) -> int:

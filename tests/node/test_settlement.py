@@ -405,7 +405,3 @@ def order() -> requester.Order:
     job = requester.submit(deals.submitted()).job
     assert isinstance(job, requester.Bidding)
     return job.order
-
-
-def deal_of(taken: provider.Work) -> requester.Deal:
-    return requester.Deal(taken.deal_id, taken.terms, PeerId("16Uiu2provider"), NO_HOT_KEY)
