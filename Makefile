@@ -15,7 +15,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test slither contracts demo bench chaos-crash chaos-reorg chaos-faults soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test test-attacks slither contracts demo bench chaos-crash chaos-reorg chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -63,6 +63,10 @@ types: setup ## mypy and pyright, and that they saw every file
 
 contracts-test: setup ## the Solidity tests: unit, fuzz, invariants
 	@tools/forge test
+
+test-attacks: setup ## the forty-one attacks of docs/attacks.md, each by the tests that carry its number
+	@$(python) tools/ensure_system.py tests
+	@$(python) -m tests.attacks.report
 
 slither: setup ## static analysis of the contracts
 	@tools/slither
