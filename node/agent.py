@@ -1,7 +1,7 @@
 """The loop that owns the node's state: event → step → one transaction → commands.
 
 One task reads one bounded channel, so nothing here needs a lock. What waits there is applied in one transaction.
-Commands are carried out beside it, each in its own cancel scope; what they find comes back as an event. After `kill -9`
+Commands are carried out beside it (`capanode.node.errands`); what they find comes back as an event. After `kill -9`
 the loop starts from the journal: open deals, the commands they still owe, chain events not yet applied.
 
 When the chain takes a block back, the events that rest on it cease to count, and the deal stands where the fold of all
@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import structlog
 import trio
 
+from capanode.node.errands import BY_THE_CHAIN, FIRST_RETRY_S, LAST_RETRY_S, Answer, Errands, Performer
 from capanode.node.journal import (
     Added,
     Change,
@@ -30,18 +31,7 @@ from capanode.node.journal import (
 )
 from capanode.node.steady_time import unix_now
 from capanode.protocol import provider, requester, standing
-from capanode.protocol.commands import (
-    Command,
-    SubmitAbandon,
-    SubmitAccept,
-    SubmitAnnounce,
-    SubmitAssign,
-    SubmitCancel,
-    SubmitClaim,
-    SubmitCommit,
-    SubmitExpire,
-    WakeAt,
-)
+from capanode.protocol.commands import Command
 from capanode.protocol.events import (
     ChainEvent,
     DeadlinePassed,
@@ -51,63 +41,26 @@ from capanode.protocol.events import (
     TransactionRefused,
     WorkTaken,
 )
-from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavailable
+from capanode.protocol.faults import InvariantViolated, Unavailable
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
 from capanode.protocol.standing import Event, Past, Standing, State
 
 CHANNEL: Final = 256
 """Events that may wait for the owner; producers block beyond it, nothing is dropped."""
 
-FIRST_RETRY_S: Final = 0.25
-LAST_RETRY_S: Final = 30.0
-"""Back-off of a command whose outside is unavailable, doubling from the first to the last."""
-
 TURN: Final = 64
 """Events that are applied in one transaction at most; what waits longer only makes the next turn longer."""
-
-_BY_THE_CHAIN: Final = (
-    SubmitAnnounce,
-    SubmitCancel,
-    SubmitExpire,
-    SubmitAssign,
-    SubmitCommit,
-    SubmitAbandon,
-    SubmitClaim,
-    SubmitAccept,
-    WakeAt,
-)
-"""Commands that follow from where the chain is, called off when it goes back. What else runs, as a container, goes on:
-its answer counts as soon as the chain has come again to where it was asked for."""
 
 log = structlog.get_logger()
 
 
-class Performer(Protocol):
-    """Carries out commands on the outside world."""
-
-    async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
-        """Do it and say what came of it; None when the answer arrives by another way (a chain event).
-
-        Called at least once for a command, again after a crash. Raises `Unavailable` or `PeerFault` to be
-        called again later.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """An event for one deal, from elsewhere in the node or from a command: then with its name and its scope."""
+    """An event for one deal, from elsewhere in the node."""
 
     deal: str
-    event: Event | Observed
-    answers: str | None
-    done: trio.Event | None
-    scope: trio.CancelScope | None
-
-    @property
-    def is_called_off(self) -> bool:
-        """Whether the phase that asked was left while the answer was on its way."""
-        return self.scope is not None and self.scope.cancel_called
+    event: Event
+    done: trio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +72,10 @@ class _Born:
     issued: tuple[Command, ...]
     admit: Callable[[], bool]
     answer: trio.MemorySendChannel[bool]
+
+
+_Received = _Told | Answer | _Born | None
+"""What comes through the channel; None that the inbox may hold something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +127,8 @@ class Agent:
         self._bearers: dict[DealId, set[str]] = {}
         self._rewound: set[str] = set()
         self._has_chain_moved = False
-        self._scopes: dict[str, dict[str, trio.CancelScope]] = {}
-        self._start: Callable[[Owed, trio.CancelScope], None] = _not_running
-        self._send, self._receive = trio.open_memory_channel[_Told | _Born | None](CHANNEL)
+        self._send, self._receive = trio.open_memory_channel[_Received](CHANNEL)
+        self._errands = Errands(self._in_force, self._send.send)
         self._watchers: dict[trio.MemorySendChannel[Stored], None] = {}
 
     # ---- what the rest of the node may ask ---------------------------------------------------------------
@@ -213,7 +169,7 @@ class Agent:
     async def tell(self, key: str, event: Event) -> None:
         """Tell a deal what happened to it; applied and durable when this returns."""
         done = trio.Event()
-        await self._send.send(_Told(key, event, None, done, None))
+        await self._send.send(_Told(key, event, done))
         await done.wait()
 
     def chain_moved(self) -> None:
@@ -235,16 +191,17 @@ class Agent:
             send.close()
             receive.close()
 
+    def _in_force(self, key: str, name: str) -> Stored | None:
+        """A deal, if that command is in force in it."""
+        held = self._deals.get(key)
+        return held.stored if held is not None and name in held.in_force else None
+
     # ---- the loop ----------------------------------------------------------------------------------------
 
     async def run(self, performer: Performer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then own the state until cancelled. An `InvariantViolated` ends it, and the process."""
         async with trio.open_nursery() as nursery:
-
-            def start(item: Owed, scope: trio.CancelScope) -> None:
-                nursery.start_soon(self._carry_out, performer, item, scope)
-
-            self._start = start
+            self._errands.begin_in(nursery, performer)
             await self._recover()
             task_status.started()
             await self._apply_inbox()
@@ -275,7 +232,7 @@ class Agent:
             self._hold(_Held(stored, in_force[stored.key], ids.get(stored.key, frozenset()), waiting))
         self._rewound = set(await self._journal.rewound())
         for item in owing:
-            self._dispatch(item)
+            self._errands.dispatch(item)
         log.info("recovered", deals=len(deals), commands=len(owing))
 
     async def _waiting(self, stored: Stored) -> tuple[ChainEvent, ...]:
@@ -338,21 +295,22 @@ class Agent:
 
     # ---- what the rest of the node said ------------------------------------------------------------------
 
-    async def _apply_received(self, received: Sequence[_Told | _Born | None]) -> None:
+    async def _apply_received(self, received: Sequence[_Received]) -> None:
         turn = _Turn()
         born = [item.stored.key for item in received if isinstance(item, _Born)]
         known = set(await self._journal.known(born)) if born else set[str]()
         for item in received:
             match item:
-                case _Told(event=Observed()):
+                case Answer(event=Observed() as observed):
                     await self._commit_all(turn)
                     turn = _Turn()
-                    await self._apply_observed(item)
-                case _Told(event=event) if not isinstance(event, Observed):
-                    if item.done is not None:
-                        turn.after.append(item.done.set)
-                    if self._is_answer_wanted(item):
-                        self._advance(turn, item.deal, Past(event, item.answers), None)
+                    await self._apply_observed(item, observed)
+                case Answer(event=event) if not isinstance(event, Observed):
+                    if self._errands.take(item):
+                        self._advance(turn, item.deal, Past(event, item.name), None)
+                case _Told():
+                    turn.after.append(item.done.set)
+                    self._advance(turn, item.deal, Past(item.event, None), None)
                 case _Born():
                     turn.after.append(partial(item.answer.send_nowait, self._is_taken(turn, item, known)))
                 case _:
@@ -365,24 +323,15 @@ class Agent:
         for answer in turn.after:
             answer()
 
-    def _is_answer_wanted(self, told: _Told) -> bool:
-        if told.is_called_off:
-            return False
-        if told.answers is not None:
-            self._scopes.get(told.deal, {}).pop(told.answers, None)
-        return True
-
-    async def _apply_observed(self, told: _Told) -> None:
+    async def _apply_observed(self, answer: Answer, observed: Observed) -> None:
         """What a block showed counts if the question is in force and the block still there; else it is asked again."""
-        observed, name, held = told.event, told.answers, self._deals.get(told.deal)
-        assert isinstance(observed, Observed)
-        assert name is not None
-        if not self._is_answer_wanted(told) or held is None or name not in held.in_force:
+        name, held = answer.name, self._deals.get(answer.deal)
+        if not self._errands.take(answer) or held is None or name not in held.in_force:
             return
         turn = _Turn()
-        await self._place(turn, told.deal, Past(observed.event, name), observed.block.hash)
+        await self._place(turn, answer.deal, Past(observed.event, name), observed.block.hash)
         if not await self._commit(turn, observed):
-            self._dispatch(Owed(told.deal, name, held.in_force[name]))
+            self._errands.dispatch(Owed(answer.deal, name, held.in_force[name]))
 
     def _is_taken(self, turn: _Turn, born: _Born, known: set[str]) -> bool:
         """Whether a deal is there, or has become a part of the turn, and so one of the `known`."""
@@ -482,12 +431,12 @@ class Agent:
             log.info("phase", deal=stored.key, phase=stored.state.RECORD[0], cause=change.cause.name)
         self._hold(held)
         if stored.ended or (is_left and not went_back):
-            self._call_off(stored.key, tuple(self._scopes.get(stored.key, ())))
+            self._errands.call_off_all(stored.key)
         elif before is not None:
-            gone = [name for name in change.called_off if isinstance(before.in_force[name], _BY_THE_CHAIN)]
-            self._call_off(stored.key, gone)
+            gone = [name for name in change.called_off if isinstance(before.in_force[name], BY_THE_CHAIN)]
+            self._errands.call_off(stored.key, gone)
         for item in change.issued:
-            self._dispatch(item)
+            self._errands.dispatch(item)
         self._tell_watchers(stored)
 
     def _tell_watchers(self, stored: Stored) -> None:
@@ -499,70 +448,10 @@ class Agent:
                 del self._watchers[watcher]
                 watcher.close()
 
-    # ---- commands, beside the owner ----------------------------------------------------------------------
 
-    def _call_off(self, deal: str, names: Sequence[str]) -> None:
-        scopes = self._scopes.get(deal, {})
-        for name in names:
-            if scope := scopes.pop(name, None):
-                scope.cancel()
-        if not scopes:
-            self._scopes.pop(deal, None)
-
-    def _dispatch(self, item: Owed) -> None:
-        scopes = self._scopes.setdefault(item.deal, {})
-        if item.name not in scopes:
-            scope = scopes[item.name] = trio.CancelScope()
-            self._start(item, scope)
-
-    async def _carry_out(self, performer: Performer, item: Owed, scope: trio.CancelScope) -> None:
-        event: Event | Observed | None = None
-        with scope:
-            event = await self._until_performed(performer, item)
-        if scope.cancelled_caught:
-            return
-        if event is not None:
-            # The command is in force until its answer is applied: the phase may be left before.
-            await self._send.send(_Told(item.deal, event, item.name, None, scope))
-        elif not scope.cancel_called:
-            self._scopes.get(item.deal, {}).pop(item.name, None)
-
-    async def _until_performed(self, performer: Performer, item: Owed) -> Event | Observed | None:
-        pause = FIRST_RETRY_S
-        while True:
-            held = self._deals.get(item.deal)
-            if held is None or item.name not in held.in_force:
-                # Gone with its phase, or let go on after the chain went back: then it is dispatched again if need be.
-                return None
-            try:
-                event = await performer.perform(held.stored, item.command)
-            except (Unavailable, PeerFault) as fault:
-                log.warning(
-                    "command-waits", deal=item.deal, command=item.command.RECORD[0], reason=str(fault), retry_s=pause
-                )
-            except InvariantViolated:
-                raise
-            except (Fault, OSError, ValueError, ArithmeticError, LookupError) as bug:
-                # One deal's fault stays that deal's: the others go on, and the operator reads of it.
-                log.error(
-                    "command-failed", deal=item.deal, command=item.command.RECORD[0], reason=repr(bug), retry_s=pause
-                )
-            else:
-                if event is not None or not isinstance(item.command, _BY_THE_CHAIN):
-                    return event
-                # Mined: its log calls this off. If the log does not come, the block was lost, and perhaps the nonce.
-                pause = LAST_RETRY_S
-            await trio.sleep(pause)
-            pause = min(pause * 2, LAST_RETRY_S)
-
-
-def _is_about_the_chain(item: _Told | _Born | None) -> bool:
+def _is_about_the_chain(item: _Received) -> bool:
     """Whether it says how far the chain is, and so comes after all that the chain has said up to there."""
-    return isinstance(item, _Told) and isinstance(item.event, Observed | DeadlinePassed | TransactionRefused)
-
-
-def _not_running(item: Owed, scope: trio.CancelScope) -> None:
-    raise InvariantViolated(f"{item.name} was to be done before the agent ran")
+    return isinstance(item, Answer | _Told) and isinstance(item.event, Observed | DeadlinePassed | TransactionRefused)
 
 
 def _first(event: Event) -> Standing[State]:

@@ -12,7 +12,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from capanode.node.agent import CHANNEL, FIRST_RETRY_S, LAST_RETRY_S, Agent, Performer
+from capanode.node.agent import CHANNEL, Agent
+from capanode.node.errands import FIRST_RETRY_S, LAST_RETRY_S, Performer
 from capanode.node.journal import Journal, Observed, Side, Stored, receive_in, retract_in
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester

@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from capanode.node.agent import Agent, Performer
+from capanode.node.agent import Agent
+from capanode.node.errands import Performer
 from capanode.node.journal import Journal, Observed, Stored
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester
