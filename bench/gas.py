@@ -338,7 +338,7 @@ def new_terms(bench: Bench, mode: Mode) -> tuple[bindings.Terms, bindings.Demand
     terms = bindings.Terms(
         requester=bench.requester.address,
         provider=bench.provider.address,
-        demand_digest=typed_data.demand_digest(demand.spec_digest, demand.input_root, 0, demand.steps),
+        demand_digest=typed_data.demand_digest(demand.spec_digest, demand.input_root, demand.steps),
         price=PRICE,
         verification=VERIFICATION,
         fraud_bond=FRAUD_BOND,

@@ -28,6 +28,7 @@ from capanode.protocol.ids import (
     TxHash,
     Wei,
 )
+from capanode.protocol.judging import Rules, steps_word
 from capanode.protocol.records import MAX_SIGNATURE_BYTES, Image, Mode, Spec, Terms
 
 MAX_RECEIPT_BYTES: Final = 16 * 1024
@@ -52,9 +53,9 @@ class HostUsage:
 class Receipt:
     """One execution of one deal.
 
-    `terms` are those that the contract binds: with the provider and the agreed price. `price_cap_wei` is the
-    announced price, equal to the agreed one unless the deal was announced. `manifest` is the CID of the
-    encoded entries of the result. Times are Unix milliseconds of the provider's host.
+    `terms` are those that the contract binds: with the provider and the agreed price. `price_cap_wei` is the announced
+    price, equal to the agreed one unless the deal was announced. Without `rules` nobody could dispute it. `manifest` is
+    the CID of the encoded entries of the result. Times are Unix milliseconds of the provider's host.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("receipt", 1)
@@ -81,6 +82,7 @@ class Receipt:
     started_at_ms: int
     finished_at_ms: int
     host_reported: HostUsage
+    rules: Rules | None = None
 
     def __post_init__(self) -> None:
         addresses = (self.market, self.provider, self.signer)
@@ -181,13 +183,14 @@ def _check_signature(signed: SignedReceipt, recover: Recover) -> Check:
 
 
 def _check_demand(receipt: Receipt) -> Check:
-    bound = typed_data.demand_digest(receipt.spec, receipt.input_root, receipt.first_step, receipt.step_limit)
+    steps = steps_word(receipt.rules, receipt.first_step, receipt.step_limit)
+    bound = typed_data.demand_digest(receipt.spec, receipt.input_root, steps)
     return _equal(
         "demand",
         bound,
         receipt.terms.demand_digest,
-        "The terms bind this spec and these inputs.",
-        "The terms are about another spec or other inputs.",
+        "The terms bind this spec, these inputs and how they are judged.",
+        "The terms are about another spec, other inputs or other rules of judging.",
     )
 
 

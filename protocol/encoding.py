@@ -1,7 +1,8 @@
 """The one canonical encoding: records to deterministic CBOR and back.
 
 A record is a frozen dataclass with a `RECORD` name and version. Its types are read once, so that bytes from a
-stranger become either a record whose every field has the declared type, or `BadMessage`.
+stranger become either a record whose every field has the declared type, or `BadMessage`. A field whose default is None
+was added to a record that exists already: it is left out while it is None, so that old bytes stay what they were.
 
 **Source**: docs/protocol.md §1; RFC 8949 §4.2.1.
 """
@@ -181,16 +182,18 @@ def _record_writer(kind: Any) -> Writer:
     keys = {field.name: _write_text(field.name) for field in dataclasses.fields(kind)}
     order = sorted(keys, key=lambda name: (len(keys[name]), keys[name]))
     fields = tuple((name, keys[name]) for name in order)
-    head = _head(5, len(fields))
+    later = _later(kind)
 
     def write(record: Any) -> bytes:
         kept = _kept.get(id(record))
         if kept is not None:
             return kept[1]
-        parts = [head]
+        left_out = [name for name in later if getattr(record, name) is None]
+        parts = [_head(5, len(fields) - len(left_out))]
         for name, key in fields:
-            value = getattr(record, name)
-            parts += (key, _writers[type(value)](value))
+            if name not in left_out:
+                value = getattr(record, name)
+                parts += (key, _writers[type(value)](value))
         data = b"".join(parts)
         if len(data) >= MIN_KEPT_BYTES:
             if len(_kept) >= MAX_KEPT:
@@ -199,6 +202,11 @@ def _record_writer(kind: Any) -> Writer:
         return data
 
     return write
+
+
+def _later(kind: Any) -> frozenset[str]:
+    """The fields that came after the record's first release."""
+    return frozenset(field.name for field in dataclasses.fields(kind) if field.default is None)
 
 
 def _write_tuple(value: Any) -> bytes:
@@ -318,11 +326,14 @@ def _optional(inner: Reader) -> Reader:
 def _record(kind: Any) -> Reader:
     hints = typing.get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    later = _later(kind)
 
     def read(value: Any, place: str) -> Any:
-        if type(value) is not dict or value.keys() != readers.keys():
+        if not _is_table(value) or value.keys() | later != readers.keys():
             raise BadMessage(f"{place} does not have exactly the fields of {kind.__name__}")
-        fields = {name: reader(value[name], f"{place}.{name}") for name, reader in readers.items()}
+        if any(name in value and value[name] is None for name in later):
+            raise BadMessage(f"{place} spells out a field that is left out while it is null")
+        fields = {name: readers[name](item, f"{place}.{name}") for name, item in value.items()}
         try:
             return kind(**fields)
         except ValueError as error:

@@ -6,7 +6,7 @@ money behind it, a deadline not yet over) is decided where a clock and a chain a
 
 import re
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import ClassVar, Final
 
 from capanode.protocol.ids import (
@@ -23,6 +23,8 @@ from capanode.protocol.ids import (
     UnixTime,
     Wei,
 )
+from capanode.protocol.judging import Rules
+from capanode.protocol.judging import VerificationClass as VerificationClass
 
 MAX_ARGUMENTS: Final = 1024
 MAX_TEXT_BYTES: Final = 65_536
@@ -30,20 +32,14 @@ MAX_INPUTS: Final = 256
 MAX_ADDRESSES: Final = 8
 MAX_OFFERED_MARKETS: Final = 8
 MAX_TIMEOUT_S: Final = 7 * 86_400
-"""Longest single execution, seconds: longer work is a checkpointed job."""
+"""Longest execution, all its steps together, seconds: longer work is several jobs, one from the other's last state."""
+
+MAX_STEPS: Final = 65_536
+"""Most steps of a checkpointed job: its leaf list is one blob."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CID = re.compile(r"b[a-z2-7]{20,120}")
 _REGISTRY_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")
-
-
-class VerificationClass(StrEnum):
-    """How a result may be judged. Source: docs/protocol.md §7."""
-
-    EXACT = "exact"
-    TOLERANCE = "tolerance"
-    REPLICATED = "replicated"
-    NONE = "none"
 
 
 class Mode(IntEnum):
@@ -150,11 +146,29 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """A checkpointed job: the program is called once a step, at most `limit` times, and leaves a state each time.
+
+    One step takes at most `timeout_s` seconds, one state has at most `state_bytes`.
+    """
+
+    limit: int
+    timeout_s: int
+    state_bytes: int
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.limit <= MAX_STEPS, f"the number of steps is out of range (1 to {MAX_STEPS})")
+        _require(1 <= self.timeout_s <= MAX_TIMEOUT_S, "the timeout of a step is out of range (1 s to 7 days)")
+        _require(2**20 <= self.state_bytes < 2**50, "the size of a state is out of range (1 MiB to 1 PiB)")
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What is to be computed, content-addressed: equal bytes mean an equal job.
 
     `argv` empty means the image's own command. `env` is public by definition; keys are sorted and unique.
-    `deterministic_stdout` makes standard output part of the last leaf.
+    `deterministic_stdout` makes standard output part of the leaves. With `steps`, time limit and disk are those of all
+    steps together.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("spec", 1)
@@ -166,6 +180,7 @@ class Spec:
     resources: Resources
     verification: VerificationClass
     deterministic_stdout: bool
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         _require(len(self.argv) <= MAX_ARGUMENTS, "the command has too many arguments")
@@ -184,6 +199,13 @@ class Spec:
         _require(len(self.inputs) <= MAX_INPUTS, "there are too many inputs")
         inputs = [item.name for item in self.inputs]
         _require(inputs == sorted(set(inputs)), "the input names are not sorted and unique")
+        whole = self.resources.timeout_s, self.resources.disk_bytes
+        _require(self.steps is None or whole == whole_of(self.steps), "time limit and disk are not those of all steps")
+
+
+def whole_of(steps: Steps) -> tuple[int, int]:
+    """The time limit in seconds and the disk in bytes of a checkpointed job: those of one step, times their number."""
+    return steps.limit * steps.timeout_s, steps.limit * steps.state_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +213,8 @@ class Demand:
     """A requester's signed wish, spread by gossip: enough to decide on a bid, nothing of the job's content.
 
     A hint: no contract accepts it. `price_cap_wei` bounds the bids; `fraud_bond` follows from the price by
-    `capanode.protocol.money`. `deal_id` is set when the demand was also announced on chain.
+    `capanode.protocol.money`. `deal_id` is set when the demand was also announced on chain. Without `rules` nobody can
+    dispute its result.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("demand", 1)
@@ -218,6 +241,7 @@ class Demand:
     deal_id: DealId | None
     expires_at: UnixTime
     salt: Digest
+    rules: Rules | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -246,6 +270,11 @@ class Demand:
             "only an announced demand has a deal id",
         )
         _require(0 < self.expires_at < 2**40, "the expiry is out of range")
+        stated = self.verification, self.audit_rate_ppm
+        _require(
+            self.rules is None or stated == (self.rules.verification, self.rules.audit_rate_ppm),
+            "the rules of judging are for another class or audit rate",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from capanode.protocol.ids import (
     UnixTime,
     Wei,
 )
+from capanode.protocol.judging import steps_word
 from capanode.protocol.records import Bid, Demand, Offer, Spec, Terms
 
 _TERMS_FIELDS: Final = (
@@ -70,14 +71,14 @@ def domain(chain_id: int, verifying_contract: Address) -> Domain:
 
 def award_digest(at: Domain, terms: Terms) -> Digest:
     """What the requester signs; for DIRECT and LOCK it is also the deal id."""
-    return _typed(at, _AWARD + _terms(terms))
+    return _typed(at, _AWARD + encoded_terms(terms))
 
 
 def announcement_deal_id(at: Domain, terms: Terms) -> DealId:
     """The deal id of an announced demand; `terms.provider` must be zero."""
     if terms.provider != ZERO_ADDRESS:
         raise ValueError("an announcement names no provider")
-    return DealId(_typed(at, _ANNOUNCEMENT + _terms(terms)))
+    return DealId(_typed(at, _ANNOUNCEMENT + encoded_terms(terms)))
 
 
 def accept_digest(at: Domain, deal_id: DealId) -> Digest:
@@ -121,16 +122,26 @@ def spec_digest(spec: Spec) -> SpecDigest:
     return SpecDigest(encoding.digest(spec))
 
 
-def demand_digest(spec: SpecDigest, input_root: Digest, first_step: int, step_limit: int) -> DemandDigest:
-    """What a deal is about, as its terms bind it: keccak256(specDigest ‖ inputRoot ‖ firstStep << 32 | stepLimit)."""
-    return DemandDigest(keccak(spec + input_root + _uint(first_step << 32 | step_limit)))
+def demand_digest(spec: SpecDigest, input_root: Digest, steps: int) -> DemandDigest:
+    """What a deal is about, as its terms bind it: keccak256(specDigest ‖ inputRoot ‖ steps).
+
+    `steps` is `capanode.protocol.judging.steps_word`.
+    """
+    return DemandDigest(keccak(spec + input_root + _uint(steps)))
+
+
+def digest_of_demand(demand: Demand) -> DemandDigest:
+    """What a deal made of this demand is about."""
+    steps = steps_word(demand.rules, demand.first_step, demand.step_limit)
+    return demand_digest(demand.spec, demand.input_root, steps)
 
 
 def _typed(at: Domain, encoded: bytes) -> Digest:
     return Digest(keccak(b"\x19\x01" + at.separator + keccak(encoded)))
 
 
-def _terms(terms: Terms) -> bytes:
+def encoded_terms(terms: Terms) -> bytes:
+    """The eleven words of the terms, as a struct hash and a deal's slot are over them."""
     return b"".join(
         (
             _address(terms.requester),

@@ -36,7 +36,7 @@ from capanode.protocol.records import (
     VerificationClass,
 )
 from capanode.protocol.requester import Order
-from capanode.protocol.typed_data import Domain, announcement_deal_id, demand_digest, spec_digest
+from capanode.protocol.typed_data import Domain, announcement_deal_id, digest_of_demand, spec_digest
 from capanode.scheduler.windows import least_window_s, transfer_s
 
 DEMAND_LIFE_S: Final = 600
@@ -247,7 +247,7 @@ class Submission:
         announcement = Terms(
             requester=demand.requester,
             provider=ZERO_ADDRESS,
-            demand_digest=demand_digest(demand.spec, demand.input_root, demand.first_step, demand.step_limit),
+            demand_digest=digest_of_demand(demand),
             price_wei=demand.price_cap_wei,
             verification_wei=demand.verification_wei,
             fraud_bond_wei=fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),

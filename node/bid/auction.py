@@ -39,7 +39,7 @@ from capanode.protocol.messages import (
 )
 from capanode.protocol.money import deadline_bond_wei, fraud_bond_wei
 from capanode.protocol.records import Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
-from capanode.protocol.typed_data import bid_digest, demand_digest, demand_hint_digest
+from capanode.protocol.typed_data import bid_digest, demand_hint_digest, digest_of_demand
 from capanode.scheduler.choice import Choice, choose
 from capanode.scheduler.mode import Earmark, choose_mode
 
@@ -221,7 +221,7 @@ class Auction:
         return Terms(
             requester=demand.requester,
             provider=bid.bid.provider,
-            demand_digest=demand_digest(demand.spec, demand.input_root, demand.first_step, demand.step_limit),
+            demand_digest=digest_of_demand(demand),
             price_wei=price,
             verification_wei=demand.verification_wei,
             fraud_bond_wei=fraud_bond_wei(price, demand.audit_rate_ppm, demand.verification),

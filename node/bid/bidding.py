@@ -46,7 +46,7 @@ from capanode.protocol.messages import (
 from capanode.protocol.money import fraud_bond_wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Bid, Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
-from capanode.protocol.typed_data import bid_digest, demand_digest, demand_hint_digest, spec_digest
+from capanode.protocol.typed_data import bid_digest, demand_hint_digest, digest_of_demand, spec_digest
 from capanode.scheduler.feasibility import Offer
 from capanode.scheduler.mode import Earmark, secured
 from capanode.scheduler.refusal import Refusal
@@ -394,9 +394,8 @@ def _require_consistent(sent: AwardRequest, found: DealId) -> None:
 
 
 def _require_same(demand: Demand, terms: Terms, announced: DealId | None) -> None:
-    digest = demand_digest(demand.spec, demand.input_root, demand.first_step, demand.step_limit)
     same = (
-        terms.demand_digest == digest
+        terms.demand_digest == digest_of_demand(demand)
         and terms.requester == demand.requester
         and terms.verification_wei == demand.verification_wei
         and terms.window_s == demand.window_s

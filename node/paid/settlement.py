@@ -21,6 +21,7 @@ from capanode.protocol.awards import announced_terms
 from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
+from capanode.protocol.judging import steps_word
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, Terms
 from capanode.scheduler.claims import ClaimPolicy
@@ -222,7 +223,8 @@ def terms_of_abi(terms: bindings.Terms) -> Terms:
 
 def demand_core(demand: Demand) -> bindings.DemandCore:
     """The preimage of the terms' demand digest."""
-    return bindings.DemandCore(demand.spec, demand.input_root, demand.first_step << 32 | demand.step_limit)
+    steps = steps_word(demand.rules, demand.first_step, demand.step_limit)
+    return bindings.DemandCore(demand.spec, demand.input_root, steps)
 
 
 def commitment_of(result: ExecutionFinished, terms: Terms) -> bindings.Commitment:

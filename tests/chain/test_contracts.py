@@ -32,6 +32,7 @@ from capanode.node.network_profile import NetworkProfile
 from capanode.node.paid.settlement import abi_terms
 from capanode.node.storage.database import open_database
 from capanode.protocol.ids import Address, DealId, Digest, SpecDigest, UnixTime, Wei
+from capanode.protocol.judging import steps_word
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Mode, Terms
 from capanode.protocol.typed_data import award_digest, demand_digest, domain
@@ -198,7 +199,7 @@ async def test_deal_goes_the_whole_way_and_the_follower_sees_it(anvil: Anvil, rp
         terms = Terms(
             requester=REQUESTER.address,
             provider=PROVIDER.address,
-            demand_digest=demand_digest(spec, input_root, 0, 1),
+            demand_digest=demand_digest(spec, input_root, steps_word(None, 0, 1)),
             price_wei=Wei(10 * TOKENS),
             verification_wei=Wei(TOKENS),
             fraud_bond_wei=Wei(20 * TOKENS),

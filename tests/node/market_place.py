@@ -30,7 +30,7 @@ from capanode.protocol.money import ARBITER_FEE_WEI, fraud_bond_wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, SignedAward, Terms
 from capanode.protocol.standing import Event
-from capanode.protocol.typed_data import demand_digest, domain, spec_digest
+from capanode.protocol.typed_data import digest_of_demand, domain, spec_digest
 from capanode.scheduler.capacity import Capacity
 from capanode.scheduler.rules import Rules
 from tests.fakes.fake_network import FakeInternet, FakeNetwork
@@ -216,7 +216,7 @@ def terms(wanted: Demand, **changes: Any) -> Terms:
     made = Terms(
         requester=wanted.requester,
         provider=PROVIDER.address,
-        demand_digest=demand_digest(wanted.spec, wanted.input_root, wanted.first_step, wanted.step_limit),
+        demand_digest=digest_of_demand(wanted),
         price_wei=PRICE,
         verification_wei=wanted.verification_wei,
         fraud_bond_wei=fraud_bond_wei(PRICE, wanted.audit_rate_ppm, wanted.verification),

@@ -34,6 +34,7 @@ from capanode.protocol.awards import signed_digest
 from capanode.protocol.events import DealCommitted, TransactionRefused, WorkTaken
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest, PeerId, TxHash, UnixTime, Wei
+from capanode.protocol.judging import steps_word
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, SignedAward, Terms
 from capanode.protocol.typed_data import announcement_deal_id, award_digest, demand_digest, domain, spec_digest
@@ -143,7 +144,7 @@ async def terms(chain: Chain, mode: Mode, **changes: Any) -> Terms:
     made = Terms(
         requester=WALLET.address,
         provider=ZERO_ADDRESS,
-        demand_digest=demand_digest(spec_digest(SPEC), input_root(SPEC.inputs), 0, 1),
+        demand_digest=demand_digest(spec_digest(SPEC), input_root(SPEC.inputs), steps_word(None, 0, 1)),
         price_wei=PRICE,
         verification_wei=DEPOSIT,
         fraud_bond_wei=Wei(20 * TOKENS),

@@ -28,6 +28,7 @@ from capanode.protocol.ids import (
     UnixTime,
     Wei,
 )
+from capanode.protocol.judging import steps_word
 from capanode.protocol.records import Mode, Spec, Terms
 from tests.vectors import golden
 
@@ -57,7 +58,7 @@ def terms(mode: Mode = Mode.LOCK) -> Terms:
     return Terms(
         requester=Address(b"r" * 20),
         provider=PROVIDER,
-        demand_digest=typed_data.demand_digest(spec, tree.input_root(SPEC.inputs), 0, 1),
+        demand_digest=typed_data.demand_digest(spec, tree.input_root(SPEC.inputs), steps_word(None, 0, 1)),
         price_wei=Wei(2 * 10**18),
         verification_wei=Wei(0),
         fraud_bond_wei=Wei(0),
@@ -214,7 +215,7 @@ def test_undeclared_stdout_is_found() -> None:
 
 def test_a_trace_of_many_steps_needs_its_leaves() -> None:
     honest = receipt_of()
-    about = typed_data.demand_digest(honest.spec, honest.input_root, 0, 3)
+    about = typed_data.demand_digest(honest.spec, honest.input_root, steps_word(None, 0, 3))
     agreed = replace(honest.terms, demand_digest=about)
     deal = deal_id(agreed, honest.price_cap_wei)
     stated = replace(honest.commitment, step_count=3, leaves_cid=Digest(b"l" * 32))

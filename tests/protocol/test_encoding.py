@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from capanode.protocol import encoding
 from capanode.protocol.encoding import BadMessage
 from capanode.protocol.ids import Address, Cid, DealId, Digest, PeerId, Ppm, SpecDigest, UnixTime, Wei
+from capanode.protocol.judging import Rules
 from capanode.protocol.records import (
     ArchiveImage,
     Bid,
@@ -81,9 +82,24 @@ def specs(draw: st.DrawFn) -> Spec:
     )
 
 
+rules = st.builds(
+    Rules,
+    st.just(VerificationClass.REPLICATED),
+    st.booleans(),
+    st.integers(0, 255),
+    digests,
+    digests,
+    st.integers(1, 2**64 - 1),
+    st.integers(1, 2**32 - 1),
+    st.integers(0, 2**96 - 1).map(Wei),
+    st.integers(1, 1_000_000).map(Ppm),
+)
+
+
 @st.composite
 def demands(draw: st.DrawFn) -> Demand:
     mode = draw(st.sampled_from(Mode))
+    judged = draw(st.none() | rules)
     return Demand(
         requester=draw(addresses),
         peer=PeerId("16Uiu2HAm"),
@@ -92,14 +108,14 @@ def demands(draw: st.DrawFn) -> Demand:
         input_root=draw(digests),
         first_step=draw(st.integers(0, 2**16)),
         step_limit=draw(st.integers(1, 2**16)),
-        verification=draw(st.sampled_from(VerificationClass)),
+        verification=judged.verification if judged is not None else draw(st.sampled_from(VerificationClass)),
         hardware_class="x86-64-v3",
         resources=draw(resources),
         image_bytes=draw(st.integers(0, 2**44 - 1)),
         input_bytes=draw(st.integers(0, 2**44 - 1)),
         price_cap_wei=Wei(draw(st.integers(1, 2**96 - 1))),
         verification_wei=Wei(draw(st.integers(0, 2**96 - 1))),
-        audit_rate_ppm=Ppm(draw(st.integers(0, 1_000_000))),
+        audit_rate_ppm=judged.audit_rate_ppm if judged is not None else Ppm(draw(st.integers(0, 1_000_000))),
         window_s=draw(st.integers(1, 2**32 - 1)),
         commit_within_s=draw(st.integers(1, 2**32 - 1)),
         retention_s=draw(st.integers(0, 2**32 - 1)),
@@ -107,6 +123,7 @@ def demands(draw: st.DrawFn) -> Demand:
         deal_id=DealId(draw(digests)) if mode in (Mode.AWARD, Mode.FIRST) else None,
         expires_at=UnixTime(draw(st.integers(1, 2**40 - 1))),
         salt=draw(digests),
+        rules=judged,
     )
 
 
@@ -115,6 +132,17 @@ plain_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
+
+
+def test_a_later_field_is_left_out_while_it_is_null() -> None:
+    name, version, fields = cbor2.loads(VECTORS["demand"]["bytes"])
+    assert "rules" not in fields
+    assert encoding.decode(Demand, VECTORS["demand"]["bytes"]).rules is None
+    with pytest.raises(BadMessage, match="left out"):
+        encoding.decode(Demand, reference_cbor([name, version, {**fields, "rules": None}]))
+    without = {key: value for key, value in fields.items() if key != "salt"}
+    with pytest.raises(BadMessage, match="exactly the fields"):
+        encoding.decode(Demand, reference_cbor([name, version, without]))
 
 
 @pytest.mark.parametrize("name", VECTORS)

@@ -22,6 +22,7 @@ from capanode.protocol.records import (
     MAX_ARGUMENTS,
     MAX_INPUTS,
     MAX_SIGNATURE_BYTES,
+    MAX_STEPS,
     MAX_TEXT_BYTES,
     MAX_TIMEOUT_S,
     ArchiveImage,
@@ -37,7 +38,9 @@ from capanode.protocol.records import (
     SignedBid,
     SignedDemand,
     Spec,
+    Steps,
     Terms,
+    VerificationClass,
 )
 from tests.vectors import golden
 
@@ -45,6 +48,9 @@ VECTORS = golden.load("records")
 SPEC = encoding.decode(Spec, VECTORS["spec"]["bytes"])
 GPU_SPEC = encoding.decode(Spec, VECTORS["spec_gpu"]["bytes"])
 DEMAND = encoding.decode(Demand, VECTORS["demand"]["bytes"])
+STEPPED = encoding.decode(Spec, VECTORS["spec_steps"]["bytes"])
+RULED = encoding.decode(Demand, VECTORS["demand_rules"]["bytes"])
+STEPS = Steps(20, 30, 50 * 2**20)
 BID = encoding.decode(Bid, VECTORS["bid"]["bytes"])
 CID = Cid("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
 INPUT = Input("data.csv", Digest(bytes(32)), 5, CID, None)
@@ -135,6 +141,16 @@ REFUSED: list[tuple[Any, dict[str, Any]]] = [
     (DEMAND, {"first_step": -1}),
     (DEMAND, {"step_limit": 0}),
     (DEMAND, {"step_limit": 2**32}),
+    (RULED, {"verification": VerificationClass.NONE}),
+    (RULED, {"audit_rate_ppm": Ppm(1)}),
+    (STEPS, {"limit": 0}),
+    (STEPS, {"limit": MAX_STEPS + 1}),
+    (STEPS, {"timeout_s": 0}),
+    (STEPS, {"timeout_s": MAX_TIMEOUT_S + 1}),
+    (STEPS, {"state_bytes": 2**20 - 1}),
+    (STEPS, {"state_bytes": 2**50}),
+    (STEPPED, {"steps": Steps(20, 31, 50 * 2**20)}),
+    (STEPPED, {"steps": Steps(20, 30, 51 * 2**20)}),
     (DEMAND, {"hardware_class": "x" * 65}),
     (DEMAND, {"image_bytes": -1}),
     (DEMAND, {"input_bytes": 2**50}),

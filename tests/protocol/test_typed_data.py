@@ -4,6 +4,7 @@ import pytest
 
 from capanode.protocol import encoding, typed_data
 from capanode.protocol.ids import ZERO_ADDRESS, Digest
+from capanode.protocol.judging import steps_word
 from capanode.protocol.records import Bid, Demand, Mode, Terms
 from tests.vectors import golden
 
@@ -86,8 +87,7 @@ def test_demand_digest_matches_the_reference() -> None:
         assert vector[f"{prefix}digest"] == typed_data.demand_digest(
             vector["spec"],
             vector["input_root"],
-            vector[f"{prefix}first_step"],
-            vector[f"{prefix}step_limit"],
+            steps_word(None, vector[f"{prefix}first_step"], vector[f"{prefix}step_limit"]),
         )
 
 

@@ -181,13 +181,79 @@ def signature(key: bytes, name: str, message: dict[str, Any]) -> bytes:
     return bytes(Account.from_key(key).sign_message(signable(name, message)).signature)
 
 
-def demand_digest(first_step: int, step_limit: int) -> bytes:
+def demand_digest(first_step: int, step_limit: int, rules: int = 0) -> bytes:
     return keccak(
         abi(
             ["bytes32", "bytes32", "uint256"],
-            [word("spec"), word("input root"), first_step << 32 | step_limit],
+            [word("spec"), word("input root"), rules << 64 | first_step << 32 | step_limit],
         )
     )
+
+
+RULES = [
+    ("class_", "uint8"),
+    ("sealed_", "bool"),
+    ("quorum", "uint8"),
+    ("pool", "bytes32"),
+    ("comparator", "bytes32"),
+    ("maxStateBytes", "uint64"),
+    ("stepSeconds", "uint32"),
+    ("arbiterFee", "uint96"),
+    ("auditPpm", "uint32"),
+]
+
+
+def rules(first_step: int, step_limit: int, **fields: Any) -> dict[str, Any]:
+    """A deal's rules of judging, their digest, and what the terms bind with them."""
+    values = [fields[name] for name, _ in RULES]
+    digest = int.from_bytes(keccak(abi([kind for _, kind in RULES], values)), "big") % 2**192
+    return {
+        **{name: int(value) if isinstance(value, bool) else value for name, value in fields.items()},
+        "digest": digest,
+        "first_step": first_step,
+        "step_limit": step_limit,
+        "steps": digest << 64 | first_step << 32 | step_limit,
+        "demand_digest": demand_digest(first_step, step_limit, digest),
+    }
+
+
+def all_rules() -> dict[str, Any]:
+    """Classes that can be disputed, and both ways of choosing who judges."""
+    judges = sorted(address(f"arbiter {i}") for i in range(3))
+    drawn = {
+        "class_": 1,
+        "sealed_": False,
+        "quorum": 0,
+        "pool": keccak(b"x86_64-v3"),
+        "comparator": bytes(32),
+        "maxStateBytes": 2**30,
+        "stepSeconds": 600,
+        "arbiterFee": 10**16,
+        "auditPpm": 200_000,
+    }
+    named = {
+        **drawn,
+        "class_": 2,
+        "sealed_": True,
+        "quorum": 2,
+        "pool": keccak(abi(["address[]"], [judges])),
+        "comparator": word("comparator"),
+    }
+    largest = {
+        **named,
+        "class_": 3,
+        "quorum": 255,
+        "maxStateBytes": 2**64 - 1,
+        "stepSeconds": 2**32 - 1,
+        "arbiterFee": 2**96 - 1,
+        "auditPpm": 1_000_000,
+    }
+    return {
+        "rules_exact": rules(0, 1, **drawn),
+        "rules_named": rules(0, 20, **named),
+        "rules_largest": rules(2**31, 2**31 - 1, **largest),
+        "rules_pools": {"hardware_class": "x86_64-v3", "arbiters": judges, "named": named["pool"]},
+    }
 
 
 def terms(mode: int, provider: bytes, price: int, salt: bytes) -> dict[str, Any]:
@@ -261,6 +327,7 @@ def typed_data() -> dict[str, Any]:
             "later_step_limit": 2**31,
             "later_digest": demand_digest(7, 2**31),
         },
+        **all_rules(),
         "award_direct": award(0),
         "award_lock": award(1),
         "award_largest": award(1, price=(2**96 - 1) // 5),
@@ -412,6 +479,28 @@ DEMAND: dict[str, Any] = {
     "expires_at": 1_800_000_000,
     "salt": word("demand salt"),
 }
+STEPPED_SPEC: dict[str, Any] = {
+    **SPEC,
+    "resources": {**RESOURCES, "timeout_s": 20 * 30, "disk_bytes": 20 * 50 * 2**20},
+    "steps": {"limit": 20, "timeout_s": 30, "state_bytes": 50 * 2**20},
+}
+STEPPED_DEMAND: dict[str, Any] = {
+    **DEMAND,
+    "spec": hashlib.sha256(record("spec", STEPPED_SPEC)).digest(),
+    "step_limit": 20,
+    "resources": STEPPED_SPEC["resources"],
+    "rules": {
+        "verification": "exact",
+        "sealed": False,
+        "quorum": 0,
+        "pool": keccak(b"x86_64-v3"),
+        "comparator": bytes(32),
+        "max_state_bytes": 50 * 2**20,
+        "step_s": 30,
+        "arbiter_fee_wei": 10**16,
+        "audit_rate_ppm": 200_000,
+    },
+}
 BID: dict[str, Any] = {
     "provider": PROVIDER,
     "signer": PROVIDER,
@@ -439,6 +528,8 @@ def records() -> dict[str, Any]:
         "spec_gpu": ("spec", GPU_SPEC),
         "demand": ("demand", DEMAND),
         "bid": ("bid", BID),
+        "spec_steps": ("spec", STEPPED_SPEC),
+        "demand_rules": ("demand", STEPPED_DEMAND),
     }
     return {
         name: {
