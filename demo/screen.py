@@ -48,7 +48,7 @@ class Screen(AbstractContextManager["Screen"]):
 
     def window(self, view: JobView) -> None:
         """Show, or take away, the bar of a job's challenge window."""
-        if view.window_ends_at is None or view.state in ("paid", "refunded", "failed", "cancelled"):
+        if view.window_ends_at is None or view.state in ("paid", "undecided", "refunded", "failed", "cancelled"):
             self.windows.pop(view.name, None)
         elif view.name not in self.windows:
             self.windows[view.name] = (time.time(), float(view.window_ends_at))

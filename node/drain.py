@@ -14,6 +14,7 @@ import trio
 
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts, Occasion
+from capanode.node.executed.execution import LONGEST_DISPUTE_S
 from capanode.node.journal import Journal, Stored
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol import provider, requester
@@ -137,13 +138,14 @@ def outlook(deals: Iterable[Stored], grace_s: Callable[[Address], int], now: Uni
     listed = list(deals)
     sold = [(one.state, grace_s(one.market)) for one in listed if isinstance(one.state, provider.Open)]
     bought = [one.state for one in listed if isinstance(one.state, requester.Open)]
+    ending = provider.Claiming | provider.Discarding | provider.Abandoning | provider.Overdue
     working = provider.Preparing | provider.Assigning | provider.Executing | provider.Committing
     money = [at for deal, grace in sold if (at := _money_at(deal, grace)) is not None]
     safe = money + [at for deal, grace in sold if (at := _kept_until(deal, grace)) is not None]
     return Outlook(
         working=sum(isinstance(deal, working) for deal, _ in sold),
-        in_window=sum(isinstance(deal, provider.Committed) for deal, _ in sold),
-        ending=sum(isinstance(deal, provider.Claiming | provider.Abandoning | provider.Overdue) for deal, _ in sold),
+        in_window=sum(isinstance(deal, provider.Committed | provider.Challenged) for deal, _ in sold),
+        ending=sum(isinstance(deal, ending) for deal, _ in sold),
         kept=sum(isinstance(deal, provider.Retaining) for deal, _ in sold),
         own_jobs=len(bought),
         money_at=max(money, default=None),
@@ -162,9 +164,12 @@ def _money_at(deal: provider.Open, grace_s: int) -> UnixTime | None:
             return UnixTime(deal.commitment.at + MINING_S)
         case provider.Committed() | provider.Claiming():
             return UnixTime(deal.commitment.window_ends_at + MINING_S)
+        case provider.Challenged():
+            # A dispute is decided long before; this is when the last clean-up is due.
+            return UnixTime(deal.commitment.window_ends_at + LONGEST_DISPUTE_S + MINING_S)
         case provider.Abandoning() | provider.Overdue():
             return UnixTime(terms.commit_by + grace_s + provider.OVERDUE_PATIENCE_S + MINING_S)
-        case provider.Retaining():
+        case provider.Discarding() | provider.Retaining():
             return None
         case _:
             assert_never(deal)
@@ -180,7 +185,9 @@ def _kept_until(deal: provider.Open, grace_s: int) -> UnixTime | None:
             return None
         case provider.Committed() | provider.Claiming() | provider.Retaining():
             return UnixTime(deal.commitment.window_ends_at + retention_s)
-        case provider.Abandoning() | provider.Overdue():
+        case provider.Challenged():
+            return UnixTime(deal.commitment.window_ends_at + LONGEST_DISPUTE_S + retention_s)
+        case provider.Discarding() | provider.Abandoning() | provider.Overdue():
             return None
         case _:
             assert_never(deal)
@@ -192,7 +199,7 @@ def _back_by(job: requester.Open, now: UnixTime) -> UnixTime | None:
         case requester.Awarding() | requester.Running() | requester.Expiring():
             # Its provider may commit this moment, and keeps the result for so long after the window.
             return UnixTime(now + job.deal.terms.window_s + job.order.demand.retention_s)
-        case requester.Committed() | requester.Paid():
+        case requester.Committed() | requester.Challenged(folder="") | requester.Paid():
             return UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
         case (
             requester.Announcing()
@@ -201,6 +208,7 @@ def _back_by(job: requester.Open, now: UnixTime) -> UnixTime | None:
             | requester.Renewing()
             | requester.Withdrawing()
             | requester.Delivered()
+            | requester.Challenged()
         ):
             return None
         case _:

@@ -99,6 +99,9 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     events.DealFinalized,
     events.DealRefunded,
     events.DealCancelled,
+    events.DealChallenged,
+    events.ChallengeClosed,
+    events.DealJudged,
     events.TransactionRefused,
     events.DeadlinePassed,
     events.JobSubmitted,
@@ -125,6 +128,9 @@ _CHAIN_EVENTS: Final[tuple[type[ChainEvent], ...]] = (
     events.DealFinalized,
     events.DealRefunded,
     events.DealCancelled,
+    events.DealChallenged,
+    events.ChallengeClosed,
+    events.DealJudged,
 )
 _COMMANDS: Final[tuple[type[commands.Command], ...]] = (
     commands.SubmitAnnounce,
@@ -144,9 +150,17 @@ _COMMANDS: Final[tuple[type[commands.Command], ...]] = (
     commands.SubmitAbandon,
     commands.SubmitClaim,
     commands.SubmitAccept,
+    commands.KeepResult,
     commands.DropResult,
 )
-_ENDED: Final = (provider.Done, provider.Lost, requester.Settled, requester.Failed, requester.Cancelled)
+_ENDED: Final = (
+    provider.Done,
+    provider.Lost,
+    requester.Settled,
+    requester.Undecided,
+    requester.Failed,
+    requester.Cancelled,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from capanode.protocol.commands import (
     Command,
     DropResult,
     FetchResult,
+    KeepResult,
     PostDemand,
     Prepare,
     RenewDemand,
@@ -119,7 +120,7 @@ class NodePerformer:
                 await settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
             case SubmitClaim() if isinstance(job, requester.Committed | requester.Delivered):
                 await settlement.claim(job.deal.terms, job.commitment)
-            case FetchResult() if isinstance(job, requester.Committed | requester.Paid):
+            case FetchResult() if isinstance(job, requester.Committed | requester.Challenged | requester.Paid):
                 return await parts.collector.fetch(stored.key, job)
             case SendAccept() if isinstance(job, requester.Delivered):
                 await parts.collector.hand_accept(job, stored.market)
@@ -148,7 +149,9 @@ class NodePerformer:
                 await settlement.claim(deal.work.terms, deal.commitment)
             case SubmitAccept() if isinstance(deal, provider.Committed):
                 return await settlement.accept(deal)
-            case DropResult() if isinstance(deal, provider.Retaining):
+            case KeepResult() if isinstance(deal, provider.Challenged):
+                await parts.execution.keep(deal)
+            case DropResult() if isinstance(deal, provider.Retaining | provider.Discarding):
                 await parts.execution.drop(deal)
                 return ResultDropped()
             case _:

@@ -132,6 +132,13 @@ class SubmitAccept:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepResult:
+    """Keep what a court may want to see, for as long as a dispute can last."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("keep-result", 1)
+
+
+@dataclass(frozen=True, slots=True)
 class DropResult:
     """Delete what was kept for the requester."""
 
@@ -161,6 +168,7 @@ ProviderCommand = (
     | SubmitClaim
     | SubmitAccept
     | WakeAt
+    | KeepResult
     | DropResult
 )
 Command = RequesterCommand | ProviderCommand

@@ -5,6 +5,7 @@ message becomes an event only after its signature and its bounds were checked.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 from capanode.protocol.ids import Address, Cid, DealId, Digest, PeerId, TxHash, UnixTime, Wei
@@ -93,7 +94,69 @@ class DealCancelled:
     at: UnixTime
 
 
-ChainEvent = DealAnnounced | DealAssigned | DealCommitted | DealFinalized | DealRefunded | DealCancelled
+@dataclass(frozen=True, slots=True)
+class DealChallenged:
+    """One more challenge is open, `open_challenges` in all. Source: `DealChallenged`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-challenged", 1)
+    deal_id: DealId
+    open_challenges: int
+    tx: TxHash
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeClosed:
+    """A challenge has failed; `open_challenges` are left, and with none the deal goes on. Source: `ChallengeClosed`."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenge-closed", 1)
+    deal_id: DealId
+    open_challenges: int
+    tx: TxHash
+    at: UnixTime
+
+
+class Ending(StrEnum):
+    """How the court ended a deal. Source: PROTOCOL §8."""
+
+    OVERTURNED = "overturned"
+    """The result was found wrong."""
+
+    VOID = "void"
+    """Nobody can reproduce a result."""
+
+    SPLIT = "split"
+    """The court came to no decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class DealJudged:
+    """The court has ended the deal, and with it all its challenges. Source: `DealJudged`.
+
+    `paid_wei` went to the provider, `returned_wei` back to the requester, `lost_wei` left the provider's bond.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("deal-judged", 1)
+    deal_id: DealId
+    ending: Ending
+    paid_wei: Wei
+    returned_wei: Wei
+    lost_wei: Wei
+    tx: TxHash
+    at: UnixTime
+
+
+ChainEvent = (
+    DealAnnounced
+    | DealAssigned
+    | DealCommitted
+    | DealFinalized
+    | DealRefunded
+    | DealCancelled
+    | DealChallenged
+    | ChallengeClosed
+    | DealJudged
+)
 
 # ---- of this node --------------------------------------------------------------------------------------------
 

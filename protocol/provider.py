@@ -10,6 +10,7 @@ from typing import ClassVar, Final, assert_never
 
 from capanode.protocol.commands import (
     DropResult,
+    KeepResult,
     Prepare,
     ProviderCommand,
     RunContainer,
@@ -23,12 +24,16 @@ from capanode.protocol.commands import (
 )
 from capanode.protocol.events import (
     AcceptReceived,
+    ChallengeClosed,
     DeadlinePassed,
     DealAssigned,
     DealCancelled,
+    DealChallenged,
     DealCommitted,
     DealFinalized,
+    DealJudged,
     DealRefunded,
+    Ending,
     ExecutionFailed,
     ExecutionFinished,
     Prepared,
@@ -128,8 +133,32 @@ class Claiming:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenged:
+    """The result is disputed: nothing can be claimed or accepted before the court has spoken.
+
+    `accept` is the requester's signature as in `Committed`; it is good again once the challenges have failed.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-challenged", 1)
+    work: Work
+    result: ExecutionFinished
+    commitment: DealCommitted
+    accept: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discarding:
+    """The court has overturned the result; nobody needs it any more."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("provider-discarding", 1)
+    work: Work
+    result: ExecutionFinished
+    lost_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
 class Retaining:
-    """Paid; the result is kept for the requester until its time is over."""
+    """Paid, whole or in half; the result is kept for the requester until its time is over."""
 
     RECORD: ClassVar[tuple[str, int]] = ("provider-retaining", 1)
     work: Work
@@ -180,7 +209,19 @@ class Lost:
     burned_wei: Wei
 
 
-Open = Preparing | Assigning | Executing | Committing | Committed | Claiming | Retaining | Abandoning | Overdue
+Open = (
+    Preparing
+    | Assigning
+    | Executing
+    | Committing
+    | Committed
+    | Claiming
+    | Challenged
+    | Discarding
+    | Retaining
+    | Abandoning
+    | Overdue
+)
 Ended = Done | Lost
 Deal = Open | Ended
 PHASES: tuple[type[Deal], ...] = (
@@ -190,6 +231,8 @@ PHASES: tuple[type[Deal], ...] = (
     Committing,
     Committed,
     Claiming,
+    Challenged,
+    Discarding,
     Retaining,
     Abandoning,
     Overdue,
@@ -230,6 +273,10 @@ def step(deal: Deal, event: ProviderEvent, me: Address, grace_s: int) -> Step:
             return _committed(deal, event)
         case Claiming():
             return _claiming(deal, event)
+        case Challenged():
+            return _challenged(deal, event)
+        case Discarding():
+            return _discarding(deal, event)
         case Retaining():
             return _retaining(deal, event)
         case Abandoning():
@@ -247,7 +294,9 @@ def holds_capacity(deal: Deal) -> bool:
     match deal:
         case Preparing() | Assigning() | Executing():
             return True
-        case Committing() | Committed() | Claiming() | Retaining() | Abandoning() | Overdue() | Done() | Lost():
+        case Committing() | Committed() | Claiming() | Challenged() | Discarding() | Retaining():
+            return False
+        case Abandoning() | Overdue() | Done() | Lost():
             return False
         case _:
             assert_never(deal)
@@ -337,7 +386,9 @@ def _committed(deal: Committed, event: ProviderEvent) -> Step:
         case DeadlinePassed():
             return Step(Claiming(deal.work, deal.result, deal.commitment), (SubmitClaim(),))
         case DealFinalized():
-            return _paid(deal, event)
+            return _paid(deal, event.paid_wei, event.returned_wei, event.at)
+        case DealChallenged():
+            return _disputed(deal, deal.accept)
         case _:
             return Step(deal, ())
 
@@ -345,7 +396,33 @@ def _committed(deal: Committed, event: ProviderEvent) -> Step:
 def _claiming(deal: Claiming, event: ProviderEvent) -> Step:
     match event:
         case DealFinalized():
-            return _paid(deal, event)
+            return _paid(deal, event.paid_wei, event.returned_wei, event.at)
+        case DealChallenged():
+            return _disputed(deal, accept=b"")
+        case _:
+            return Step(deal, ())
+
+
+def _challenged(deal: Challenged, event: ProviderEvent) -> Step:
+    match event:
+        case ChallengeClosed(open_challenges=0):
+            committed = Committed(deal.work, deal.result, deal.commitment, deal.accept)
+            accept = (SubmitAccept(),) if deal.accept else ()
+            return Step(committed, (*accept, WakeAt(deal.commitment.window_ends_at)))
+        case AcceptReceived():
+            return Step(replace(deal, accept=event.signature), ())
+        case DealJudged(ending=Ending.OVERTURNED):
+            return Step(Discarding(deal.work, deal.result, event.lost_wei), (DropResult(),))
+        case DealJudged() | DealFinalized():
+            return _paid(deal, event.paid_wei, event.returned_wei, event.at)
+        case _:
+            return Step(deal, ())
+
+
+def _discarding(deal: Discarding, event: ProviderEvent) -> Step:
+    match event:
+        case ResultDropped():
+            return Step(Lost(deal.work, "the court overturned the result", deal.lost_wei), ())
         case _:
             return Step(deal, ())
 
@@ -412,10 +489,14 @@ def _refunded(work: Work, event: DealRefunded | DealCancelled) -> Step:
             assert_never(event)
 
 
-def _paid(deal: Committed | Claiming, event: DealFinalized) -> Step:
-    retaining = Retaining(deal.work, deal.result, deal.commitment, event.paid_wei, event.returned_wei)
-    until = UnixTime(deal.commitment.window_ends_at + deal.work.demand.retention_s)
-    return Step(retaining, (WakeAt(until),))
+def _disputed(deal: Committed | Claiming, accept: bytes) -> Step:
+    return Step(Challenged(deal.work, deal.result, deal.commitment, accept), (KeepResult(),))
+
+
+def _paid(deal: Committed | Claiming | Challenged, paid_wei: Wei, returned_wei: Wei, at: UnixTime) -> Step:
+    retaining = Retaining(deal.work, deal.result, deal.commitment, paid_wei, returned_wei)
+    final_at = max(deal.commitment.window_ends_at, at)
+    return Step(retaining, (WakeAt(UnixTime(final_at + deal.work.demand.retention_s)),))
 
 
 def _must_start_by(work: Work) -> UnixTime:

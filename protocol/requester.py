@@ -28,14 +28,18 @@ from capanode.protocol.events import (
     AwardAnswered,
     BidsClosed,
     CancelRequested,
+    ChallengeClosed,
     DeadlinePassed,
     DealAnnounced,
     DealAssigned,
     DealCancelled,
+    DealChallenged,
     DealCommitted,
     DealFinalized,
+    DealJudged,
     DealRefunded,
     DemandRenewed,
+    Ending,
     JobSubmitted,
     RequesterEvent,
     ResultFetched,
@@ -181,6 +185,18 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenged:
+    """The result is disputed. It is fetched all the same; `folder` is empty until it is here."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-challenged", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    folder: str
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Paid:
     """Money has moved, but the result is not here yet; it is asked for until its retention ends."""
 
@@ -200,6 +216,21 @@ class Settled:
     order: Order
     deal: Deal
     commitment: DealCommitted
+    folder: str
+    receipt: bytes
+    paid_wei: Wei
+    returned_wei: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The end of a job whose result nobody could judge: half of the price is paid. `folder` may be empty."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-undecided", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    ending: Ending
     folder: str
     receipt: bytes
     paid_wei: Wei
@@ -235,9 +266,10 @@ Open = (
     | Expiring
     | Committed
     | Delivered
+    | Challenged
     | Paid
 )
-Ended = Settled | Failed | Cancelled
+Ended = Settled | Undecided | Failed | Cancelled
 Job = Open | Ended
 PHASES: tuple[type[Job], ...] = (
     Announcing,
@@ -250,8 +282,10 @@ PHASES: tuple[type[Job], ...] = (
     Expiring,
     Committed,
     Delivered,
+    Challenged,
     Paid,
     Settled,
+    Undecided,
     Failed,
     Cancelled,
 )
@@ -305,9 +339,11 @@ def step(job: Job, event: RequesterEvent, grace_s: int) -> Step:
             return _committed(job, event)
         case Delivered():
             return _delivered(job, event)
+        case Challenged():
+            return _challenged(job, event)
         case Paid():
             return _paid(job, event)
-        case Settled() | Failed() | Cancelled():
+        case Settled() | Undecided() | Failed() | Cancelled():
             return Step(job, ())
         case _:
             assert_never(job)
@@ -318,7 +354,9 @@ def deal_id_of(job: Job) -> DealId | None:
     match job:
         case Announcing() | Bidding() | Posted() | Renewing() | Withdrawing() | Failed() | Cancelled():
             return job.order.demand.deal_id
-        case Awarding() | Running() | Expiring() | Committed() | Delivered() | Paid() | Settled():
+        case Awarding() | Running() | Expiring() | Committed() | Delivered() | Challenged() | Paid():
+            return job.deal.deal_id
+        case Settled() | Undecided():
             return job.deal.deal_id
         case _:
             assert_never(job)
@@ -345,9 +383,9 @@ def why_not_cancel(job: Job) -> str:
             return ""
         case Running() | Expiring():
             return "a provider is already bound to it: it ends with a result or with a refund at its deadline"
-        case Committed() | Delivered() | Paid():
+        case Committed() | Delivered() | Challenged() | Paid():
             return "its result is already committed"
-        case Settled() | Failed() | Cancelled():
+        case Settled() | Undecided() | Failed() | Cancelled():
             return "it has already ended"
         case _:
             assert_never(job)
@@ -502,15 +540,14 @@ def _committed(job: Committed, event: RequesterEvent) -> Step:
             # Said of a result that is fetched again, as the chain has taken its commitment back and made it anew.
             return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
         case ResultFetched():
-            delivered = Delivered(job.order, job.deal, job.commitment, event.folder, event.receipt)
-            wake = WakeAt(_claim_at(job.deal.terms, job.commitment))
-            return Step(delivered, (SendAccept(), wake) if job.order.auto_accept else (wake,))
+            return _deliver(job, event.folder, event.receipt)
         case DeadlinePassed():
             # The provider is gone; what it did not take holds our deposit.
             return Step(job, (SubmitClaim(),))
+        case DealChallenged():
+            return Step(Challenged(job.order, job.deal, job.commitment, "", b""), (FetchResult(),))
         case DealFinalized():
-            paid = Paid(job.order, job.deal, job.commitment, event.paid_wei, event.returned_wei)
-            return Step(paid, (FetchResult(), WakeAt(_retained_until(job.order, job.commitment))))
+            return _pay(job, event)
         case _:
             return Step(job, ())
 
@@ -521,35 +558,75 @@ def _delivered(job: Delivered, event: RequesterEvent) -> Step:
             return Step(job, (SendAccept(),))
         case DeadlinePassed():
             return Step(job, (SubmitClaim(),))
+        case DealChallenged():
+            return Step(Challenged(job.order, job.deal, job.commitment, job.folder, job.receipt), ())
         case DealFinalized():
-            return Step(
-                Settled(
-                    job.order,
-                    job.deal,
-                    job.commitment,
-                    job.folder,
-                    job.receipt,
-                    event.paid_wei,
-                    event.returned_wei,
-                ),
-                (),
-            )
+            return Step(_settle(job, event, job.folder, job.receipt), ())
         case _:
             return Step(job, ())
+
+
+def _challenged(job: Challenged, event: RequesterEvent) -> Step:
+    match event:
+        case AcceptRequested():
+            # Said before the challenge was known of: it takes effect once the challenge has failed.
+            return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
+        case ResultFetched():
+            return Step(replace(job, folder=event.folder, receipt=event.receipt), ())
+        case ChallengeClosed(open_challenges=0) if job.folder:
+            return _deliver(job, job.folder, job.receipt)
+        case ChallengeClosed(open_challenges=0):
+            return _result(job.order, job.deal, job.commitment)
+        case DealJudged(ending=Ending.OVERTURNED):
+            return _retry(job.order, "the court overturned the result", event.returned_wei)
+        case DealJudged():
+            return Step(_undecided(job, event), ())
+        case DealFinalized() if job.folder:
+            return Step(_settle(job, event, job.folder, job.receipt), ())
+        case DealFinalized():
+            return _pay(job, event)
+        case _:
+            return Step(job, ())
+
+
+def _undecided(job: Challenged, event: DealJudged) -> Undecided:
+    return Undecided(
+        job.order,
+        job.deal,
+        job.commitment,
+        event.ending,
+        job.folder,
+        job.receipt,
+        event.paid_wei,
+        event.returned_wei,
+    )
 
 
 def _paid(job: Paid, event: RequesterEvent) -> Step:
     match event:
         case ResultFetched():
-            return Step(_settle(job, event.folder, event.receipt), ())
+            return Step(_settle(job, job, event.folder, event.receipt), ())
         case DeadlinePassed():
-            return Step(_settle(job, "", b""), ())
+            return Step(_settle(job, job, "", b""), ())
         case _:
             return Step(job, ())
 
 
-def _settle(job: Paid, folder: str, receipt: bytes) -> Settled:
-    return Settled(job.order, job.deal, job.commitment, folder, receipt, job.paid_wei, job.returned_wei)
+def _deliver(job: Committed | Challenged, folder: str, receipt: bytes) -> Step:
+    delivered = Delivered(job.order, job.deal, job.commitment, folder, receipt)
+    wake = WakeAt(_claim_at(job.deal.terms, job.commitment))
+    return Step(delivered, (SendAccept(), wake) if job.order.auto_accept else (wake,))
+
+
+def _pay(job: Committed | Challenged, event: DealFinalized) -> Step:
+    """Money has moved before the result was here."""
+    paid = Paid(job.order, job.deal, job.commitment, event.paid_wei, event.returned_wei)
+    final_at = max(job.commitment.window_ends_at, event.at)
+    return Step(paid, (FetchResult(), WakeAt(UnixTime(final_at + job.order.demand.retention_s))))
+
+
+def _settle(job: Delivered | Challenged | Paid, money: DealFinalized | Paid, folder: str, receipt: bytes) -> Settled:
+    return Settled(job.order, job.deal, job.commitment, folder, receipt, money.paid_wei, money.returned_wei)
 
 
 def _assigned(order: Order, event: DealAssigned, grace_s: int, known: Terms, awarded: PeerId = NO_PEER) -> Step:
@@ -594,7 +671,3 @@ def _claim_at(terms: Terms, commitment: DealCommitted) -> UnixTime:
     """When the claim is ours to send, should the provider not have."""
     patience_s = min(max(terms.window_s, MIN_CLAIM_PATIENCE_S), MAX_CLAIM_PATIENCE_S)
     return UnixTime(commitment.window_ends_at + patience_s)
-
-
-def _retained_until(order: Order, commitment: DealCommitted) -> UnixTime:
-    return UnixTime(commitment.window_ends_at + order.demand.retention_s)

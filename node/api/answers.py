@@ -28,7 +28,7 @@ from capanode.node.p2p.port import Network
 from capanode.node.paid.purse import Purse
 from capanode.node.storage.room import Room
 from capanode.protocol import provider, requester
-from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted
+from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, Ending
 from capanode.protocol.faults import Refused
 from capanode.protocol.records import Mode
 from capanode.scheduler.capacity import Capacity
@@ -189,9 +189,13 @@ class Answers:
         if await trio.Path(kept).exists():
             return (await trio.Path(kept).read_bytes())[-tail_bytes:] if tail_bytes > 0 else b""
         match stored.state:
-            case requester.Running() | requester.Expiring() | requester.Committed() | requester.Paid() if (
-                self._collector
-            ):
+            case (
+                requester.Running()
+                | requester.Expiring()
+                | requester.Committed()
+                | requester.Challenged()
+                | requester.Paid()
+            ) if self._collector:
                 return await self._collector.logs(stored.state.deal, tail_bytes)
             case _:
                 raise Refused("the job does not run yet, so there is no log")
@@ -298,7 +302,8 @@ def _job_view(
     deal = _deal(job)
     committed = _commitment(job)
     paid, returned = _money(job)
-    folder = job.folder if isinstance(job, requester.Delivered | requester.Settled) else ""
+    kept = requester.Delivered | requester.Challenged | requester.Settled | requester.Undecided
+    folder = job.folder if isinstance(job, kept) else ""
     return JobView(
         job_id=stored.key,
         name=job.order.name,
@@ -334,12 +339,16 @@ def _state(job: requester.Job) -> str:
             | requester.Withdrawing()
         ):
             return "queued"
-        case requester.Running() | requester.Expiring() | requester.Committed():
+        case requester.Challenged() if job.folder:
+            return "result_ready"
+        case requester.Running() | requester.Expiring() | requester.Committed() | requester.Challenged():
             return "running"
         case requester.Delivered():
             return "result_ready"
         case requester.Paid() | requester.Settled():
             return "paid"
+        case requester.Undecided():
+            return "undecided"
         case requester.Failed():
             return "refunded" if job.returned_wei else "failed"
         case requester.Cancelled():
@@ -352,6 +361,12 @@ def _reason(job: requester.Job) -> str:
     match job:
         case requester.Failed() | requester.Renewing() | requester.Withdrawing():
             return job.reason
+        case requester.Challenged():
+            return "its result is challenged: the court decides"
+        case requester.Undecided(ending=Ending.VOID):
+            return "nobody could reproduce the result: half of the price is paid"
+        case requester.Undecided():
+            return "the court came to no decision: half of the price is paid"
         case requester.Awarding():
             return job.declined
         case _:
@@ -366,8 +381,10 @@ def _deal(job: requester.Job) -> requester.Deal | None:
             | requester.Expiring()
             | requester.Committed()
             | requester.Delivered()
+            | requester.Challenged()
             | requester.Paid()
             | requester.Settled()
+            | requester.Undecided()
         ):
             return job.deal
         case _:
@@ -376,7 +393,9 @@ def _deal(job: requester.Job) -> requester.Deal | None:
 
 def _commitment(job: requester.Job) -> DealCommitted | None:
     match job:
-        case requester.Committed() | requester.Delivered() | requester.Paid() | requester.Settled():
+        case requester.Committed() | requester.Delivered() | requester.Challenged() | requester.Paid():
+            return job.commitment
+        case requester.Settled() | requester.Undecided():
             return job.commitment
         case _:
             return None
@@ -384,7 +403,7 @@ def _commitment(job: requester.Job) -> DealCommitted | None:
 
 def _money(job: requester.Job) -> tuple[int, int]:
     match job:
-        case requester.Paid() | requester.Settled():
+        case requester.Paid() | requester.Settled() | requester.Undecided():
             return job.paid_wei, job.returned_wei
         case requester.Failed():
             return 0, job.returned_wei
@@ -403,7 +422,8 @@ def _name(stored: Stored) -> str:
 def _deal_view(stored: Stored) -> DealView:
     state = stored.state
     assert isinstance(state, provider.Deal)
-    committed = state.commitment if isinstance(state, provider.Committed | provider.Claiming) else None
+    in_window = provider.Committed | provider.Claiming | provider.Challenged
+    committed = state.commitment if isinstance(state, in_window) else None
     return DealView(
         deal_id=f"0x{state.work.deal_id.hex()}",
         phase=_phase(stored),

@@ -44,7 +44,8 @@ class TimelineEntry:
 class JobView:
     """A job as its user sees it.
 
-    `state` is one of queued, running, result_ready, paid, refunded, failed, cancelled; `phase` is the protocol's
+    `state` is one of queued, running, result_ready, paid, undecided, refunded, failed,
+    cancelled; `phase` is the protocol's
     own word. `result_dir` is set once the verified outputs are there. `notice` is a sentence while the provider does
     not answer, a hint by which nothing changes; `refund_at` is when the money is free again should it stay away.
     """

@@ -51,6 +51,17 @@ def _told(event: Event) -> tuple[str, Mapping[str, Any]]:
         case events.DealRefunded():
             fields = {"returned_wei": event.returned_wei, "burned_wei": event.burned_wei, "tx": _hex(event.tx)}
             return f"refunded: {tokens(event.returned_wei)} tokens back", fields
+        case events.DealChallenged():
+            fields = {"open_challenges": event.open_challenges, "tx": _hex(event.tx)}
+            return "the result is challenged: the court decides", fields
+        case events.ChallengeClosed():
+            fields = {"open_challenges": event.open_challenges, "tx": _hex(event.tx)}
+            left = f"{event.open_challenges} are left" if event.open_challenges else "the result stands"
+            return f"a challenge has failed: {left}", fields
+        case events.DealJudged():
+            fields = {"paid_wei": event.paid_wei, "returned_wei": event.returned_wei, "tx": _hex(event.tx)}
+            paid, back = tokens(event.paid_wei), tokens(event.returned_wei)
+            return f"the court has ended the deal ({event.ending}): {paid} tokens paid, {back} back", fields
         case events.DealCancelled():
             return f"cancelled: {tokens(event.returned_wei)} tokens back", {"returned_wei": event.returned_wei}
         case events.TransactionRefused():

@@ -10,8 +10,8 @@ from capanode.node.cli.exits import Exit
 from capanode.node.cli.output import is_terminal, note
 from capanode.node.units import size
 
-ENDED: Final = frozenset({"paid", "refunded", "failed", "cancelled"})
-LOST: Final = frozenset({"refunded", "failed", "cancelled"})
+ENDED: Final = frozenset({"paid", "undecided", "refunded", "failed", "cancelled"})
+LOST: Final = frozenset({"undecided", "refunded", "failed", "cancelled"})
 
 Until = Callable[[JobView], bool]
 

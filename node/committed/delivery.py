@@ -59,6 +59,12 @@ COMMITMENT_SEEN_S: Final = 2.0
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
 
+_HELD: Final = provider.Committed | provider.Claiming | provider.Challenged | provider.Retaining
+"""Phases in which a committed result is here for its requester."""
+
+_Fetching = requester.Committed | requester.Challenged | requester.Paid
+"""Phases in which a committed result is fetched."""
+
 
 class ResultDesk:
     """The provider's counter: hands out results and logs to the deals' requesters, takes acceptances."""
@@ -91,7 +97,7 @@ class ResultDesk:
         """Whether a blob belongs to a kept result of this peer."""
         for stored in self._agent.open_deals():
             state = stored.state
-            if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
+            if not isinstance(state, _HELD):
                 continue
             if state.work.requester_peer == peer and cid in self._execution.result_blobs(state.result):
                 return True
@@ -100,7 +106,7 @@ class ResultDesk:
     async def _answer_result(self, peer: PeerId, data: bytes) -> bytes:
         wanted = encoding.decode(ResultRequest, data)
         state = await self._committed(wanted.deal_id, peer)
-        if not isinstance(state, provider.Committed | provider.Claiming | provider.Retaining):
+        if not isinstance(state, _HELD):
             raise Unavailable("the result is not committed yet")
         manifest_path = self._blobs.path(state.result.manifest)
         manifest = await trio.to_thread.run_sync(manifest_path.read_bytes)
@@ -116,7 +122,7 @@ class ResultDesk:
     async def _answer_accept(self, peer: PeerId, data: bytes) -> bytes:
         sent = encoding.decode(AcceptRequest, data)
         state = self._deal_of(sent.deal_id, peer)
-        if not isinstance(state, provider.Committed):
+        if not isinstance(state, provider.Committed | provider.Challenged):
             settled = isinstance(state, provider.Claiming | provider.Retaining)
             return encoding.encode(AcceptReply(settled, "" if settled else "the result is not committed yet"))
         requester_wallet = state.work.terms.requester
@@ -134,7 +140,7 @@ class ResultDesk:
         limit = max(0, min(wanted.tail_bytes, MAX_LOG_BYTES))
         if isinstance(state, provider.Executing):
             return encoding.encode(LogReply(await self._execution.logs(state.work, state.attempt, limit)))
-        if isinstance(state, provider.Committing | provider.Committed | provider.Claiming | provider.Retaining):
+        if isinstance(state, provider.Committing | _HELD):
             manifest = self._execution.manifest(state.result)
             return encoding.encode(LogReply(manifest.log_tail[-limit:] if manifest and limit else b""))
         return encoding.encode(LogReply(b""))
@@ -218,7 +224,7 @@ class Collector:
         self._max_result_bytes = max_result_bytes
         self._request_s = request_s
 
-    async def fetch(self, key: str, job: requester.Committed | requester.Paid) -> ResultFetched:
+    async def fetch(self, key: str, job: _Fetching) -> ResultFetched:
         """Get, check and store the result. Idempotent: a folder that is there was checked before.
 
         Raises:
@@ -265,18 +271,14 @@ class Collector:
             peer, protocol, encoding.encode(request), limit_bytes=MAX_REPLY_BYTES, timeout_s=self._request_s
         )
 
-    async def _manifest(
-        self, reply: ResultReply, peer: PeerId, job: requester.Committed | requester.Paid
-    ) -> ResultManifest:
+    async def _manifest(self, reply: ResultReply, peer: PeerId, job: _Fetching) -> ResultManifest:
         if reply.manifest is not None:
             return encoding.decode(ResultManifest, reply.manifest)
         await self._have(reply.manifest_cid, MAX_MANIFEST_BYTES, peer, job)
         path = self._blobs.path(reply.manifest_cid)
         return encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
 
-    def _check_receipt(
-        self, data: bytes, entries: tuple[Entry, ...], job: requester.Committed | requester.Paid
-    ) -> None:
+    def _check_receipt(self, data: bytes, entries: tuple[Entry, ...], job: _Fetching) -> None:
         signed = receipts.decode(data)
         receipt, committed = signed.receipt, job.commitment
         if receipt.deal_id != job.deal.deal_id or receipt.provider != job.deal.terms.provider:
@@ -300,7 +302,7 @@ class Collector:
         entries: tuple[Entry, ...],
         manifest: ResultManifest,
         peer: PeerId,
-        job: requester.Committed | requester.Paid,
+        job: _Fetching,
     ) -> None:
         outputs = folder / "outputs"
         if await trio.Path(outputs).exists():
@@ -316,7 +318,7 @@ class Collector:
         await trio.to_thread.run_sync(write_whole, "result.log", folder / "log.txt", manifest.log_tail)
         await materialise(entries, _Opener(manifest, self._blobs), outputs)
 
-    async def _have(self, cid: Cid, max_bytes: int, peer: PeerId, job: requester.Committed | requester.Paid) -> None:
+    async def _have(self, cid: Cid, max_bytes: int, peer: PeerId, job: _Fetching) -> None:
         until = UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
         reason = f"result:{job.deal.deal_id.hex()}"
         await fetch_blob(self._network, (peer,), cid, self._blobs, max_bytes=max_bytes, reason=reason, until=until)

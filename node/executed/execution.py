@@ -46,6 +46,9 @@ LOG_TAIL_BYTES: Final = 65_536
 SPARE_RETENTION_S: Final = 3600
 """Kept beyond the last moment that a requester may ask, against clocks that disagree."""
 
+LONGEST_DISPUTE_S: Final = 31 * 86_400
+"""No dispute is open longer. Source: docs/protocol.md §6, `split`."""
+
 log = structlog.get_logger()
 
 
@@ -124,8 +127,18 @@ class Execution:
         """What the program has printed so far."""
         return await self._executor.logs(execution_of(work, attempt), tail_bytes)
 
-    async def drop(self, deal: provider.Retaining) -> None:
-        """Forget a result whose time is over."""
+    async def keep(self, deal: provider.Challenged) -> None:
+        """Keep a disputed result for as long as a dispute can last."""
+        until = UnixTime(deal.commitment.window_ends_at + LONGEST_DISPUTE_S + deal.work.demand.retention_s)
+
+        def pin() -> None:
+            for cid in self.result_blobs(deal.result):
+                self._blobs.pin(cid, reason=_reason(deal.work), until=until)
+
+        await trio.to_thread.run_sync(pin)
+
+    async def drop(self, deal: provider.Retaining | provider.Discarding) -> None:
+        """Forget a result that nobody needs any more."""
         await self.release(deal.work)
         manifest = self.manifest(deal.result)
         if manifest is not None:

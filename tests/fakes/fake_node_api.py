@@ -157,7 +157,7 @@ class FakeNodeApi:
                         await self.changed.wait()
                 seen = view
                 yield {"job": view}
-                if view.state in ("paid", "refunded", "failed", "cancelled"):
+                if view.state in ("paid", "undecided", "refunded", "failed", "cancelled"):
                     return
         finally:
             self.watchers -= 1

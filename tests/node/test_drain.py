@@ -16,6 +16,7 @@ from capanode.node.api.service import Service
 from capanode.node.chain.clock import ChainClock
 from capanode.node.config import AlertSettings
 from capanode.node.drain import MINING_S, SCHEMA, Drain, Forecast, open_drain, outlook, run_drain
+from capanode.node.executed.execution import LONGEST_DISPUTE_S
 from capanode.node.journal import Happened, Side, Stored
 from capanode.node.storage.database import open_database
 from capanode.protocol import provider, requester
@@ -64,6 +65,12 @@ LATEST: dict[str, tuple[provider.Deal, int | None, int | None]] = {
         COMMITTED.at + MINING_S,
     ),
     "Claiming": (provider.Claiming(WORK, FINISHED, COMMITTED), WINDOW_END + MINING_S, WINDOW_END + RETENTION_S),
+    "Challenged": (
+        provider.Challenged(WORK, FINISHED, COMMITTED, b""),
+        WINDOW_END + LONGEST_DISPUTE_S + MINING_S,
+        WINDOW_END + LONGEST_DISPUTE_S + RETENTION_S,
+    ),
+    "Discarding": (provider.Discarding(WORK, FINISHED, Wei(4500)), None, None),
     "Retaining": (
         provider.Retaining(WORK, FINISHED, COMMITTED, Wei(900), Wei(30)),
         None,
@@ -106,8 +113,8 @@ def test_latest_ends(name: str) -> None:
 
 def test_the_last_deal_decides() -> None:
     seen = outlook([stored(deal) for deal, _, _ in LATEST.values()], grace_of, NOW)
-    assert seen.safe_at == LAST_COMMIT + WINDOW_S + RETENTION_S
-    assert (seen.working, seen.in_window, seen.ending, seen.kept) == (4, 2, 3, 1)
+    assert seen.safe_at == WINDOW_END + LONGEST_DISPUTE_S + RETENTION_S
+    assert (seen.working, seen.in_window, seen.ending, seen.kept) == (4, 3, 4, 1)
 
 
 def test_own_jobs_do_not_hold_the_node_up_but_say_when_to_be_back() -> None:

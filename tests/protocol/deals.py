@@ -8,14 +8,18 @@ from capanode.protocol.events import (
     AwardAnswered,
     BidsClosed,
     CancelRequested,
+    ChallengeClosed,
     DeadlinePassed,
     DealAnnounced,
     DealAssigned,
     DealCancelled,
+    DealChallenged,
     DealCommitted,
     DealFinalized,
+    DealJudged,
     DealRefunded,
     DemandRenewed,
+    Ending,
     ExecutionFailed,
     ExecutionFinished,
     JobSubmitted,
@@ -180,6 +184,12 @@ COMMITTED = DealCommitted(
 FINALIZED = DealFinalized(DEAL, Wei(900), Wei(30), TX, NOW)
 REFUNDED = DealRefunded(DEAL, Wei(930), Wei(90), 1, TX, NOW)
 CANCELLED = DealCancelled(DEAL, Wei(0), Wei(930), TX, NOW)
+CHALLENGED = DealChallenged(DEAL, 1, TX, NOW)
+CLOSED_ONE = ChallengeClosed(DEAL, 1, TX, NOW)
+CLOSED = ChallengeClosed(DEAL, 0, TX, NOW)
+OVERTURNED = DealJudged(DEAL, Ending.OVERTURNED, Wei(0), Wei(930), Wei(4500), TX, NOW)
+VOID = DealJudged(DEAL, Ending.VOID, Wei(450), Wei(450), Wei(0), TX, NOW)
+SPLIT = DealJudged(DEAL, Ending.SPLIT, Wei(450), Wei(470), Wei(0), TX, NOW)
 FINISHED = ExecutionFinished(0, "exited", Digest(b"\x11" * 32), ZERO_DIGEST, Cid("bafk"), 1, 2, 3, 4)
 PASSED = DeadlinePassed(NOW)
 REFUSED = TransactionRefused("assign", "the stake is too small")
@@ -205,6 +215,12 @@ PROVIDER_EVENTS: tuple[ProviderEvent, ...] = (
     FINALIZED,
     REFUNDED,
     CANCELLED,
+    CHALLENGED,
+    CLOSED_ONE,
+    CLOSED,
+    OVERTURNED,
+    VOID,
+    SPLIT,
     REFUSED,
     PASSED,
     work_taken(),
@@ -223,6 +239,12 @@ REQUESTER_EVENTS: tuple[RequesterEvent, ...] = (
     FINALIZED,
     REFUNDED,
     CANCELLED,
+    CHALLENGED,
+    CLOSED_ONE,
+    CLOSED,
+    OVERTURNED,
+    VOID,
+    SPLIT,
     REFUSED,
     PASSED,
     submitted(),

@@ -53,15 +53,20 @@ from tests.protocol.deals import (
     ASSIGNED,
     ASSIGNED_TO_STRANGER,
     CANCELLED,
+    CHALLENGED,
+    CLOSED,
     COMMITTED,
     FINALIZED,
     FINISHED,
     GRACE_S,
     NOBODY,
+    OVERTURNED,
     PASSED,
     PROVIDER,
     REFUNDED,
     REFUSED,
+    SPLIT,
+    VOID,
     chosen,
     renewed,
     submitted,
@@ -71,7 +76,9 @@ from tests.protocol.deals import (
 MAX_UNSEEN = 2
 """Logs that may be on their way at a time."""
 
-MONEY_OUT = frozenset({Phase.ANNOUNCED, Phase.ASSIGNED, Phase.COMMITTED})
+JUDGED = frozenset({Phase.OVERTURNED, Phase.VOID, Phase.SPLIT})
+MONEY_OUT = frozenset({Phase.ANNOUNCED, Phase.ASSIGNED, Phase.COMMITTED, Phase.CHALLENGED})
+RESULT_IS_BOUND = frozenset({Phase.COMMITTED, Phase.CHALLENGED, *JUDGED, Phase.FINALIZED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,12 @@ def _calls(world: World) -> Iterable[Call]:
         yield from _calls_beside_provider(world.state, owes)
     yield Phase.ASSIGNED, Phase.CANCELLED, CANCELLED, False
     yield Phase.COMMITTED, Phase.FINALIZED, FINALIZED, SubmitClaim in owes
+    # Anybody disputes a result, and anybody moves a dispute on to its end.
+    yield Phase.COMMITTED, Phase.CHALLENGED, CHALLENGED, False
+    yield Phase.CHALLENGED, Phase.COMMITTED, CLOSED, True
+    yield Phase.CHALLENGED, Phase.OVERTURNED, OVERTURNED, True
+    yield Phase.CHALLENGED, Phase.VOID, VOID, True
+    yield Phase.CHALLENGED, Phase.SPLIT, SPLIT, True
 
 
 def _calls_beside_requester(job: requester.Job, owes: set[type[Command]]) -> Iterable[Call]:
@@ -177,7 +190,7 @@ def _answers(world: World, command: Command) -> Iterable[Any]:
         case SubmitAssign():
             return (REFUSED,) if world.phase in (Phase.NONE, Phase.ANNOUNCED) or _went_elsewhere(world) else ()
         case SubmitCommit() | SubmitAbandon():
-            return (REFUSED,) if world.phase not in (Phase.COMMITTED, Phase.FINALIZED) else ()
+            return (REFUSED,) if world.phase not in RESULT_IS_BOUND else ()
         case SubmitAccept():
             return (REFUSED,)
         case RenewDemand():
@@ -247,7 +260,7 @@ STARTS = [
     *(pytest.param(requester_start(mode), id=f"requester-{mode.name}") for mode in (Mode.LOCK, Mode.AWARD, Mode.FIRST)),
     *(pytest.param(provider_start(mode), id=f"provider-{mode.name}") for mode in Mode),
 ]
-ENDED = (requester.Settled, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
+ENDED = (requester.Settled, requester.Undecided, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -278,10 +291,12 @@ def test_no_deal_ends_while_its_money_is_out(start: World) -> None:
                 assert not world.unseen
             case requester.Settled():
                 assert world.phase is Phase.FINALIZED
+            case requester.Undecided():
+                assert world.phase in (Phase.VOID, Phase.SPLIT)
             case provider.Done():
-                assert world.phase is Phase.FINALIZED
+                assert world.phase in (Phase.FINALIZED, Phase.VOID, Phase.SPLIT)
             case provider.Lost():
-                assert world.phase is not Phase.COMMITTED, "a committed result is worth money"
+                assert world.phase not in (Phase.COMMITTED, Phase.CHALLENGED), "a committed result is worth money"
                 assert world.phase is not Phase.ASSIGNED or world.state.burned_wei == 0 or world.unseen
             case _:
                 pass
@@ -299,6 +314,7 @@ MOVERS: dict[str, str] = {
     "Expiring": "own expire, which anybody may send",
     "Committed": "the clock a while after the window, then own claim, which anybody may send",
     "Delivered": "the clock a while after the window, then own claim, which anybody may send",
+    "Challenged": "the court's clocks, which anybody may call for",
     "Paid": "the clock at the end of the retention",
     # provider
     "Preparing": "own preparation, else the clock at assign_by",
@@ -306,6 +322,7 @@ MOVERS: dict[str, str] = {
     "Executing": "own container, else the clock before commit_by + G",
     "Committing": "own transaction, else the clock at commit_by + G",
     "Claiming": "own claim, which anybody may send",
+    "Discarding": "this node itself",
     "Retaining": "the clock at the end of the retention, then this node itself",
     "Abandoning": "own transaction, else the clock at commit_by + G",
     "Overdue": "the clock a while after commit_by + G, then own expire, which anybody may send",

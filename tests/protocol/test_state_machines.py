@@ -117,7 +117,14 @@ def test_every_phase_is_reached() -> None:
 
 
 def test_nothing_leaves_an_end() -> None:
-    ended = (requester.Settled, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
+    ended = (
+        requester.Settled,
+        requester.Undecided,
+        requester.Failed,
+        requester.Cancelled,
+        provider.Done,
+        provider.Lost,
+    )
     from_ends = [arrow for arrow in ARROWS if isinstance(arrow.source, ended)]
     assert from_ends
     for arrow in from_ends:
@@ -126,8 +133,16 @@ def test_nothing_leaves_an_end() -> None:
 
 def test_every_phase_that_is_entered_and_not_an_end_has_something_that_moves_it() -> None:
     """A new phase comes with a command, or waits for what is certain to come: the other side's own interest."""
-    ended = (requester.Settled, requester.Failed, requester.Cancelled, provider.Done, provider.Lost)
-    waits = (requester.Delivered, *ended)
+    ended = (
+        requester.Settled,
+        requester.Undecided,
+        requester.Failed,
+        requester.Cancelled,
+        provider.Done,
+        provider.Lost,
+    )
+    # A dispute is its challengers' and the court's to move on.
+    waits = (requester.Delivered, requester.Challenged, *ended)
     for arrow in ARROWS:
         entered = type(arrow.source) is not type(arrow.target)
         if entered and not isinstance(arrow.target, waits):
