@@ -110,6 +110,28 @@ def test_digits_learns_and_writes_the_same_bytes_twice(
     assert pixels(results[0]["learning_curve.png"]) == (480, 300)
 
 
+def test_training_learns_step_by_step_and_every_step_can_be_repeated(
+    easy_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[dict[str, bytes]] = []
+    for number in (0, 1):
+        state = tmp_path / f"state-{number}"
+        state.mkdir()
+        for step in range(3):
+            if number and step == 2:
+                # A state is all that a step begins with: another machine takes it from here.
+                for name, content in states[1].items():
+                    (state / name).write_bytes(content)
+            monkeypatch.setenv("CAPANODE_STEP", str(step))
+            program("training/train.py").main(easy_digits, state)
+            states.append({path.name: path.read_bytes() for path in state.iterdir()})
+    assert states[:3] == states[3:]
+    rows = [line.split(",") for line in states[2]["curve.csv"].decode().splitlines()]
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    losses = [float(row[1]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+
+
 def pixels(png: bytes) -> tuple[int, int]:
     """Width and height of a whole picture, every checksum of which is right."""
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
