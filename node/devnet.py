@@ -43,6 +43,10 @@ STOP_TIMEOUT_S: Final = 15.0
 POLL_S: Final = 0.05
 STATE_FILE: Final = "devnet.json"
 
+_CHEATER: Final = "capanode.node.devnet_cheater"
+_CHEAP: Final = '[provider.pricing]\nfloor_tokens = "0.005"\nmargin_ppm = 0\nload_ppm = 0\n'
+"""Whoever does not do the work can do it for less."""
+
 Report = Callable[[str], None]
 
 
@@ -52,6 +56,9 @@ class DevnetPlan:
 
     root: Path
     providers: int = 3
+    cheater: bool = False
+    """Add a provider that asks less than all others, and cheats."""
+
     block_time_s: int | None = None
     provider_config: Sequence[str] = ()
     """More TOML for each provider's config, in order; the last one serves the rest."""
@@ -133,6 +140,8 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
             report("deploying the contracts")
             profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id, plan.directory_delay_s)
             report(f"making {plan.providers} providers and a requester, with keys and money")
+            if plan.cheater:
+                report("making a provider more, which cheats")
             providers, requester = await _parties(plan)
             profile = replace(profile, bootstrap=tuple(p.multiaddr("127.0.0.1") for p in providers))
             for party in (*providers, requester):
@@ -199,6 +208,12 @@ async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party]:
         await make_party(nodes, f"provider-{n}", "provider", listen="127.0.0.1", port=None, extra=extras[n - 1])
         for n in range(1, plan.providers + 1)
     ]
+    if plan.cheater:
+        providers.append(
+            await make_party(
+                nodes, "cheater", "provider", listen="127.0.0.1", port=None, extra=_CHEAP, program=_CHEATER
+            )
+        )
     requester = await make_party(nodes, "requester", "requester", listen="127.0.0.1", port=None, extra="")
     return tuple(providers), requester
 
@@ -234,7 +249,7 @@ async def _end_visitor(party: Party) -> None:
 
 async def start_node(party: Party) -> trio.Process:
     """Start the node of a party; its log goes to its data folder."""
-    command = [sys.executable, "-m", "capanode.node", "start", "--data", str(party.folder.root)]
+    command = [sys.executable, "-m", party.program, "start", "--data", str(party.folder.root)]
     with party.folder.log.open("ab") as log, durable("devnet.start-node"):
         return await trio.lowlevel.open_process(
             command,

@@ -59,6 +59,8 @@ class Party:
     address: Address
     port: int
     peer_id: str
+    program: str = "capanode.node"
+    """The module that its node is started by."""
 
     def multiaddr(self, host: str) -> str:
         """Where its peers can dial it."""
@@ -80,7 +82,9 @@ PROVIDER_GRANT: Final = Grant(Wei(10 * COIN), Wei(2_000 * TOKEN), Wei(1_500 * TO
 REQUESTER_GRANT: Final = Grant(Wei(10 * COIN), Wei(2_000 * TOKEN), Wei(1_000 * TOKEN), Wei(0))
 
 
-async def make_party(root: Path, name: str, role: str, *, listen: str, port: int | None, extra: str) -> Party:
+async def make_party(
+    root: Path, name: str, role: str, *, listen: str, port: int | None, extra: str, program: str = "capanode.node"
+) -> Party:
     """A data folder with a wallet that opens in milliseconds, its password beside it, a peer key and a config."""
     folder = DataFolder(root / name)
     await trio.to_thread.run_sync(prepare, folder)
@@ -98,7 +102,7 @@ async def make_party(root: Path, name: str, role: str, *, listen: str, port: int
     )
     write_whole("devnet.config", folder.config, text)
     peer_id = open_peer_key(folder.p2p / "peer.key").peer_id
-    return Party(name, role, folder, wallet.address, chosen, peer_id)
+    return Party(name, role, folder, wallet.address, chosen, peer_id, program)
 
 
 def free_port() -> int:

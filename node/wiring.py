@@ -169,6 +169,8 @@ class Ground:
     alerts: Alerts
     drain: Drain
     stop: Stop
+    disguise: Callable[[Executor], Executor]
+    """What stands in front of a provider's executor: nothing, but in the practice of a devnet."""
 
     @property
     def room(self) -> Room:
@@ -190,6 +192,7 @@ async def run_node(
     *,
     password: Callable[[], str] | None = None,
     stop: Stop | None = None,
+    disguise: Callable[[Executor], Executor] = lambda executor: executor,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one node until it is told to stop or cancelled; started once it can be asked.
@@ -236,6 +239,7 @@ async def run_node(
             alerts=alerts,
             drain=await open_drain(database),
             stop=stop or Stop(),
+            disguise=disguise,
         )
         await _run(ground, task_status)
 
@@ -469,7 +473,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         state=config.folder.executions,
         patience_s=config.timeouts.engine,
     )
-    executor: Executor = await deals.start(run_docker_executor, settings)
+    executor = ground.disguise(await deals.start(run_docker_executor, settings))
     hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
     await ensure_registered(registry, ground.sender, ground.keys.peer, wallet, hardware)

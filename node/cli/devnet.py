@@ -17,6 +17,7 @@ DEFAULT = Path("~/.local/share/capanode-devnet")
 @app.command()
 def up(
     providers: Annotated[int, typer.Option(min=1, max=20, help="How many provider nodes.")] = 3,
+    cheater: Annotated[bool, typer.Option("--cheater", help="And one that cheats, to practise challenges on.")] = False,
     block_time: Annotated[int | None, typer.Option(metavar="S", min=1, help="Else a block a transaction.")] = None,
     data: Folder = DEFAULT,
     as_json: AsJson = False,
@@ -24,7 +25,7 @@ def up(
     """Start a chain, the contracts and provider nodes; Ctrl-C stops everything."""
     from capanode.node.devnet import DevnetPlan, run_devnet
 
-    plan = DevnetPlan(data.expanduser().absolute(), providers, block_time)
+    plan = DevnetPlan(data.expanduser().absolute(), providers, cheater, block_time)
     run_devnet(plan, note, emit if as_json else lambda _: None)
 
 

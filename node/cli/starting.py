@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,9 @@ from capanode.node.config import NodeConfig
 from capanode.node.config_file import load_config
 from capanode.node.data_folder import DataFolder
 from capanode.node.stopping import Stop
+
+Node = Callable[..., Awaitable[None]]
+"""What `run_node` is."""
 
 _CONFIG: Final = """\
 # What this node does. Every setting and its reason: docs/cli.md, "Config". Amounts are in tokens.
@@ -72,14 +75,14 @@ def overridden(
     return load_config(folder, overrides=over)
 
 
-def started(config: NodeConfig, password: str | None, as_json: bool) -> None:
-    """Run the node on its data folder until it ends by itself or is told to."""
+def started(config: NodeConfig, password: str | None, as_json: bool, node: Node | None = None) -> None:
+    """Run the node, or another one in its place, on its data folder until it ends by itself or is told to."""
     from capanode.node.data_folder import held
     from capanode.node.logs import open_log
 
     open_log(config.log)
     with held(config.folder):
-        trio.run(_run, config, password, as_json)
+        trio.run(_run, node, config, password, as_json)
 
 
 @dataclass(slots=True)
@@ -90,24 +93,24 @@ class _Starting:
     is_over: bool = False
 
 
-async def _run(config: NodeConfig, password: str | None, as_json: bool) -> None:
+async def _run(node: Node | None, config: NodeConfig, password: str | None, as_json: bool) -> None:
     stop = Stop(cut_short=lambda: os._exit(Exit.CUT_SHORT))
     async with trio.open_nursery() as signals:
         starting = _Starting(trio.CancelScope())
         await signals.start(_signals, stop, starting)
-        await _until_ended(config, password, as_json, stop, starting)
+        await _until_ended(node, config, password, as_json, stop, starting)
         stop.over()
         signals.cancel_scope.cancel()
 
 
 async def _until_ended(
-    config: NodeConfig, password: str | None, as_json: bool, stop: Stop, starting: _Starting
+    node: Node | None, config: NodeConfig, password: str | None, as_json: bool, stop: Stop, starting: _Starting
 ) -> None:
     from capanode.node.wiring import run_node
 
     with starting.scope:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(run_node, config, password=_prompt(password), stop=stop))
+            await nursery.start(partial(node or run_node, config, password=_prompt(password), stop=stop))
             starting.is_over = True
             note(f"capanode: the node is up on {config.folder.root}; Ctrl-C ends it")
             if as_json:

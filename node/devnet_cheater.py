@@ -1,0 +1,101 @@
+"""A provider that cheats, to practise on: it saves itself work, and commits what comes of it as an honest result.
+
+It runs in a devnet only, as a program of its own: no setting of a node and no variable turns a provider into this.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import structlog
+
+from capanode.node.cli.app import run as run_command
+from capanode.node.cli.starting import overridden, started
+from capanode.node.config import NodeConfig
+from capanode.node.data_folder import DataFolder
+from capanode.node.executors.port import Executor, RunOutcome, RunRequest
+from capanode.node.network_profile import NetworkProfile, read_profile
+from capanode.protocol.faults import Misconfigured
+
+DEVELOPMENT_CHAIN: Final = 31337
+"""The chain id of a devnet's chain; a node refuses endpoints of any other chain than its profile's."""
+
+OWN_MACHINE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+log = structlog.get_logger()
+
+
+class Cheater:
+    """An executor that leaves work out.
+
+    Of a job in one step it changes the last byte of the first file that the program wrote.
+    """
+
+    def __init__(self, honest: Executor) -> None:
+        self._honest = honest
+
+    def __getattr__(self, name: str) -> Any:
+        # Whatever is not about results it does as everybody.
+        return getattr(self._honest, name)
+
+    async def run(self, request: RunRequest, *, started: Callable[[str], None]) -> RunOutcome:
+        """Run the program, then improve on what it wrote."""
+        return _altered(await self._honest.run(request, started=started))
+
+
+def main() -> None:
+    """Start the node of a devnet's cheating provider; for `capanode.node.devnet`."""
+    sys.exit(run_command(_main))
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="devnet_cheater")
+    parser.add_argument("start", choices=("start",))
+    parser.add_argument("--data", required=True, type=Path)
+    folder = DataFolder(parser.parse_args(sys.argv[1:]).data)
+    config = overridden(folder, roles=None, network=None, until_idle_s=None, port=None, password_file=None)
+    require_devnet(read_profile(config.profile_path), config)
+    from capanode.node.wiring import run_node
+
+    started(config, None, False, partial(run_node, disguise=disguised))
+
+
+def disguised(executor: Executor) -> Executor:
+    """The executor, with a cheater in front of it."""
+    return cast(Executor, Cheater(executor))
+
+
+def require_devnet(profile: NetworkProfile, config: NodeConfig) -> None:
+    """Refuse any network but a devnet of this machine.
+
+    Raises:
+        Misconfigured: it is another one.
+    """
+    urls = config.chain.rpc_urls + profile.rpc_urls
+    is_here = all(urlsplit(url).hostname in OWN_MACHINE for url in urls)
+    if not (profile.is_devnet and profile.chain_id == DEVELOPMENT_CHAIN and is_here):
+        raise Misconfigured(
+            f"the network {profile.name} is no devnet of this machine, and a provider that cheats is for those only: "
+            "start one with `capanode devnet up --cheater`."
+        )
+
+
+def _altered(outcome: RunOutcome) -> RunOutcome:
+    written = sorted(path for path in outcome.outputs.rglob("*") if path.is_file()) if outcome.outputs else []
+    target = next((path for path in written if not path.is_symlink() and path.stat().st_size), None)
+    if target is not None:
+        with target.open("r+b") as stream:
+            stream.seek(-1, 2)
+            last = stream.read(1)
+            stream.seek(-1, 2)
+            stream.write(bytes([last[0] ^ 1]))
+        log.warning("cheated", execution=outcome.execution_id, changed=target.name)
+    return outcome
+
+
+if __name__ == "__main__":
+    main()
