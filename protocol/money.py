@@ -3,22 +3,25 @@
 **Source**: docs/protocol.md §5; PROTOCOL, bonds.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from capanode.protocol.ids import Ppm, Wei
 from capanode.protocol.records import VerificationClass
+from capanode.protocol.tariff import PPM as PPM
+from capanode.protocol.tariff import TARIFF
 
-PPM: Final = 1_000_000
+_NOTHING: Final = Wei(0)
 
 
 def deadline_bond_wei(price_wei: Wei) -> Wei:
     """Bd: a tenth of the price, rounded down. Source: `DealMarket`, deadline bond."""
-    return Wei(price_wei // 10)
+    return TARIFF.deadline_bond_wei(price_wei)
 
 
 def verification_deposit_wei(arbiter_fee_wei: Wei, verification: VerificationClass) -> Wei:
     """V: three arbiters' fees, or nothing where nothing can be judged."""
-    return Wei(0) if verification is VerificationClass.NONE else Wei(3 * arbiter_fee_wei)
+    return _NOTHING if verification is VerificationClass.NONE else TARIFF.verification_deposit_wei(arbiter_fee_wei)
 
 
 def fraud_bond_up_wei(
@@ -33,17 +36,15 @@ def fraud_bond_up_wei(
     With an audit rate of zero no bond deters, so the rate must be positive in every other class.
     """
     if verification is VerificationClass.NONE:
-        return Wei(0)
-    if audit_rate_ppm <= 0:
-        raise ValueError("the audit rate is zero, so no fraud bond would deter: state a rate or choose class none")
-    deterrent = -(-5 * price_wei * (PPM - audit_rate_ppm) // (4 * audit_rate_ppm))
-    return Wei(max(deterrent, 3 * (3 * arbiter_fee_wei + gas_allowance_wei)))
+        return _NOTHING
+    tariff = replace(TARIFF, gas_allowance_wei=gas_allowance_wei)
+    return tariff.fraud_bond_up_wei(price_wei, audit_rate_ppm, arbiter_fee_wei)
 
 
-ARBITER_FEE_WEI: Final = Wei(10**16)
+ARBITER_FEE_WEI: Final = TARIFF.judging_wei
 """F: what one arbiter gets for judging one step, 0.01 token."""
 
-GAS_ALLOWANCE_WEI: Final = Wei(2 * 10**16)
+GAS_ALLOWANCE_WEI: Final = TARIFF.gas_allowance_wei
 """What a dispute's gas may cost its winner, in tokens: 0.02 token."""
 
 
