@@ -60,6 +60,9 @@ class DevnetPlan:
     """Add a provider that asks less than all others, and cheats."""
 
     block_time_s: int | None = None
+    idle_block_s: int | None = None
+    """Besides a block for each transaction, one every so often: a court's draws wait for blocks. Seconds."""
+
     provider_config: Sequence[str] = ()
     """More TOML for each provider's config, in order; the last one serves the rest."""
 
@@ -135,7 +138,9 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
         await end_leftovers(plan.root)
         _forget(plan.root)
         report("starting the chain")
-        options = AnvilOptions(block_time_s=plan.block_time_s, environment=environment(plan.root))
+        options = AnvilOptions(
+            block_time_s=plan.block_time_s, idle_block_s=plan.idle_block_s, environment=environment(plan.root)
+        )
         async with run_anvil(options) as chain:
             report("deploying the contracts")
             profile = await deployed(plan.root, chain.rpc_url, chain.ws_url, chain.chain_id, plan.directory_delay_s)

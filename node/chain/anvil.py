@@ -59,6 +59,9 @@ class AnvilOptions:
     chain_id: int = 31_337
     accounts: int = 10
     block_time_s: int | None = None
+    idle_block_s: int | None = None
+    """Besides a block for each transaction, an empty one every so often: for what waits for blocks. Seconds."""
+
     is_mining: bool = True
     state_file: Path | None = None
     """Read at start and written at the end, so that a devnet outlives its process."""
@@ -143,6 +146,8 @@ def _arguments(options: AnvilOptions) -> list[str]:
     ]
     if options.block_time_s is not None:
         arguments.append(f"--block-time={options.block_time_s}")
+    if options.idle_block_s is not None:
+        arguments += [f"--block-time={options.idle_block_s}", "--mixed-mining"]
     if not options.is_mining:
         arguments.append("--no-mining")
     if options.state_file is not None:

@@ -12,20 +12,24 @@ app = typer.Typer(help="A whole network on this machine.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where chain, keys and nodes live.")]
 DEFAULT = Path("~/.local/share/capanode-devnet")
+IDLE_BLOCK_S = 2
 
 
 @app.command()
 def up(
-    providers: Annotated[int, typer.Option(min=1, max=20, help="How many provider nodes.")] = 3,
+    providers: Annotated[int, typer.Option(min=1, max=20, help="How many provider nodes.")] = 4,
     cheater: Annotated[bool, typer.Option("--cheater", help="And one that cheats, to practise challenges on.")] = False,
-    block_time: Annotated[int | None, typer.Option(metavar="S", min=1, help="Else a block a transaction.")] = None,
+    block_time: Annotated[
+        int | None, typer.Option(metavar="S", min=1, help="Else one a transaction, and every 2 s.")
+    ] = None,
     data: Folder = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Start a chain, the contracts and provider nodes; Ctrl-C stops everything."""
     from capanode.node.devnet import DevnetPlan, run_devnet
 
-    plan = DevnetPlan(data.expanduser().absolute(), providers, cheater, block_time)
+    idle_block_s = IDLE_BLOCK_S if block_time is None else None
+    plan = DevnetPlan(data.expanduser().absolute(), providers, cheater, block_time, idle_block_s)
     run_devnet(plan, note, emit if as_json else lambda _: None)
 
 

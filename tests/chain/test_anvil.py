@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from capanode.node.chain.anvil import AnvilOptions, development_key, find_anvil, run_anvil
 from capanode.node.chain.rpc import open_rpc
-from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
+from capanode.node.chain.wire import hexadecimal, quantity, read_object, read_quantity
 from capanode.node.keys.signer import LocalSigner
 from capanode.protocol.faults import Misconfigured
 
@@ -47,6 +48,19 @@ async def test_state_outlives_the_process(tmp_path: Path) -> None:
         await rpc.call_once("evm_mine")
     async with run_anvil(options) as chain, open_rpc([chain.rpc_url], 77) as rpc:
         assert await rpc.call("eth_getBalance", holder, "latest") == "0x5"
+
+
+async def test_blocks_come_at_once_and_without_transactions_too() -> None:
+    options = AnvilOptions(accounts=2, idle_block_s=1)
+    async with run_anvil(options) as chain, open_rpc([chain.rpc_url], chain.chain_id) as rpc:
+        holder, other = (hexadecimal(LocalSigner(development_key(index)).address) for index in range(2))
+        digest = await rpc.call_once("eth_sendTransaction", {"from": holder, "to": other, "value": "0x1"})
+        assert isinstance(digest, str)
+        receipt = read_object(await rpc.call("eth_getTransactionReceipt", digest))
+        mined = read_quantity(receipt["blockNumber"])
+        with trio.fail_after(30):
+            while read_quantity(await rpc.call("eth_blockNumber")) < mined + 2:  # noqa: ASYNC110  # the chain's own
+                await trio.sleep(0.05)
 
 
 async def test_taken_port_is_told() -> None:
