@@ -16,6 +16,9 @@ from capanode.node.executors.outputs import (
     make_disk,
     name_for,
 )
+from capanode.node.executors.port import State
+from capanode.node.executors.sandbox import JOB_UID
+from capanode.node.storage.tree_walk import fill_here
 
 _DEFAULT_BYTES: Final = 256 * 2**20
 
@@ -29,6 +32,10 @@ class OutputPool(Protocol):
 
     async def adopt(self, name: str) -> OutputDisk | None:
         """The place of a job that an earlier process started; None when it is gone."""
+        ...
+
+    async def fill(self, disk: OutputDisk, state: State) -> None:
+        """Write a state to an empty place, owned by the job; raises Unavailable, and BadContent for other bytes."""
         ...
 
     async def collect(self, disk: OutputDisk) -> None:
@@ -60,7 +67,7 @@ class OutputPool(Protocol):
         ...
 
     def mount(self, disk: OutputDisk) -> dict[str, Any]:
-        """How the job's container gets it, in the engine's terms."""
+        """Where the job's container gets it from, in the engine's terms."""
         ...
 
 
@@ -104,6 +111,10 @@ class Disks:
             self._taken.add(name)
         return disk
 
+    async def fill(self, disk: OutputDisk, state: State) -> None:
+        """Write a state to an empty file system."""
+        await self._threads.ask(fill_here, state.entries, state.content, disk.path, JOB_UID)
+
     async def collect(self, disk: OutputDisk) -> None:
         """Nothing to do: the host sees the same file system."""
 
@@ -112,9 +123,8 @@ class Disks:
         return disk_is_sound(disk)
 
     def mount(self, disk: OutputDisk) -> dict[str, Any]:
-        """How the job's container gets it."""
-        source, options = str(disk.path), {"Propagation": "rprivate"}
-        return {"Type": "bind", "Source": source, "Target": "/out", "BindOptions": options}
+        """Where the job's container gets it from."""
+        return {"Type": "bind", "Source": str(disk.path), "BindOptions": {"Propagation": "rprivate"}}
 
     async def give_back(self, name: str) -> None:
         """Delete a file system with everything on it; idempotent."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import IO, Any, Final, cast
 
 import docker
 import docker.errors
@@ -278,6 +278,11 @@ class Engine:
         with _translated("copy out of a container"):
             chunks, _ = self._api.get_archive(container, path)
             yield from chunks
+
+    def unpack(self, container: str, path: str, tar: IO[bytes]) -> None:
+        """Unpack a tar into a folder of a container, with the owners and times that it says."""
+        with _translated("copy into a container"):
+            self._api.put_archive(container, path, tar)
 
     def create_memory_volume(self, name: str, options: str, labels: Mapping[str, str]) -> None:
         """Make a volume that is a tmpfs with these mount options while a container uses it."""

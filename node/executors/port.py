@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, NewType, Protocol
 
 from capanode.node.images.reference import ImageId, ImageRef
+from capanode.node.storage.tree_walk import Content
+from capanode.proofs.tree import Entry
 from capanode.protocol.faults import Refused, Unavailable
 
 ExecutionId = NewType("ExecutionId", str)
@@ -74,11 +76,20 @@ class ImageProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A directory in canonical form, and where the bytes of its files and links are."""
+
+    entries: tuple[Entry, ...]
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """One job, ready to run; raises Refused when a field is outside what a sandbox can hold.
 
     `argv` follows the image's entrypoint; empty means the image's own command. `inputs` are
-    (name, host path), seen read-only at /in/<name>. Outputs go to /out, which is empty at the start.
+    (name, host path), seen read-only at /in/<name>. Outputs go to /out, which is empty at the start. With a `state`
+    the one writable folder is /state instead: it holds the state at the start, and is the outputs at the end.
     """
 
     execution_id: ExecutionId
@@ -92,6 +103,7 @@ class RunRequest:
     timeout_s: int
     inputs: tuple[tuple[str, Path], ...] = ()
     gpu_uuids: tuple[str, ...] = ()
+    state: State | None = None
 
     def __post_init__(self) -> None:
         if mistakes := _mistakes(self):

@@ -23,6 +23,8 @@ GPUS_LABEL: Final = "capanode.gpus"
 HOLDER_LABEL: Final = "capanode.holder"
 
 JOB_UID: Final = 65534
+OUTPUTS_TARGET: Final = "/out"
+STATE_TARGET: Final = "/state"
 _MIB: Final = 2**20
 _MAX_TMP_BYTES: Final = 2**30
 _OPEN_FILES: Final = 8192
@@ -56,6 +58,7 @@ class Berth:
     cgroup_parent: str
     outputs_name: str
     outputs_mount: Mapping[str, Any]
+    """Where the outputs come from; where the job sees them, its request says."""
 
 
 def container_body(
@@ -123,7 +126,12 @@ def keeper_body(image: str, labels: Mapping[str, str], outputs_mount: Mapping[st
         "User": f"{JOB_UID}:{JOB_UID}",
         "Labels": dict(labels),
         "StopSignal": "SIGKILL",
-        "HostConfig": {**_confinement(), **small, "NetworkMode": "none", "Mounts": [outputs_mount]},
+        "HostConfig": {
+            **_confinement(),
+            **small,
+            "NetworkMode": "none",
+            "Mounts": [{**outputs_mount, "Target": OUTPUTS_TARGET}],
+        },
     }
 
 
@@ -182,7 +190,8 @@ def _limits(request: RunRequest) -> dict[str, Any]:
 
 def _mounts(request: RunRequest, berth: Berth) -> list[Mapping[str, Any]]:
     inputs: list[Mapping[str, Any]] = [_read_only(name, path) for name, path in request.inputs]
-    return [berth.outputs_mount, *inputs]
+    target = OUTPUTS_TARGET if request.state is None else STATE_TARGET
+    return [{**berth.outputs_mount, "Target": target}, *inputs]
 
 
 def _read_only(name: str, path: Path) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class Berths:
         try:
             slot = await self.slots.take()
             disk = await self._disk(request.disk_bytes)
+            if request.state is not None:
+                await self.disks.fill(disk, request.state)
             job = self._job(request, slot, disk)
             body = self._body(request, fit, job)
             earlier = await self._threads.ask(create_container, self._engine, job.container, body)

@@ -7,6 +7,7 @@ there counts as its memory.
 
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
@@ -14,9 +15,18 @@ from typing import IO, Any, Final, cast
 from capanode.node.executors.asking import Threads
 from capanode.node.executors.docker_engine import Engine, NoSuchThing
 from capanode.node.executors.outputs import OutputDisk, inodes_for, name_for, size_in_name
-from capanode.node.executors.sandbox import HOLDER_LABEL, JOB_UID, NODE_LABEL, OUTPUTS_LABEL, keeper_body
+from capanode.node.executors.port import State
+from capanode.node.executors.sandbox import (
+    HOLDER_LABEL,
+    JOB_UID,
+    NODE_LABEL,
+    OUTPUTS_LABEL,
+    OUTPUTS_TARGET,
+    keeper_body,
+)
 from capanode.node.executors.slots import load_holder_image
 from capanode.node.fault_points import durable
+from capanode.node.storage.tree_walk import fill_here
 
 _KEPT_TYPES: Final = frozenset({tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE})
 
@@ -44,6 +54,10 @@ class Volumes:
         if found is not None:
             self._taken.add(name)
         return found
+
+    async def fill(self, disk: OutputDisk, state: State) -> None:
+        """Write a state to an empty volume, through the keeper."""
+        await self._threads.ask(self._copy_in, disk, state)
 
     async def collect(self, disk: OutputDisk) -> None:
         """Copy what the job wrote to `disk.path`; idempotent."""
@@ -75,7 +89,7 @@ class Volumes:
         return orphans
 
     def mount(self, disk: OutputDisk) -> dict[str, Any]:
-        """How the job's container gets its outputs."""
+        """Where the job's container gets its outputs from."""
         return _mount(self._engine_name(disk.name))
 
     def _engine_name(self, name: str) -> str:
@@ -104,10 +118,19 @@ class Volumes:
             return None
         return OutputDisk(name, self._folder / name, size) if running and size is not None else None
 
+    def _copy_in(self, disk: OutputDisk, state: State) -> None:
+        beside = self._folder.parent
+        with tempfile.TemporaryDirectory(dir=beside) as folder, tempfile.TemporaryFile(dir=beside) as packed:
+            fill_here(state.entries, state.content, Path(folder), owner=None)
+            pack(Path(folder), packed)
+            packed.seek(0)
+            with durable("volume.fill"):
+                self._engine.unpack(self._engine_name(disk.name), OUTPUTS_TARGET, packed)
+
     def _copy_out(self, disk: OutputDisk) -> None:
         shutil.rmtree(disk.path, ignore_errors=True)
         disk.path.mkdir(mode=0o700)
-        unpack(self._engine.archive(self._engine_name(disk.name), "/out"), disk.path)
+        unpack(self._engine.archive(self._engine_name(disk.name), OUTPUTS_TARGET), disk.path)
 
     def _destroy(self, name: str) -> None:
         ours = self._engine_name(name)
@@ -119,6 +142,19 @@ class Volumes:
     def _names(self) -> set[str]:
         rows = self._engine.labelled({NODE_LABEL: self._node, HOLDER_LABEL: "outputs"})
         return {labels.get(OUTPUTS_LABEL, "") for _, labels in rows} | {entry.name for entry in self._folder.iterdir()}
+
+
+def pack(folder: Path, target: IO[bytes]) -> None:
+    """Write a folder as a tar of the job's own files, each as old as can be."""
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(folder, arcname=".", filter=_of_the_job)
+
+
+def _of_the_job(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = JOB_UID
+    member.uname = member.gname = ""
+    member.mtime = 0
+    return member
 
 
 def unpack(chunks: Iterable[bytes], folder: Path) -> None:
@@ -148,7 +184,7 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> Non
 
 
 def _mount(volume: str) -> dict[str, Any]:
-    return {"Type": "volume", "Source": volume, "Target": "/out", "VolumeOptions": {"NoCopy": True}}
+    return {"Type": "volume", "Source": volume, "VolumeOptions": {"NoCopy": True}}
 
 
 class _Stream:

@@ -9,6 +9,7 @@ changes nothing.
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, assert_never
 
 import trio
 
@@ -33,6 +34,7 @@ MAX_PROBLEMS: Final = 20
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_PATH opens the object itself, whatever it is, and has no effect on it.
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Tick = Callable[[], None]
@@ -238,6 +240,19 @@ Content = Callable[[Entry], BinaryIO]
 """Opens the bytes of a file, or of a link's target; they are checked against the entry."""
 
 
+def content_of(folder: Path) -> Content:
+    """Opens the entries of a folder that was walked; no link is followed on the way."""
+
+    def opened(entry: Entry) -> BinaryIO:
+        with _opened(os.fspath(folder), _DIRECTORY) as root, _parent(root, entry.path) as directory:
+            name = entry.path.rpartition("/")[2]
+            if entry.type is EntryType.LINK:
+                return io.BytesIO(os.readlink(os.fsencode(name), dir_fd=directory))
+            return os.fdopen(os.open(name, _READ, dir_fd=directory), "rb")
+
+    return opened
+
+
 def materialise_here(
     entries: Sequence[Entry], content: Content, destination: Path, tick: Tick = lambda: None
 ) -> Written:
@@ -269,6 +284,54 @@ def materialise_here(
     finally:
         _clear(partial)
     return Written(skipped)
+
+
+def fill_here(
+    entries: Sequence[Entry], content: Content, folder: Path, owner: int | None, tick: Tick = lambda: None
+) -> None:
+    """Write a tree into an empty folder, all links included, for a sandbox in which they lead nowhere else; blocks.
+
+    What is not part of a tree is the same whoever writes it: everything is as old as can be and belongs to `owner`, a
+    user and group, or to this process for None. Not synced; a failure leaves a part of it behind.
+
+    Raises:
+        BadContent: bytes do not match their entry.
+        Unavailable: the disk is full or fails.
+    """
+    try:
+        with _opened(os.fspath(folder), _DIRECTORY) as root:
+            for entry in entries:
+                tick()
+                with _parent(root, entry.path) as directory:
+                    _fill_entry(entry, content, directory, entry.path.rpartition("/")[2], tick)
+            os.fchmod(root, 0o755)
+            # The folders last and from the inside out: what is written into one makes it younger.
+            for entry in reversed(entries):
+                with _parent(root, entry.path) as directory:
+                    _make_plain(entry, directory, entry.path.rpartition("/")[2], owner)
+            os.utime(root, ns=(0, 0))
+    except OSError as error:
+        raise Unavailable(f"{folder} could not be filled ({error.strerror}); check the disk") from error
+
+
+def _fill_entry(entry: Entry, content: Content, directory: int, name: str, tick: Tick) -> None:
+    match entry.type:
+        case EntryType.DIR:
+            os.mkdir(name, 0o755, dir_fd=directory)
+        case EntryType.FILE:
+            _write_file(entry, content, directory, name, tick, is_kept=False)
+        case EntryType.LINK:
+            os.symlink(_target(entry, content), os.fsencode(name), dir_fd=directory)
+        case _:
+            assert_never(entry.type)
+
+
+def _make_plain(entry: Entry, directory: int, name: str, owner: int | None) -> None:
+    if entry.type is EntryType.DIR:
+        os.chmod(name, entry.mode, dir_fd=directory)  # whatever this process's umask is
+    if owner is not None:
+        os.chown(name, owner, owner, dir_fd=directory, follow_symlinks=False)
+    os.utime(name, ns=(0, 0), dir_fd=directory, follow_symlinks=False)
 
 
 def _clear(folder: Path) -> None:
@@ -311,7 +374,7 @@ def _parent(root: int, path: str) -> Iterator[int]:
         os.close(directory)
 
 
-def _write_file(entry: Entry, content: Content, directory: int, name: str, tick: Tick) -> None:
+def _write_file(entry: Entry, content: Content, directory: int, name: str, tick: Tick, *, is_kept: bool = True) -> None:
     digest = hashlib.sha256()
     left = entry.size
     with content(entry) as source, os.fdopen(os.open(name, _CREATE, 0o644, dir_fd=directory), "wb") as file:
@@ -326,7 +389,8 @@ def _write_file(entry: Entry, content: Content, directory: int, name: str, tick:
             raise BadContent(f"the bytes of {_shown([entry.path])} are not what the result promises")
         file.flush()
         os.fchmod(file.fileno(), entry.mode)
-        os.fsync(file.fileno())
+        if is_kept:
+            os.fsync(file.fileno())
 
 
 def _target(entry: Entry, content: Content) -> bytes:
