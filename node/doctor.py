@@ -180,7 +180,7 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
     yield Finding("chain", Level.OK, f"answers; the market is at {hexadecimal(contracts.market)}")
     for entry in contracts.waiting:
         yield Finding("upgrade", Level.NOTE, entry.reason)
-    if not contracts.is_disputable:
+    if contracts.court is None:
         yield Finding("court", Level.NOTE, "the market has none: results are not disputable yet")
     for finding in found:
         yield finding

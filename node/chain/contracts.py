@@ -53,7 +53,7 @@ class UnknownContract(Misconfigured):
 class Contracts:
     """Where a network's contracts are, and what they are set to.
 
-    `market`, `clocks` and `is_disputable` are those of the newest version that this node trades on and that is active.
+    `market`, `clocks` and `court` are those of the newest version that this node trades on and that is active.
     """
 
     directory: Address
@@ -62,7 +62,7 @@ class Contracts:
     token: Address
     token_details: TokenDetails
     clocks: MarketClocks
-    is_disputable: bool
+    court: Address | None
     markets: tuple[MarketVersion, ...]
     """Every version that this node trades on, oldest first."""
 
@@ -95,7 +95,7 @@ async def resolve(rpc: Rpc, profile: NetworkProfile, trust: Trust | None = None)
         token=market.token,
         token_details=await Token(rpc, market.token).details(),
         clocks=market.clocks,
-        is_disputable=market.is_disputable,
+        court=market.court,
         markets=survey.adopted,
         waiting=survey.waiting,
     )

@@ -150,11 +150,11 @@ class Market:
         data = bindings.encode_deal_market_token()
         return await read(self._rpc, View(self.address, data, bindings.decode_deal_market_token))
 
-    async def is_disputable(self) -> bool:
-        """Whether a court may judge this market's results."""
+    async def court(self) -> Address | None:
+        """The court that judges this market's results; None where they cannot be disputed."""
         data = bindings.encode_deal_market_court()
         court = await read(self._rpc, View(self.address, data, bindings.decode_deal_market_court))
-        return court != ZERO_ADDRESS
+        return None if court == ZERO_ADDRESS else court
 
     async def clocks(self) -> MarketClocks:
         """The market's constants."""

@@ -28,7 +28,9 @@ class MarketVersion:
     is_deprecated: bool
     clocks: MarketClocks
     token: Address
-    is_disputable: bool
+    court: Address | None
+    """Who judges disputed results; None where none can be disputed."""
+
     domain: Domain
     """What the signatures of its deals are bound to."""
 
@@ -36,6 +38,11 @@ class MarketVersion:
     def address(self) -> Address:
         """The address that deals, demands and receipts name it by."""
         return self.contract.address
+
+    @property
+    def is_disputable(self) -> bool:
+        """Whether a result can be disputed at all."""
+        return self.court is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,6 @@ async def _read(rpc: Rpc, entry: Published) -> MarketVersion:
         is_deprecated=entry.is_deprecated,
         clocks=await contract.clocks(),
         token=await contract.token(),
-        is_disputable=await contract.is_disputable(),
+        court=await contract.court(),
         domain=domain(rpc.chain_id, entry.address),
     )

@@ -79,7 +79,7 @@ async def test_deployment_can_be_repeated(anvil: Anvil, rpc: Rpc, tmp_path: Path
     contracts = await resolve(rpc, first)
     assert contracts.clocks.window_floor_s == first.window_floor_s == 5
     assert contracts.token_details.symbol == first.token_symbol
-    assert not contracts.is_disputable
+    assert contracts.court is None
 
 
 async def test_a_public_network_can_be_used_at_once(anvil: Anvil, rpc: Rpc, tmp_path: Path) -> None:

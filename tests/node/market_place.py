@@ -97,7 +97,7 @@ def version_of(market: FakeMarket, number: int = 0, active_from: int = 0) -> Mar
         is_deprecated=False,
         clocks=MarketClocks(GRACE_S, 5, 60, 60, 120, Wei(1)),
         token=Address(b"\x0b" * 20),
-        is_disputable=False,
+        court=None,
         domain=domain(CHAIN_ID, market.address),
     )
 
