@@ -10,11 +10,18 @@ import pytest
 from capanode.node.cli.exits import Exit
 from capanode.node.config import ChainSettings, NodeConfig
 from capanode.node.data_folder import DataFolder, prepare
-from capanode.node.devnet_cheater import require_devnet
+from capanode.node.devnet_cheater import Cheater, require_devnet
 from capanode.node.devnet_parties import join
+from capanode.node.executed.steps import EMPTY
+from capanode.node.executors.port import ExecutionId, RunRequest, State
+from capanode.node.images.reference import ImageId
 from capanode.node.network_profile import NetworkProfile
+from capanode.node.storage.tree_walk import Tree, content_of, walk_here
+from capanode.proofs.step import STEP_VARIABLE, STEPS_VARIABLE
+from capanode.proofs.tree import tree_root
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address
+from tests.fakes.fake_executor import MIB, FakeExecutor, Played
 
 DEVNET = NetworkProfile("devnet", 31337, ("http://127.0.0.1:8545",), Address(b"\x01" * 20), is_devnet=True)
 
@@ -58,3 +65,49 @@ def test_no_setting_and_no_other_module_knows_of_cheating() -> None:
     sources = Path(__file__).parents[2] / "node"
     knowing = {path.name for path in sources.rglob("*.py") if "cheat" in path.read_text("utf-8").lower()}
     assert knowing == {"devnet_cheater.py", "devnet.py"}
+
+
+def step_of(count: int, step: int, state: State) -> RunRequest:
+    env = ((STEP_VARIABLE, str(step)), (STEPS_VARIABLE, str(count)))
+    execution = ExecutionId(f"{step:02x}")
+    return RunRequest(execution, ImageId("sha256:" + "ab" * 32), (), env, 100, 16 * MIB, MIB, 8, 10, state=state)
+
+
+async def _write(request: RunRequest) -> Played:
+    return Played(files=(("weights", dict(request.env).get(STEP_VARIABLE, "0").encode()),))
+
+
+def ready(tmp_path: Path) -> tuple[Cheater, FakeExecutor]:
+    honest = FakeExecutor(tmp_path / "engine", play=_write, known_images={ImageId("sha256:" + "ab" * 32)})
+    (tmp_path / "skipped").mkdir()
+    return Cheater(honest, tmp_path / "skipped"), honest
+
+
+async def test_last_two_fifths_of_the_steps_are_skipped(tmp_path: Path) -> None:
+    cheater, honest = ready(tmp_path)
+    state, roots = EMPTY, [tree_root(())]
+    for step in range(20):
+        outcome = await cheater.run(step_of(20, step, state), started=lambda _: None)
+        assert outcome.outputs is not None
+        found = walk_here(outcome.outputs)
+        assert isinstance(found, Tree)
+        state = State(found.entries, content_of(outcome.outputs))
+        roots.append(found.root)
+    assert [request.execution_id for request in honest.runs] == [f"{step:02x}" for step in range(12)]
+    assert len(set(roots[:13])) == 13
+    assert set(roots[12:]) == {roots[12]}
+
+
+async def test_skipped_step_leaves_nothing_once_it_is_released(tmp_path: Path) -> None:
+    cheater, _ = ready(tmp_path)
+    outcome = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    await cheater.release(outcome.execution_id)
+    assert list((tmp_path / "skipped").iterdir()) == []
+
+
+async def test_result_of_a_single_step_is_a_byte_off(tmp_path: Path) -> None:
+    cheater, _ = ready(tmp_path)
+    request = replace(step_of(1, 0, EMPTY), state=None)
+    outcome = await cheater.run(request, started=lambda _: None)
+    assert outcome.outputs is not None
+    assert (outcome.outputs / "weights").read_bytes() == b"1"
