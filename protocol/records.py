@@ -34,8 +34,8 @@ MAX_OFFERED_MARKETS: Final = 8
 MAX_TIMEOUT_S: Final = 7 * 86_400
 """Longest execution, all its steps together, seconds: longer work is several jobs, one from the other's last state."""
 
-MAX_STEPS: Final = 65_536
-"""Most steps of a checkpointed job: its leaf list is one blob."""
+MAX_STEPS: Final = 65_535
+"""Most steps of a checkpointed job: its leaf list is one blob of at most 2**16 leaves."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CID = re.compile(r"b[a-z2-7]{20,120}")

@@ -39,21 +39,27 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class StepOrder:
-    """One step of a job, ready to be computed.
+class Step:
+    """What is to be computed: one step of a job, or the whole of a single-shot one.
 
     `index` counts the steps of the whole job from zero; the trace ends before `end`, first step plus step limit.
-    `state` is what the step begins with, `EMPTY` for the first one of a job, None for a single-shot job.
+    `state` is what the step begins with: `EMPTY` for the first one of a job, None for a single-shot job.
     """
 
-    execution: ExecutionId
     spec: Spec
-    image: ImageId
-    inputs: tuple[tuple[str, Path], ...]
     index: int
     end: int
     state: State | None
-    gpu_uuids: tuple[str, ...] = ()
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the program may leave at most."""
+        return self.spec.resources.disk_bytes if self.spec.steps is None else self.spec.steps.state_bytes
+
+    @property
+    def timeout_s(self) -> int:
+        """How long it may run."""
+        return self.spec.resources.timeout_s if self.spec.steps is None else self.spec.steps.timeout_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,51 +92,65 @@ EMPTY: Final = State((), _nothing)
 """What the first step of a job begins with."""
 
 
-async def run_step(executor: Executor, order: StepOrder) -> Computed:
-    """Compute a step in a container of its own; its execution is the caller's to release.
+async def run_step(
+    executor: Executor,
+    step: Step,
+    execution: ExecutionId,
+    image: ImageId,
+    inputs: tuple[tuple[str, Path], ...],
+    gpu_uuids: tuple[str, ...] = (),
+) -> Computed:
+    """Compute a step in a container of its own; the execution is the caller's to release.
 
     Cancelling the call kills the container.
 
     Raises:
         StepLost: the engine, the disk or a device failed.
         Unavailable: the engine is away, the image is gone, or the disk cannot be read.
-        BadContent: the bytes of `order.state` are not those of its entries.
+        BadContent: the bytes of the step's state are not those of its entries.
     """
-    return await computed(order, await executor.run(request_of(order), started=lambda _: None))
+    request = request_of(step, execution, image, inputs, gpu_uuids)
+    return await computed(step, await executor.run(request, started=lambda _: None))
 
 
-async def computed(order: StepOrder, outcome: RunOutcome) -> Computed:
+async def computed(step: Step, outcome: RunOutcome) -> Computed:
     """What an execution of the step that has ended came to; errors as `run_step`."""
     if not outcome.payable:
         raise StepLost(outcome)
-    match await _left(order, outcome):
+    match await _left(step, outcome):
         case Unfit(problems=problems):
-            log.info("outputs-unfit", execution=order.execution, problems=problems[:3])
-            status, ended, state = UNFIT_STATUS, "outputs are no tree", _unchanged(order)
+            log.info("outputs-unfit", execution=outcome.execution_id, problems=problems[:3])
+            status, ended, state = UNFIT_STATUS, "outputs are no tree", step.state or EMPTY
         case state:
             status, ended = _status(outcome), outcome.end.value
-    stdout = _stdout_root(order.spec, outcome)
-    done = order.state is None or is_last(state.entries, status, order.index, order.end)
-    leaf = Leaf(order.index + 1, tree_root(state.entries), status, stdout, done)
+    stdout = _stdout_root(step.spec, outcome)
+    done = step.state is None or is_last(state.entries, status, step.index, step.end)
+    leaf = Leaf(step.index + 1, tree_root(state.entries), status, stdout, done)
     return Computed(leaf, state, ended, outcome)
 
 
-def request_of(order: StepOrder) -> RunRequest:
+def request_of(
+    step: Step,
+    execution: ExecutionId,
+    image: ImageId,
+    inputs: tuple[tuple[str, Path], ...],
+    gpu_uuids: tuple[str, ...] = (),
+) -> RunRequest:
     """The container that computes a step."""
-    spec, need, steps = order.spec, order.spec.resources, order.spec.steps
+    need = step.spec.resources
     return RunRequest(
-        execution_id=order.execution,
-        image=order.image,
-        argv=spec.argv,
-        env=job_env(spec, order.index),
+        execution_id=execution,
+        image=image,
+        argv=step.spec.argv,
+        env=job_env(step.spec, step.index),
         cpu_millis=need.cpu_millis,
         memory_bytes=need.memory_bytes,
-        disk_bytes=need.disk_bytes if steps is None else steps.state_bytes,
+        disk_bytes=step.disk_bytes,
         pids=PIDS,
-        timeout_s=need.timeout_s if steps is None else steps.timeout_s,
-        inputs=order.inputs,
-        gpu_uuids=order.gpu_uuids,
-        state=order.state,
+        timeout_s=step.timeout_s,
+        inputs=inputs,
+        gpu_uuids=gpu_uuids,
+        state=step.state,
     )
 
 
@@ -143,19 +163,14 @@ def job_env(spec: Spec, index: int) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(env.items()))
 
 
-async def _left(order: StepOrder, outcome: RunOutcome) -> State | Unfit:
-    if order.state is not None and outcome.end is not End.EXITED:
+async def _left(step: Step, outcome: RunOutcome) -> State | Unfit:
+    if step.state is not None and outcome.end is not End.EXITED:
         # What a program that was cut off had written depends on when that was.
-        return _unchanged(order)
+        return step.state
     if outcome.outputs is None:
         return EMPTY
-    found = await walk(outcome.outputs, Bounds(content_bytes=request_of(order).disk_bytes))
+    found = await walk(outcome.outputs, Bounds(content_bytes=step.disk_bytes))
     return found if isinstance(found, Unfit) else State(found.entries, content_of(outcome.outputs))
-
-
-def _unchanged(order: StepOrder) -> State:
-    """The state of a step that leaves none of its own: that from which it began."""
-    return order.state or EMPTY
 
 
 def _status(outcome: RunOutcome) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from capanode.node.executed.steps import EMPTY, Computed, StepOrder, run_step
+from capanode.node.executed.steps import EMPTY, Computed, Step, run_step
 from capanode.node.executors.docker import DockerExecutor, DockerSettings, OutputWay, output_way, run_docker_executor
 from capanode.node.executors.port import ExecutionId, PreparedImage, State
 from capanode.node.images.reference import ArchivedImage, ImageId
@@ -116,13 +116,13 @@ async def test_each_step_begins_with_the_state_that_the_last_one_left_and_nothin
     spec, state, found = counting(image.image_id, COUNT), EMPTY, list[Computed]()
     for index in range(3):
         execution = ExecutionId(f"{index:032x}")
-        found.append(await run_step(executor, StepOrder(execution, spec, image.image_id, (), index, 3, state)))
+        found.append(await run_step(executor, Step(spec, index, 3, state), execution, image.image_id, ()))
         state = found[-1].state
     assert [one.outcome.stdout_tail for one in found] == [b"0 3 0\n", b"1 3 0\n", b"2 3 1\n"]
     assert [one.leaf.index for one in found] == [1, 2, 3]
     assert [one.leaf.done for one in found] == [False, False, True]
     assert [entry.type for entry in state.entries] == [EntryType.FILE]
-    again = await run_step(executor, StepOrder(ExecutionId("ff"), spec, image.image_id, (), 2, 3, found[1].state))
+    again = await run_step(executor, Step(spec, 2, 3, found[1].state), ExecutionId("ff"), image.image_id, ())
     assert again.leaf == found[2].leaf, "a step taken again from the same state has the same leaf"
 
 
@@ -131,5 +131,5 @@ async def test_a_step_that_is_cut_off_leaves_the_state_as_it_was(
 ) -> None:
     script = "open('/state/half', 'w').write('x'); import time; time.sleep(60)"
     spec = counting(image.image_id, script, timeout_s=1)
-    cut = await run_step(executor, StepOrder(ExecutionId("aa"), spec, image.image_id, (), 0, 3, EMPTY))
+    cut = await run_step(executor, Step(spec, 0, 3, EMPTY), ExecutionId("aa"), image.image_id, ())
     assert (cut.leaf.exit_code, cut.leaf.done, cut.state) == (124, True, EMPTY)
