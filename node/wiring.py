@@ -56,6 +56,9 @@ from capanode.node.chain.sender import Sender, open_sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
+from capanode.node.challenged import kept_evidence
+from capanode.node.challenged.evidence_desk import EvidenceDesk, OwnEvidence
+from capanode.node.challenged.kept_evidence import KeptEvidence
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.conditions import DealEnds, watch_gas
@@ -105,6 +108,7 @@ SCHEMAS: Final = (
     provider_peers.SCHEMA,
     approvals.SCHEMA,
     migration.SCHEMA,
+    kept_evidence.SCHEMA,
 )
 """Every table of the node's file."""
 
@@ -265,11 +269,28 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             if seller is not None:
                 await deals.start(run_clearing, ground.agent, seller.parts.execution)
             await deals.start(ground.agent.run, performer)
-            access = BlobAccess(ground.agent, buyer.auction if buyer else None, seller.desk if seller else None)
+            evidence = _evidence_desk(ground, seller)
+            evidence.serve()
+            access = BlobAccess(
+                ground.agent,
+                buyer.auction if buyer else None,
+                seller.desk if seller else None,
+                evidence.is_public,
+            )
             serve_blobs(ground.network, ground.blobs, access.may_fetch)
             await _open_intake(ground, buyer, seller, announced, task_status)
             deals.cancel_scope.cancel()
         chain.cancel_scope.cancel()
+
+
+def _evidence_desk(ground: Ground, seller: "Seller | None") -> EvidenceDesk:
+    return EvidenceDesk(
+        ground.network,
+        ground.blobs,
+        KeptEvidence(ground.database),
+        seller.evidence if seller else None,
+        ground.clock.now,
+    )
 
 
 def _settlements(ground: Ground, gas_price: GasPrice) -> Callable[[Address], Settlement]:
@@ -462,6 +483,7 @@ class Seller:
     identity: Identity
     bidding: Bidding
     desk: ResultDesk
+    evidence: OwnEvidence
     appraisal: Appraisal
     upkeep: Upkeep
 
@@ -522,7 +544,16 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     desk = ResultDesk(ground.agent, ground.network, execution, ground.blobs, signer, ground.markets, hardware)
     await execution.take_over(await _open_work(ground))
     await executor.warm(config.provider.slots)
-    return Seller(ProviderParts(preparation, execution), executor, identity, bidding, desk, appraisal, upkeep)
+    return Seller(
+        parts=ProviderParts(preparation, execution),
+        executor=executor,
+        identity=identity,
+        bidding=bidding,
+        desk=desk,
+        evidence=OwnEvidence(ground.agent, execution, preparation, ground.blobs, hardware),
+        appraisal=appraisal,
+        upkeep=upkeep,
+    )
 
 
 async def _open_work(ground: Ground) -> list[provider.Deal]:

@@ -15,6 +15,7 @@ DEMAND_PROTOCOL: Final = "/capanode/demand/1"
 RESULT_PROTOCOL: Final = "/capanode/result/1"
 ACCEPT_PROTOCOL: Final = "/capanode/accept/1"
 LOG_PROTOCOL: Final = "/capanode/log/1"
+EVIDENCE_PROTOCOL: Final = "/capanode/evidence/1"
 
 MAX_GOSSIP_BYTES: Final = 16_384
 """Largest gossip message: a signed demand with eight addresses has about two kilobytes."""
@@ -24,6 +25,9 @@ MAX_REQUEST_BYTES: Final = 1_048_576
 
 MAX_REPLY_BYTES: Final = 4 * 1_048_576
 """Largest reply: a result's tree with what is sent along."""
+
+MAX_EVIDENCE_BYTES: Final = MAX_REQUEST_BYTES + 65_536
+"""Longest evidence: a full spec, and the facts of its deal."""
 
 MAX_INLINE_BYTES: Final = 1_048_576
 """Result files are part of the manifest up to this size in all, and blobs of their own above it."""
@@ -172,3 +176,11 @@ class LogReply:
 
     RECORD: ClassVar[tuple[str, int]] = ("log-reply", 1)
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequest:
+    """Anybody to whoever may have it: what a committed deal was about. The reply is an `evidence` record."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("evidence-request", 1)
+    deal_id: DealId

@@ -18,6 +18,7 @@ from capanode.node.images.reference import ImageId, ImageRef, archived_image, re
 from capanode.node.p2p.blobs import fetch_blob
 from capanode.node.p2p.port import Network
 from capanode.node.storage.blobs import BlobStore
+from capanode.proofs.evidence import why_private
 from capanode.protocol import provider
 from capanode.protocol.events import Prepared, PrepareFailed
 from capanode.protocol.faults import PeerFault, Refused
@@ -25,7 +26,7 @@ from capanode.protocol.ids import Cid, UnixTime
 from capanode.protocol.records import ArchiveImage, Image, Input
 
 KEEP_INPUTS_S: Final = 3600
-"""Inputs and image archives stay this long after the last moment of their deal."""
+"""Inputs and image archives stay this long after the last moment at which anybody may want them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Preparation:
             raise Refused(f"the input {item.name} does not have the sha256 that the job states")
 
     async def _have_blob(self, cid: Cid, size_bytes: int, work: provider.Work) -> None:
-        reason, until = f"deal:{work.deal_id.hex()}", _needed_until(work)
+        reason, until = f"deal:{work.deal_id.hex()}", needed_until(work)
         if not self._blobs.has(cid):
             await fetch_blob(
                 self._network,
@@ -140,8 +141,12 @@ def reference_of(image: Image) -> ImageRef:
     return registry_image(image.registry.reference)
 
 
-def _needed_until(work: provider.Work) -> UnixTime:
-    return UnixTime(work.terms.commit_by + KEEP_INPUTS_S)
+def needed_until(work: provider.Work) -> UnixTime:
+    """How long image and inputs stay: as long as the result does where anybody may recompute it."""
+    last = work.terms.commit_by
+    if not why_private(work.spec, work.demand.rules):
+        last = UnixTime(last + work.terms.window_s + work.demand.retention_s)
+    return UnixTime(last + KEEP_INPUTS_S)
 
 
 def _sha256(path: Path) -> bytes:

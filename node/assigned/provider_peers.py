@@ -23,6 +23,9 @@ SCHEMA: Final = Schema(
     ),
 )
 
+MAX_NODES: Final = 16
+"""Nodes of one provider that are looked at."""
+
 MAX_LISTED: Final = 100
 """Providers that a wallet's earmarks are looked up for: one batch of calls."""
 
@@ -40,16 +43,19 @@ class ProviderPeers:
             Unavailable: it has registered none.
         """
 
-        def read(connection: sqlite3.Connection) -> str | None:
-            row = connection.execute(
-                "SELECT peer_id FROM provider_peer WHERE owner = ? ORDER BY turn DESC", (provider,)
-            ).fetchone()
-            return str(row[0]) if row else None
-
-        found = await self._database.read(read)
-        if found is None:
+        found = await self.peers_of(provider)
+        if not found:
             raise Unavailable(f"No peer is registered for the provider 0x{provider.hex()}: waiting for one.")
-        return PeerId(found)
+        return found[0]
+
+    async def peers_of(self, provider: Address) -> tuple[PeerId, ...]:
+        """The peers that the provider has registered, the newest first, at most `MAX_NODES`."""
+
+        def read(connection: sqlite3.Connection) -> tuple[PeerId, ...]:
+            query = "SELECT peer_id FROM provider_peer WHERE owner = ? ORDER BY turn DESC LIMIT ?"
+            return tuple(PeerId(row[0]) for row in connection.execute(query, (provider, MAX_NODES)))
+
+        return await self._database.read(read)
 
     async def providers(self) -> tuple[Address, ...]:
         """The newest registered providers, at most `MAX_LISTED`."""

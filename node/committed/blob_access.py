@@ -1,4 +1,9 @@
-"""Which peer may fetch which blob: a spec's inputs and image for whoever was given the spec, a result for its buyer."""
+"""Which peer may fetch which blob: a spec's inputs and image for whoever was given the spec, a result for its buyer.
+
+What anybody may check is anybody's (`is_public`), once it is committed.
+"""
+
+from collections.abc import Callable
 
 from capanode.node.agent import Agent
 from capanode.node.bid.auction import Auction
@@ -11,14 +16,19 @@ from capanode.protocol.records import Spec
 class BlobAccess:
     """The rule that the blob server asks; sees the journal's open deals only."""
 
-    def __init__(self, agent: Agent, auction: Auction | None, desk: ResultDesk | None) -> None:
+    def __init__(
+        self, agent: Agent, auction: Auction | None, desk: ResultDesk | None, is_public: Callable[[Cid], bool]
+    ) -> None:
         self._agent = agent
         self._auction = auction
         self._desk = desk
+        self._is_public = is_public
 
     def may_fetch(self, peer: PeerId, cid: Cid) -> bool:
         """Cheap enough to be asked for every part of every blob."""
         if self._desk is not None and self._desk.may_fetch(peer, cid):
+            return True
+        if self._is_public(cid):
             return True
         return any(
             isinstance(stored.state, requester.Job)

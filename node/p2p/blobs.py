@@ -58,6 +58,10 @@ Progress = Callable[[int, int], None]
 """(bytes received and checked, bytes in all)."""
 
 
+class BlobTooLarge(Refused):
+    """A blob has more bytes than may be fetched."""
+
+
 class _Operation(IntEnum):
     HEAD = 0
     PART = 1
@@ -175,7 +179,7 @@ class _Fetch:
         except ValueError as error:
             raise PeerFault(f"Peer {peer} describes blob {self._cid} wrongly.") from error
         if size > self._max_bytes:
-            raise Refused(f"Blob {self._cid} has {size} bytes; at most {self._max_bytes} are allowed here.")
+            raise BlobTooLarge(f"Blob {self._cid} has {size} bytes; at most {self._max_bytes} are allowed here.")
         return tree
 
     async def _parts(self, peer: PeerId, incoming: Incoming) -> None:

@@ -243,7 +243,7 @@ async def test_a_jobs_inputs_are_for_who_was_given_the_job(tmp_path: Path) -> No
     async with market_place(tmp_path) as place:
         wanted = replace(demand(), spec=spec_digest(spec))
         await place.agent.submit_job("job", replace(submitted(), spec=spec, demand=wanted))
-        access = BlobAccess(place.agent, place.auction, None)
+        access = BlobAccess(place.agent, place.auction, None, lambda _: False)
         assert not access.may_fetch(place.provider.peer_id, CID)
         job = replace(bidding(wanted), order=replace(bidding(wanted).order, spec=spec))
         _, (reply,) = await closed(place, job, bid_of(wanted, price_wei=Wei(TOKEN)))
