@@ -1,4 +1,4 @@
-"""Whether dishonesty pays: two dozen strategies over 100,000 deals each, by dice and by formulas.
+"""Whether dishonesty pays: all known strategies over 100,000 deals each, by dice and by formulas.
 
 The dice move money by the protocol's own functions (`capanode.protocol.verdict_money`) at its own shares; the formulas
 are those of docs/economics.md. A strategy counts as profitable when it beats honesty in any deal by its formula, or on
@@ -9,7 +9,7 @@ import sys
 
 from bench import report
 from bench.economy.play import STRATEGIES, honest_losers, play
-from bench.economy.residue import targeted_poison_tokens
+from bench.economy.residue import targeted_poison_tokens, wrong_share_that_wakes
 from bench.economy.world import DEFAULT
 
 KINDS = 5_000
@@ -26,6 +26,7 @@ def main() -> None:
         "profitable_dishonest_strategies": sum(result.is_profitable for result in results),
         "honest_parts_that_lose": len(honest_losers(DEFAULT, KINDS, SEED)),
         "not_prevented_targeted_poison_tokens": targeted_poison_tokens(DEFAULT, KINDS, SEED),
+        "not_prevented_audit_needs_wrong_share": wrong_share_that_wakes(DEFAULT, KINDS, SEED),
         "seed": SEED,
     }
     for result in results:

@@ -159,23 +159,6 @@ def honest_challenger(job: Job) -> float:
     return job.prize_wei - job.world.gas.challenge_wei - job.step_wei
 
 
-# Is paid for an audit and says that all is well without looking; planted errors cost it a challenger's bond.
-
-
-def _sleep(job: Job, dice: Random) -> int:
-    planted = happens(job.world.planted_ppm, dice)
-    return job.locked.fee_wei - (job.challenger_bond_wei if planted else 0) - job.world.gas.seat_wei
-
-
-def _sleep_expected(job: Job) -> float:
-    planted = job.world.planted_ppm / PPM
-    return job.locked.fee_wei - planted * job.challenger_bond_wei - job.world.gas.seat_wei
-
-
-def honest_auditor(job: Job) -> float:
-    return job.honest_arbiter_wei + job.world.planted_ppm / PPM * job.bounty_wei
-
-
 # ARBITERS
 
 
@@ -244,7 +227,6 @@ STRATEGIES: Final = (
     Strategy("result_copying_challenger", "challenger", always(_copy_answer), _copy_answer_expected, stay_out),
     Strategy("blind_challenge", "challenger", _blind, _blind_expected, stay_out),
     Strategy("seed_grinding", "challenger", always(_grind), _grind_expected, honest_challenger),
-    Strategy("sleeping_auditor", "challenger", _sleep, _sleep_expected, honest_auditor),
     Strategy("lazy_arbiter", "arbiter", _uphold_blindly, _uphold_blindly_expected, honest_arbiter),
     Strategy("vote_copying", "arbiter", _copy_vote, _copy_vote_expected, honest_arbiter),
     Strategy("absent_arbiter", "arbiter", always(_absent), _absent_expected, honest_arbiter),

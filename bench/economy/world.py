@@ -62,8 +62,7 @@ class World:
 
     `stated_rate_ppm` sets the bond, `audited_ppm` is carried out. Of the cases that reach a committee the provider is
     right in `frivolous_ppm`; `wrong_ppm` of the results nobody looks at are wrong. Somebody owns `owned_ppm` of a
-    class's stake. Of paid audits `planted_ppm` hold a planted error. A dispute costs a provider `delay_ppm` of what is
-    locked: a day at a third a year.
+    class's stake. A dispute costs a provider `delay_ppm` of what is locked: a day at a third a year.
 
     The flags are rules without a number. Bids rank by the most that they may claim; answers, votes and replicas'
     results stay hidden until all are in; a provider fetches the inputs before it is bound; challenges run side by side;
@@ -74,10 +73,9 @@ class World:
     gas: Gas = Gas()
     stated_rate_ppm: Ppm = _RATE
     audited_ppm: int = 200_000
-    frivolous_ppm: int = 250_000
+    frivolous_ppm: int = 500_000
     wrong_ppm: int = 1_000
     owned_ppm: int = 100_000
-    planted_ppm: int = 250_000
     delay_ppm: int = 1_000
     slash_to_requester_ppm: int = 0
     bids_rank_by_cap: bool = True

@@ -65,7 +65,6 @@ WEAKER: dict[str, tuple[World, str]] = {
         "poisoned_job",
     ),
     "nine in ten challenges are frivolous": (replace(DEFAULT, frivolous_ppm=900_000), "lazy_arbiter"),
-    "no planted errors": (replace(DEFAULT, planted_ppm=0), "sleeping_auditor"),
     "half of a class in one hand": (replace(DEFAULT, owned_ppm=500_000), "colluding_arbiters"),
     "bids rank by their estimate": (replace(DEFAULT, bids_rank_by_cap=False), "over_metering"),
     "answers are visible": (replace(DEFAULT, answers_hidden=False), "result_copying_challenger"),
