@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 import structlog
 import trio
@@ -30,19 +30,21 @@ from capanode.node.journal import (
     TakenBack,
 )
 from capanode.node.steady_time import unix_now
-from capanode.protocol import provider, requester, standing
+from capanode.protocol import machines, standing
+from capanode.protocol.cases import CommitteeDrawn
 from capanode.protocol.commands import Command
 from capanode.protocol.events import (
     ChainEvent,
+    ChallengeWanted,
     DeadlinePassed,
     JobSubmitted,
-    ProviderEvent,
-    RequesterEvent,
     TransactionRefused,
     WorkTaken,
+    subject_of,
 )
-from capanode.protocol.faults import InvariantViolated, Unavailable
-from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import ZERO_ADDRESS, Address, CaseId, DealId, Digest
+from capanode.protocol.machines import Times
 from capanode.protocol.standing import Event, Past, Standing, State
 
 CHANNEL: Final = 256
@@ -69,7 +71,6 @@ class _Born:
 
     stored: Stored
     event: Event
-    issued: tuple[Command, ...]
     admit: Callable[[], bool]
     answer: trio.MemorySendChannel[bool]
 
@@ -84,7 +85,7 @@ class _Held:
 
     stored: Stored
     in_force: Mapping[str, Command]
-    ids: frozenset[DealId]
+    ids: frozenset[DealId | CaseId]
     waiting: tuple[ChainEvent, ...] = ()
 
     @property
@@ -116,15 +117,23 @@ class Agent:
         me: Address,
         grace_s: Callable[[Address], int],
         now: Callable[[], float] = unix_now,
+        *,
+        reveal_s: Callable[[Address], int] = lambda _: 0,
+        wallet: Address | None = None,
     ) -> None:
-        """`grace_s` says the grace of a market, in seconds."""
+        """`grace_s` says the grace of a market, `reveal_s` the time to reveal votes in its court, in seconds.
+
+        `wallet` is whom committees name that this node sits on; none by default.
+        """
         self._journal = journal
         self._me = me
         self._grace_s = grace_s
+        self._reveal_s = reveal_s
+        self._wallet = wallet
         self._now = now
         self._deals: dict[str, _Held] = {}
         self._ahead: Mapping[str, _Held] = {}
-        self._bearers: dict[DealId, set[str]] = {}
+        self._bearers: dict[DealId | CaseId, set[str]] = {}
         self._rewound: set[str] = set()
         self._has_chain_moved = False
         self._send, self._receive = trio.open_memory_channel[_Received](CHANNEL)
@@ -150,9 +159,7 @@ class Agent:
 
     async def submit_job(self, key: str, event: JobSubmitted, market: Address = ZERO_ADDRESS) -> None:
         """Take a job for a market; it is durable when this returns."""
-        first = requester.submit(event)
-        stored = Stored(key, Side.REQUESTER, first.job, self._now(), self._now(), market)
-        await self._bear(stored, event, first.commands, lambda: True)
+        await self._bear(key, Side.REQUESTER, event, market, lambda: True)
 
     async def take_work(
         self, key: str, event: WorkTaken, admit: Callable[[], bool], market: Address = ZERO_ADDRESS
@@ -162,9 +169,11 @@ class Agent:
         `admit` is asked by the owner, between two events, so that two deals never get the same room. Idempotent
         by key: a deal that is already there is not asked about again.
         """
-        first = provider.take(event)
-        stored = Stored(key, Side.PROVIDER, first.deal, self._now(), self._now(), market)
-        return await self._bear(stored, event, first.commands, admit)
+        return await self._bear(key, Side.PROVIDER, event, market, admit)
+
+    async def challenge(self, key: str, event: ChallengeWanted, admit: Callable[[], bool], market: Address) -> bool:
+        """Dispute a result, if `admit` still says so when its turn comes; as `take_work`."""
+        return await self._bear(key, Side.CHALLENGER, event, market, admit)
 
     async def tell(self, key: str, event: Event) -> None:
         """Tell a deal what happened to it; applied and durable when this returns."""
@@ -215,9 +224,10 @@ class Agent:
                     await self._apply_inbox()
                 await self._apply_received(received)
 
-    async def _bear(self, stored: Stored, event: Event, issued: tuple[Command, ...], admit: Callable[[], bool]) -> bool:
+    async def _bear(self, key: str, side: Side, event: Event, market: Address, admit: Callable[[], bool]) -> bool:
+        stored = Stored(key, side, machines.first(event).state, self._now(), self._now(), market)
         send, receive = trio.open_memory_channel[bool](1)
-        await self._send.send(_Born(stored, event, issued, admit, send))
+        await self._send.send(_Born(stored, event, admit, send))
         return await receive.receive()
 
     async def _recover(self) -> None:
@@ -237,7 +247,7 @@ class Agent:
 
     async def _waiting(self, stored: Stored) -> tuple[ChainEvent, ...]:
         pasts = [entry.past for entry in await self._journal.entries(stored.key) if entry.stands]
-        return standing.replay(_first(pasts[0].event), pasts[1:], self._step_of(stored)).waiting
+        return standing.replay(machines.first(pasts[0].event), pasts[1:], self._step_of(stored)).waiting
 
     # ---- what the chain said -----------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class Agent:
         while waiting := await self._journal.incoming(TURN):
             turn = _Turn()
             for item in waiting:
-                if item.event is None or not self._hear(turn, item, item.event):
+                if item.event is None or not await self._hear(turn, item, item.event):
                     break
             if turn.seen:
                 await self._commit(turn)
@@ -255,15 +265,28 @@ class Agent:
             else:
                 await self._fill_in(waiting[0], waiting[0].event)
 
-    def _hear(self, turn: _Turn, item: Incoming, event: ChainEvent) -> bool:
+    async def _hear(self, turn: _Turn, item: Incoming, event: ChainEvent) -> bool:
         """Add what a chain event makes of its deals; False when it may be one that comes again."""
-        touched = self._bearers.get(event.deal_id, set[str]())
+        touched = self._bearers.get(subject_of(event), set[str]())
         if touched & self._rewound:
             return False
         turn.seen.append(item)
-        for key in sorted(touched):
+        for key in sorted(touched | await self._summon(turn, event)):
             self._advance(turn, key, Past(event, None), item.block)
         return True
+
+    async def _summon(self, turn: _Turn, event: ChainEvent) -> set[str]:
+        """Begin the duty that a committee with this node's wallet brings, unless it is known; its key."""
+        if not isinstance(event, CommitteeDrawn) or self._wallet is None or self._wallet not in event.arbiters:
+            return set()
+        key = machines.seat_key(event)
+        if key in turn.ahead or await self._journal.known([key]):
+            return set()
+        found = machines.seat_found(event, self._wallet)
+        first = machines.first(found)
+        stored = Stored(key, Side.ARBITER, first.state, self._now(), self._now(), event.market)
+        self._add(turn, _Held(stored, {}, frozenset()), first, Added(Past(found, None)))
+        return {key}
 
     async def _take_back(self, item: Incoming) -> None:
         """A block went away: let the deals stand where all the rest leads, those that had ended too."""
@@ -279,7 +302,8 @@ class Agent:
     async def _fill_in(self, item: Incoming, event: ChainEvent) -> None:
         """A chain event for deals of which something was taken back: the same as before takes its old place."""
         turn = _Turn([item])
-        for key in sorted(self._bearers.get(event.deal_id, ())):
+        touched = self._bearers.get(subject_of(event), set[str]())
+        for key in sorted(touched | await self._summon(turn, event)):
             await self._place(turn, key, Past(event, None), item.block)
         await self._commit(turn)
 
@@ -343,8 +367,8 @@ class Agent:
         finally:
             self._ahead = {}
         if is_admitted:
-            first = standing.begin(born.stored.state, born.issued)
-            self._add(turn, _Held(born.stored, {}, frozenset()), first, Added(Past(born.event, None)))
+            first, cause = machines.first(born.event), Added(Past(born.event, None))
+            self._add(turn, _Held(born.stored, {}, frozenset()), first, cause)
             known.add(born.stored.key)
         return is_admitted
 
@@ -357,12 +381,12 @@ class Agent:
             self._add(turn, held, after, Added(past, block, waits=len(after.waiting) > len(held.waiting)))
 
     def _rewind(self, turn: _Turn, held: _Held, pasts: Sequence[Past[Event]], cause: Added | TakenBack) -> None:
-        after = standing.replay(_first(pasts[0].event), pasts[1:], self._step_of(held.stored))
+        after = standing.replay(machines.first(pasts[0].event), pasts[1:], self._step_of(held.stored))
         self._add(turn, held, after, cause)
 
     def _add(self, turn: _Turn, before: _Held, after: Standing[State], cause: Added | TakenBack) -> None:
         stored = replace(before.stored, state=after.state, updated_at=self._now())
-        ids = before.ids if stored.deal_id is None else before.ids | {stored.deal_id}
+        ids = before.ids | stored.subjects
         change = Change(
             stored,
             cause,
@@ -376,21 +400,8 @@ class Agent:
         turn.add(_Held(stored, after.in_force, ids, after.waiting), change)
 
     def _step_of(self, stored: Stored) -> standing.Step[State, Event]:
-        def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
-            match stored.side:
-                case Side.PROVIDER:
-                    if isinstance(state, provider.Deal) and isinstance(event, ProviderEvent):
-                        done = provider.step(state, event, self._me, self._grace_s(stored.market))
-                        return done.deal, done.commands
-                case Side.REQUESTER:
-                    if isinstance(state, requester.Job) and isinstance(event, RequesterEvent):
-                        step = requester.step(state, event, self._grace_s(stored.market))
-                        return step.job, step.commands
-                case _:
-                    assert_never(stored.side)
-            raise InvariantViolated(f"the event {type(event).__name__} does not belong to the {stored.side} side")
-
-        return step
+        times = Times(self._grace_s(stored.market), self._reveal_s(stored.market))
+        return partial(machines.step, me=self._me, times=times)
 
     async def _commit(self, turn: _Turn, observed: Observed | None = None) -> bool:
         """Make a turn durable and act on it; False, and nothing has happened, when the chain has moved meanwhile."""
@@ -416,12 +427,12 @@ class Agent:
         stored = held.stored
         if stored.ended:
             self._deals.pop(stored.key, None)
-            for deal_id in held.ids:
-                self._bearers.get(deal_id, set[str]()).discard(stored.key)
+            for subject in held.ids:
+                self._bearers.get(subject, set[str]()).discard(stored.key)
         else:
             self._deals[stored.key] = held
-            for deal_id in held.ids:
-                self._bearers.setdefault(deal_id, set()).add(stored.key)
+            for subject in held.ids:
+                self._bearers.setdefault(subject, set()).add(stored.key)
 
     def _enact(self, held: _Held, change: Change) -> None:
         stored, before = held.stored, self._deals.get(held.stored.key)
@@ -452,16 +463,3 @@ class Agent:
 def _is_about_the_chain(item: _Received) -> bool:
     """Whether it says how far the chain is, and so comes after all that the chain has said up to there."""
     return isinstance(item, Answer | _Told) and isinstance(item.event, Observed | DeadlinePassed | TransactionRefused)
-
-
-def _first(event: Event) -> Standing[State]:
-    """A deal at its first moment, which is what a replay begins with."""
-    match event:
-        case JobSubmitted():
-            step = requester.submit(event)
-            return standing.begin(step.job, step.commands)
-        case WorkTaken():
-            taken = provider.take(event)
-            return standing.begin(taken.deal, taken.commands)
-        case _:
-            raise InvariantViolated(f"the journal of a deal begins with {type(event).__name__}")

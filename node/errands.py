@@ -17,11 +17,15 @@ from capanode.protocol.commands import (
     SubmitAbandon,
     SubmitAccept,
     SubmitAnnounce,
+    SubmitAnswer,
     SubmitAssign,
     SubmitCancel,
+    SubmitChallenge,
     SubmitClaim,
     SubmitCommit,
     SubmitExpire,
+    SubmitReveal,
+    SubmitVote,
     WakeAt,
 )
 from capanode.protocol.faults import Fault, InvariantViolated, PeerFault, Unavailable
@@ -40,6 +44,10 @@ BY_THE_CHAIN: Final = (
     SubmitAbandon,
     SubmitClaim,
     SubmitAccept,
+    SubmitChallenge,
+    SubmitAnswer,
+    SubmitVote,
+    SubmitReveal,
     WakeAt,
 )
 """Commands that follow from where the chain is, called off when it goes back. What else runs, as a container, goes on:

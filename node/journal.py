@@ -19,10 +19,11 @@ from typing import Final, assert_never
 from capanode.node.chain.blocks import BlockRef, is_followed
 from capanode.node.storage.database import Database, Schema
 from capanode.node.storage.integrity import damaged
-from capanode.protocol import commands, encoding, events, provider, requester
+from capanode.protocol import arbiter, challenger, commands, encoding, events, machines, provider, requester
+from capanode.protocol.cases import CASE_EVENTS
 from capanode.protocol.events import ChainEvent
-from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
-from capanode.protocol.standing import Event, Past, State, deal_id_of
+from capanode.protocol.ids import ZERO_ADDRESS, Address, CaseId, DealId, Digest
+from capanode.protocol.standing import Event, Past, State, deal_id_of, subjects_of
 
 SCHEMA: Final = Schema(
     "journal",
@@ -82,17 +83,21 @@ SCHEMA: Final = Schema(
 
 
 class Side(StrEnum):
-    """Which side of a deal this node is on."""
+    """What this node is to a deal."""
 
     PROVIDER = "provider"
     REQUESTER = "requester"
+    CHALLENGER = "challenger"
+    ARBITER = "arbiter"
 
 
 _STATES: Final[dict[Side, tuple[type[State], ...]]] = {
     Side.PROVIDER: provider.PHASES,
     Side.REQUESTER: requester.PHASES,
+    Side.CHALLENGER: challenger.PHASES,
+    Side.ARBITER: arbiter.PHASES,
 }
-_EVENTS: Final[tuple[type[Event], ...]] = (
+_CHAIN_EVENTS: Final[tuple[type[ChainEvent], ...]] = (
     events.DealAnnounced,
     events.DealAssigned,
     events.DealCommitted,
@@ -102,6 +107,10 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     events.DealChallenged,
     events.ChallengeClosed,
     events.DealJudged,
+    *CASE_EVENTS,
+)
+_EVENTS: Final[tuple[type[Event], ...]] = (
+    *_CHAIN_EVENTS,
     events.TransactionRefused,
     events.DeadlinePassed,
     events.JobSubmitted,
@@ -120,17 +129,10 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     events.ExecutionFailed,
     events.AcceptReceived,
     events.ResultDropped,
-)
-_CHAIN_EVENTS: Final[tuple[type[ChainEvent], ...]] = (
-    events.DealAnnounced,
-    events.DealAssigned,
-    events.DealCommitted,
-    events.DealFinalized,
-    events.DealRefunded,
-    events.DealCancelled,
-    events.DealChallenged,
-    events.ChallengeClosed,
-    events.DealJudged,
+    events.ChallengeWanted,
+    events.ChallengePlanned,
+    events.SeatFound,
+    events.StepJudged,
 )
 _COMMANDS: Final[tuple[type[commands.Command], ...]] = (
     commands.SubmitAnnounce,
@@ -152,20 +154,18 @@ _COMMANDS: Final[tuple[type[commands.Command], ...]] = (
     commands.SubmitAccept,
     commands.KeepResult,
     commands.DropResult,
-)
-_ENDED: Final = (
-    provider.Done,
-    provider.Lost,
-    requester.Settled,
-    requester.Undecided,
-    requester.Failed,
-    requester.Cancelled,
+    commands.PlanChallenge,
+    commands.SubmitChallenge,
+    commands.SubmitAnswer,
+    commands.JudgeStep,
+    commands.SubmitVote,
+    commands.SubmitReveal,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A deal as the journal holds it. `key` is unique over both sides; times are Unix seconds.
+    """A deal, or a challenge or duty about one, as the journal holds it. `key` is unique; times are Unix seconds.
 
     `market` is the version of the market that the deal is made in, from its first moment to its end.
     """
@@ -183,9 +183,14 @@ class Stored:
         return deal_id_of(self.state)
 
     @property
+    def subjects(self) -> frozenset[DealId | CaseId]:
+        """What the chain may say something about that matters here."""
+        return subjects_of(self.state)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing can happen to it any more."""
-        return isinstance(self.state, _ENDED)
+        return isinstance(self.state, machines.Ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,11 +324,11 @@ class Journal:
 
         return await self._database.read(read)
 
-    async def open_ids(self) -> dict[str, frozenset[DealId]]:
+    async def open_ids(self) -> dict[str, frozenset[DealId | CaseId]]:
         """By open deal, the ids on chain that it bears or has borne."""
 
-        def read(connection: sqlite3.Connection) -> dict[str, frozenset[DealId]]:
-            found: dict[str, set[DealId]] = {}
+        def read(connection: sqlite3.Connection) -> dict[str, frozenset[DealId | CaseId]]:
+            found: dict[str, set[DealId | CaseId]] = {}
             query = "SELECT deal_name.deal_id, deal FROM deal_name JOIN deal ON key = deal WHERE ended = 0"
             for deal_id, deal in connection.execute(query):
                 found.setdefault(deal, set()).add(DealId(deal_id))
@@ -331,10 +336,10 @@ class Journal:
 
         return await self._database.read(read)
 
-    async def ids_of(self, key: str) -> frozenset[DealId]:
+    async def ids_of(self, key: str) -> frozenset[DealId | CaseId]:
         """The ids on chain that a deal bears or has borne."""
 
-        def read(connection: sqlite3.Connection) -> frozenset[DealId]:
+        def read(connection: sqlite3.Connection) -> frozenset[DealId | CaseId]:
             rows = connection.execute("SELECT deal_id FROM deal_name WHERE deal = ?", (key,)).fetchall()
             return frozenset(DealId(deal_id) for (deal_id,) in rows)
 
@@ -435,13 +440,13 @@ class _Outdated(Exception):
     """The chain moved on between a decision and its record."""
 
 
-def is_ours_in(connection: sqlite3.Connection, deal_id: DealId, market: Address) -> bool:
-    """Whether a deal of this node in this market bears the id or has borne it.
+def is_ours_in(connection: sqlite3.Connection, subject: DealId | CaseId, market: Address) -> bool:
+    """Whether a deal of this node in this market, or a case about one there, bears the id or has borne it.
 
     Ended ones count: the block that ended one may be taken back before the owner has heard of it.
     """
     query = "SELECT 1 FROM deal_name JOIN deal ON key = deal WHERE deal_name.deal_id = ? AND market = ? LIMIT 1"
-    return connection.execute(query, (deal_id, market)).fetchone() is not None
+    return connection.execute(query, (subject, market)).fetchone() is not None
 
 
 def receive_in(connection: sqlite3.Connection, event: ChainEvent, block: Digest) -> None:
@@ -479,8 +484,8 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
             stored.market,
         ),
     )
-    if deal_id is not None:
-        connection.execute("INSERT OR IGNORE INTO deal_name VALUES (?,?)", (stored.key, deal_id))
+    for subject in stored.subjects:
+        connection.execute("INSERT OR IGNORE INTO deal_name VALUES (?,?)", (stored.key, subject))
     match change.cause:
         case Added(place=None) as added:
             connection.execute(

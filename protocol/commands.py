@@ -145,6 +145,48 @@ class DropResult:
     RECORD: ClassVar[tuple[str, int]] = ("drop-result", 1)
 
 
+@dataclass(frozen=True, slots=True)
+class PlanChallenge:
+    """Look whether somebody has opened such a case that can still be joined, and else which number is free."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("plan-challenge", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitChallenge:
+    """Open the case, or join the one that was found, with a bond and a hidden answer."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-challenge", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAnswer:
+    """Show the answer, once the block is there that nobody could foresee."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-answer", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeStep:
+    """Fetch what a step began from, execute it, and compare."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("judge-step", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitVote:
+    """Cast the hidden vote."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-vote", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReveal:
+    """Reveal the vote, once the others can no longer copy it."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-reveal", 1)
+
+
 RequesterCommand = (
     SubmitAnnounce
     | RenewDemand
@@ -171,4 +213,6 @@ ProviderCommand = (
     | KeepResult
     | DropResult
 )
-Command = RequesterCommand | ProviderCommand
+ChallengerCommand = PlanChallenge | SubmitChallenge | SubmitAnswer | WakeAt
+ArbiterCommand = JudgeStep | SubmitVote | SubmitReveal | WakeAt
+Command = RequesterCommand | ProviderCommand | ChallengerCommand | ArbiterCommand

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from capanode.protocol.ids import Address, Cid, DealId, Digest, PeerId, TxHash, UnixTime, Wei
+from capanode.protocol.cases import CaseEvent, CaseOpened, Claimed, Kind, Papers, Vote
+from capanode.protocol.ids import Address, CaseId, Cid, DealId, Digest, PeerId, TxHash, UnixTime, Wei
 from capanode.protocol.records import Demand, SignedAward, SignedBid, Spec, Terms
 
 # ---- from confirmed logs -------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class DealJudged:
     at: UnixTime
 
 
-ChainEvent = (
+DealEvent = (
     DealAnnounced
     | DealAssigned
     | DealCommitted
@@ -157,6 +158,14 @@ ChainEvent = (
     | ChallengeClosed
     | DealJudged
 )
+ChainEvent = DealEvent | CaseEvent
+"""What a confirmed log said, of a deal or of a case about one."""
+
+
+def subject_of(event: ChainEvent) -> DealId | CaseId:
+    """What the event is about: a case by its own id, else the deal."""
+    return event.case_id if isinstance(event, CaseEvent) else event.deal_id
+
 
 # ---- of this node --------------------------------------------------------------------------------------------
 
@@ -308,10 +317,21 @@ class PrepareFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """The trace of a job of several steps: the blob with all leaves, the digest in its CID, and what a commit posts."""
+
+    step_count: int
+    leaf_list: Cid
+    leaves_cid: Digest
+    posted: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionFinished:
     """The requester's program ended, by itself or at one of its limits: a payable result.
 
-    `status` is the exit code, 137 for out of memory, 124 for the time limit. `outcome` is the word for people.
+    `status` is the exit code, 137 for out of memory, 124 for the time limit. `outcome` is the word for people. After
+    several steps it is the last one's, and `traced` says what led there.
     Times are Unix seconds as the engine gives them; usage is this host's own reading.
     """
 
@@ -325,6 +345,7 @@ class ExecutionFinished:
     finished_at_ms: int
     cpu_ns: int
     peak_memory_bytes: int
+    traced: Traced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +371,70 @@ class ResultDropped:
     RECORD: ClassVar[tuple[str, int]] = ("result-dropped", 1)
 
 
+# challenger and arbiter
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What a challenger says is wrong with a result, and with what it will prove that it knew.
+
+    `answer` is the leaf that it has computed, or any other value where there is none to compute; `salt` hides it until
+    it is shown. Both are drawn before anything is sent, and never again.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("contest", 1)
+    papers: Papers
+    kind: Kind
+    step: int
+    claimed: Claimed
+    answer: Digest
+    salt: Digest
+    challenger: Address
+    window_ends_at: UnixTime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeWanted:
+    """This node has found a result wrong, and will say so on chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenge-wanted", 1)
+    contest: Contest
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengePlanned:
+    """How the challenge can be made now: in a case of its own, or in one of others that can still be joined."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenge-planned", 1)
+    serial: int
+    joins: CaseOpened | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatFound:
+    """A committee has been drawn with this node's wallet in it. Where it sits, the log says that follows."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("seat-found", 1)
+    case_id: CaseId
+    round: int
+    arbiter: Address
+    vote_by: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class StepJudged:
+    """What this node has found by looking for itself, and what hides its vote until it is revealed."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("step-judged", 1)
+    vote: Vote
+    leaf: Digest
+    salt: Digest
+    reason: str
+
+
 ProviderEvent = (
-    ChainEvent
+    DealEvent
     | TransactionRefused
     | DeadlinePassed
     | WorkTaken
@@ -363,7 +446,7 @@ ProviderEvent = (
     | ResultDropped
 )
 RequesterEvent = (
-    ChainEvent
+    DealEvent
     | TransactionRefused
     | DeadlinePassed
     | JobSubmitted
@@ -376,3 +459,5 @@ RequesterEvent = (
     | ProviderLost
     | ProviderReturned
 )
+ChallengerEvent = ChainEvent | TransactionRefused | DeadlinePassed | ChallengeWanted | ChallengePlanned
+ArbiterEvent = ChainEvent | TransactionRefused | DeadlinePassed | SeatFound | StepJudged

@@ -24,6 +24,9 @@ DemandDigest = NewType("DemandDigest", bytes)
 DealId = NewType("DealId", bytes)
 """32 bytes: EIP-712 digest of the award, or of the announcement. Source: docs/protocol.md, "Deal id"."""
 
+CaseId = NewType("CaseId", bytes)
+"""32 bytes: a challenge as the court knows it. Source: `IDisputeCourt.caseIdOf`."""
+
 TxHash = NewType("TxHash", bytes)
 """32 bytes: keccak256 of a signed transaction."""
 

@@ -13,13 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from capanode.protocol import encoding, provider, requester
+from capanode.protocol import arbiter, challenger, encoding, provider, requester
 from capanode.protocol.commands import Command
-from capanode.protocol.events import ChainEvent, ProviderEvent, RequesterEvent
-from capanode.protocol.ids import DealId
+from capanode.protocol.events import (
+    ArbiterEvent,
+    ChainEvent,
+    ChallengerEvent,
+    ProviderEvent,
+    RequesterEvent,
+    subject_of,
+)
+from capanode.protocol.ids import CaseId, DealId
 
-State = provider.Deal | requester.Job
-Event = ProviderEvent | RequesterEvent
+State = provider.Deal | requester.Job | challenger.State | arbiter.State
+Event = ProviderEvent | RequesterEvent | ChallengerEvent | ArbiterEvent
 S = TypeVar("S", bound=State)
 E = TypeVar("E", bound=Event)
 
@@ -85,7 +92,7 @@ def _caught_up(standing: Standing[S], step: Step[S, E]) -> Standing[S]:
 def counts(standing: Standing[S], past: Past[E]) -> bool:
     """Whether an event is about what the deal is at: its id on chain, a command that is in force."""
     if isinstance(past.event, ChainEvent):
-        return past.event.deal_id == deal_id_of(standing.state)
+        return subject_of(past.event) in subjects_of(standing.state)
     return past.answers is None or past.answers in standing.in_force
 
 
@@ -102,13 +109,29 @@ def is_same_kind(one: Past[Event], other: Past[Event]) -> bool:
     if type(one.event) is not type(other.event):
         return False
     if isinstance(one.event, ChainEvent) and isinstance(other.event, ChainEvent):
-        return one.event.deal_id == other.event.deal_id
+        return subject_of(one.event) == subject_of(other.event)
     return one.answers == other.answers
 
 
 def deal_id_of(state: State) -> DealId | None:
-    """The deal that a state is about, once it has an id."""
-    return requester.deal_id_of(state) if isinstance(state, requester.Job) else state.work.deal_id
+    """The deal that a state is about, once it has an id; None for an arbiter, whose duty is about a case."""
+    if isinstance(state, requester.Job):
+        return requester.deal_id_of(state)
+    if isinstance(state, provider.Deal):
+        return state.work.deal_id
+    return challenger.deal_id(state) if isinstance(state, challenger.State) else None
+
+
+def subjects_of(state: State) -> frozenset[DealId | CaseId]:
+    """What the chain may say something about that matters to a state: its deal, its case."""
+    found: tuple[DealId | CaseId | None, ...]
+    if isinstance(state, arbiter.State):
+        found = (state.call.case_id,)
+    elif isinstance(state, challenger.State):
+        found = (challenger.deal_id(state), challenger.case_id(state))
+    else:
+        found = (deal_id_of(state),)
+    return frozenset(subject for subject in found if subject is not None)
 
 
 def _named(state: State, commands: Sequence[Command]) -> dict[str, Command]:

@@ -10,7 +10,7 @@ from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.follower import DecodedLog
 from capanode.node.journal import is_ours_in, receive_in, retract_in
 from capanode.protocol import events
-from capanode.protocol.events import ChainEvent
+from capanode.protocol.events import DealEvent
 from capanode.protocol.ids import TxHash, UnixTime, Wei
 
 Heard = Callable[[DecodedLog], None]
@@ -51,7 +51,7 @@ class ChainIntake:
         retract_in(connection, block.hash)
 
 
-def deal_event(log: object, tx: TxHash, at: UnixTime) -> ChainEvent | None:
+def deal_event(log: object, tx: TxHash, at: UnixTime) -> DealEvent | None:
     """The deal event that a decoded log stands for; None for other logs."""
     match log:
         case bindings.DealAnnounced():

@@ -15,7 +15,7 @@ from capanode.node.chain.blocks import FOLLOWER_SCHEMA, BlockRef, StoredBlock
 from capanode.node.journal import SCHEMA, Observed, Stored, is_ours_in, receive_in, retract_in
 from capanode.node.storage.database import Database, open_database
 from capanode.protocol.commands import Command, WakeAt
-from capanode.protocol.events import AcceptRequested, ChainEvent, DeadlinePassed
+from capanode.protocol.events import AcceptRequested, ChainEvent, DeadlinePassed, subject_of
 from capanode.protocol.ids import ZERO_ADDRESS, Digest, TxHash, UnixTime
 from capanode.protocol.standing import Event
 from tests.agent.scripted import World, phase
@@ -120,7 +120,7 @@ async def opened(folder: Path) -> AsyncGenerator[Database]:
 def _store(block: Block, connection: sqlite3.Connection) -> None:
     blocks.add(connection, StoredBlock(block.ref, (), is_delivered=True))
     for event in block.events:
-        if is_ours_in(connection, event.deal_id, ZERO_ADDRESS):
+        if is_ours_in(connection, subject_of(event), ZERO_ADDRESS):
             receive_in(connection, event, block.ref.hash)
 
 

@@ -324,7 +324,7 @@ async def test_an_event_of_the_other_side_is_a_bug(database: Database) -> None:
         async with running(database, wait_for_ever) as agent:
             await agent.take_work("deal", work_taken(), lambda: True)
             await agent.tell("deal", NOBODY)
-    assert stopped.group_contains(InvariantViolated, match="BidsClosed does not belong to the provider side")
+    assert stopped.group_contains(InvariantViolated, match="BidsClosed does not belong to Preparing")
 
 
 async def test_what_is_owed_is_asked_again_after_a_restart(database: Database) -> None:
