@@ -6,6 +6,7 @@ the deals write what they have to, and lets go of the chain last.
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from capanode.node import drain, journal
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts, Occasion
 from capanode.node.announced.demand_filter import demand_filter
+from capanode.node.announced.judges import Judges
 from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.offers import OfferBook, offer_filter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
@@ -48,6 +50,7 @@ from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.intake import ChainIntake
 from capanode.node.chain.logs import DecodedLog
 from capanode.node.chain.markets import Markets
+from capanode.node.chain.pools import Pools
 from capanode.node.chain.registry import Registry
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.revert import explain
@@ -470,8 +473,16 @@ def _requester(ground: Ground) -> RequesterParts:
         config.timeouts.peer_request,
     )
     choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
-    submission = Submission(buying, choice, ground.network, ground.blobs, ground.clock)
+    judges = Judges(Pools(ground.rpc).can_judge, lambda: _classes(ground.offers))
+    submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
     return RequesterParts(submission, auction, collector)
+
+
+def _classes(offers: OfferBook) -> list[str]:
+    """The hardware classes whose arbiters may judge a job: this machine's, then those that were heard of."""
+    own = this_cpu_class()
+    heard = Counter(offer.hardware_class for offer in offers.current())
+    return [own, *(name for name, _ in heard.most_common() if name != own)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,7 +540,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         slots=config.provider.slots,
         alerts=ground.alerts,
     )
-    appraisal = Appraisal(terrain, ground.agent, gas_price)
+    appraisal = Appraisal(terrain, ground.agent, gas_price, Pools(ground.rpc).can_judge)
     identity = Identity(wallet, signer, hardware)
     bidding = Bidding(
         identity,

@@ -12,6 +12,7 @@ from capanode.protocol.records import Demand, VerificationClass
 from capanode.scheduler import rules as operator
 from capanode.scheduler.capacity import Capacity, GpuUuid, load_ppm, matching, pick_gpus, shortages
 from capanode.scheduler.hardware import gpu_class, serves
+from capanode.scheduler.judges import against_rules
 from capanode.scheduler.pricing import Gas, Quote, Rates, quote
 from capanode.scheduler.refusal import Kind, Refusal
 from capanode.scheduler.rules import Rules
@@ -31,6 +32,8 @@ class Market:
     window_floor_s: int
     arbiter_fee_wei: Wei
     transfer_bytes_per_s: int
+    can_judge: bool = False
+    """Whether the demand's pool of arbiters is large enough for what is at stake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def feasible(demand: Demand, host: Host, rules: Rules, market: Market, now: Unix
         *shortages(capacity, demand.resources, demand.hardware_class),
         *_against_hardware(demand, host),
         *_against_class(demand, market),
+        *against_rules(demand, _served_class(demand, host), has_court=market.has_court, can_judge=market.can_judge),
         *_against_times(demand, market, ready_in_s),
         *operator.against_demand(rules, demand, now, host.utc_offset_s),
     )
@@ -207,4 +211,6 @@ def _against_stake(host: Host, bonds_wei: Wei) -> tuple[Refusal, ...]:
 def _notes(demand: Demand, market: Market) -> tuple[str, ...]:
     if demand.verification is VerificationClass.NONE:
         return ("nothing of the result is verified: class none",)
-    return () if market.has_court else (NOT_DISPUTABLE,)
+    if not market.has_court:
+        return (NOT_DISPUTABLE,)
+    return () if demand.rules is not None else ("not disputable: the demand has no rules of judging",)

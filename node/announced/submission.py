@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from capanode.node.announced.intake import Intake, sha256_of
+from capanode.node.announced.judges import Judged, Judges
 from capanode.node.announced.locator import locator_of
 from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.api.port import JobOrder, Json
@@ -20,10 +21,12 @@ from capanode.node.p2p.port import Network
 from capanode.node.salts import new_salt
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.units import tokens
+from capanode.proofs.evidence import why_private
 from capanode.proofs.tree import input_root
 from capanode.protocol.events import DemandRenewed, JobSubmitted
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Ppm, UnixTime, Wei
+from capanode.protocol.judging import Rules
 from capanode.protocol.money import ARBITER_FEE_WEI, deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
 from capanode.protocol.records import (
     Demand,
@@ -68,16 +71,24 @@ class TakenIn:
 
     event: JobSubmitted
     market: Address
+    judged: Judged
 
 
 class Submission:
     """Takes jobs in for one requester."""
 
     def __init__(
-        self, terms: BuyingTerms, markets: MarketChoice, network: Network, blobs: BlobStore, clock: ChainClock
+        self,
+        terms: BuyingTerms,
+        markets: MarketChoice,
+        judges: Judges,
+        network: Network,
+        blobs: BlobStore,
+        clock: ChainClock,
     ) -> None:
         self._terms = terms
         self._markets = markets
+        self._judges = judges
         self._network = network
         self._blobs = blobs
         self._intake = Intake(blobs)
@@ -115,7 +126,10 @@ class Submission:
         )
         needed = Wei(job.price_cap_wei + verification_deposit_wei(ARBITER_FEE_WEI, job.verification))
         market = await self._markets.choose(needed)
-        demand, announcement = self._demand(job, spec, _mode(order), market)
+        judged = await self._judges.choose(market, spec, job.hardware_class, job.price_cap_wei, self._audit_rate(job))
+        yield {"note": judged.sentence}
+        yield {"note": readers(spec, judged.rules)}
+        demand, announcement = self._demand(job, spec, _mode(order), market, judged)
         event = JobSubmitted(
             name=order.name or job.name or "job",
             spec=spec,
@@ -125,7 +139,7 @@ class Submission:
             attempts=ATTEMPTS,
             auto_accept=order.accept == "auto",
         )
-        yield TakenIn(event, market.address)
+        yield TakenIn(event, market.address, judged)
 
     def quote(self, job: TakenIn) -> Json:
         """What the job may cost its requester at most, and what a provider has to risk for it."""
@@ -136,6 +150,9 @@ class Submission:
             "verification_wei": demand.verification_wei,
             "deadline_bond_wei": deadline_bond_wei(demand.price_cap_wei),
             "fraud_bond_wei": fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),
+            "judged_by": job.judged.sentence,
+            "readers": readers(job.event.spec, demand.rules),
+            "is_disputable": demand.rules is not None,
             "mode": demand.mode.name,
             "window_s": demand.window_s,
             "commit_within_s": demand.commit_within_s,
@@ -195,7 +212,14 @@ class Submission:
     def _until(self) -> UnixTime:
         return UnixTime(self._clock.now() + KEEP_INPUTS_S)
 
-    def _demand(self, job: JobFile, spec: Spec, mode: Mode, market: MarketVersion) -> tuple[Demand, Terms | None]:
+    def _audit_rate(self, job: JobFile) -> Ppm:
+        """The share of such results that is recomputed; nothing of class `none` is."""
+        audited = job.verification is not VerificationClass.NONE
+        return (job.audit_rate_ppm or self._terms.audit_rate_ppm) if audited else Ppm(0)
+
+    def _demand(
+        self, job: JobFile, spec: Spec, mode: Mode, market: MarketVersion, judged: Judged
+    ) -> tuple[Demand, Terms | None]:
         terms = self._terms
         moved = sum(item.size_bytes for item in spec.inputs)
         image_bytes = spec.image.archive.size_bytes if spec.image.archive is not None else 0
@@ -209,7 +233,6 @@ class Submission:
         )
         if job.window_s is not None and job.window_s < least:
             raise Refused(f"the window of {job.window_s} s is too short to challenge in: state {least} s or more")
-        audited = spec.verification is not VerificationClass.NONE
         demand = Demand(
             requester=terms.requester,
             peer=self._network.peer_id,
@@ -219,13 +242,13 @@ class Submission:
             first_step=0,
             step_limit=1,
             verification=spec.verification,
-            hardware_class=job.hardware_class,
+            hardware_class=judged.hardware_class,
             resources=spec.resources,
             image_bytes=image_bytes,
             input_bytes=moved,
             price_cap_wei=job.price_cap_wei,
             verification_wei=verification_deposit_wei(ARBITER_FEE_WEI, spec.verification),
-            audit_rate_ppm=(job.audit_rate_ppm or terms.audit_rate_ppm) if audited else Ppm(0),
+            audit_rate_ppm=self._audit_rate(job),
             window_s=job.window_s or least,
             commit_within_s=job.deadline_s or spec.resources.timeout_s + handover + terms.slack_s,
             retention_s=job.retention_s,
@@ -234,6 +257,7 @@ class Submission:
             deal_id=None if mode is Mode.LOCK else DealId(ZERO_DIGEST),
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
             salt=new_salt(),
+            rules=judged.rules,
         )
         return self._announced(demand, market.domain)
 
@@ -259,6 +283,13 @@ class Submission:
         )
         deal_id = announcement_deal_id(at, announcement)
         return replace(demand, deal_id=deal_id, expires_at=assign_by), announcement
+
+
+def readers(spec: Spec, rules: Rules | None) -> str:
+    """Who will be able to read a job, in a sentence for its requester."""
+    if why_private(spec, rules):
+        return "the job's provider can read it, nobody else: its evidence is not published"
+    return "the job's provider can read it; once the result is committed, everybody can: so anybody can check it"
 
 
 def _mode(order: JobOrder) -> Mode:

@@ -94,7 +94,8 @@ class NodeApi(Protocol):
         ...
 
     def submit(self, order: JobOrder) -> AsyncIterator[Json]:
-        """Take a job: yields `{"progress": {...}}` while inputs and image are taken in, last `{"job": JobView}`.
+        """Take a job: yields `{"progress": {...}}` while inputs and image are taken in, `{"note": "…"}` where
+        its user should know something, last `{"job": JobView}`.
 
         Durable once the last item is out: the node carries the job on without the caller.
         """
@@ -123,6 +124,14 @@ class NodeApi(Protocol):
     async def cancel(self, job_id: str) -> JobView: ...
 
     async def deals(self) -> tuple[DealView, ...]: ...
+
+    def check(self, deal: str, step: int | None, sample: int | None) -> AsyncIterator[Json]:
+        """Recompute a committed result: yields `{"progress": {doing step done of}}`, last `{"check": {…}}`.
+
+        `deal` is a deal's id, or the id or name of an own job. All steps are recomputed, or one, or a `sample` of so
+        many, up to the first that does not hold.
+        """
+        ...
 
     async def wallet(self) -> Json:
         """Address, token balance, free, earmarks, stake, locked, native balance, thaws."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from capanode.node.agent import Agent
+from capanode.node.announced.judges import CanJudge
 from capanode.node.chain.markets import MarketVersion
 from capanode.protocol import provider
 from capanode.protocol.ids import Address, DealId, UnixTime, Wei
@@ -13,6 +14,7 @@ from capanode.scheduler import capacity as capacities
 from capanode.scheduler import rules as operator
 from capanode.scheduler.capacity import Capacity, Placed
 from capanode.scheduler.feasibility import Host, Market, Offer, appraise
+from capanode.scheduler.judges import at_stake_wei
 from capanode.scheduler.pricing import Gas, Rates
 from capanode.scheduler.refusal import Refusal
 from capanode.scheduler.rules import Rules
@@ -36,8 +38,9 @@ class Terrain:
 class Appraisal:
     """Answers "can we, may we, for how much" from the journal's open deals and the chain's view of our stake."""
 
-    def __init__(self, terrain: Terrain, agent: Agent, gas_price: Callable[[], Wei]) -> None:
+    def __init__(self, terrain: Terrain, agent: Agent, gas_price: Callable[[], Wei], can_judge: CanJudge) -> None:
         self._terrain = terrain
+        self._can_judge = can_judge
         self._agent = agent
         self._gas_price = gas_price
 
@@ -58,8 +61,16 @@ class Appraisal:
             window_floor_s=market.clocks.window_floor_s,
             arbiter_fee_wei=ARBITER_FEE_WEI,
             transfer_bytes_per_s=terrain.transfer_bytes_per_s,
+            can_judge=await self._may_be_judged(demand, market),
         )
         return appraise(demand, host, terrain.rules, setting, terrain.rates, gas, now)
+
+    async def _may_be_judged(self, demand: Demand, market: MarketVersion) -> bool:
+        rules = demand.rules
+        if rules is None or market.court is None:
+            return False
+        at_stake = at_stake_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification)
+        return await self._can_judge(market, rules.pool, rules.quorum, at_stake)
 
     def of_spec(self, spec: Spec) -> tuple[Refusal, ...]:
         """What the operator has against a job now that its content is known."""

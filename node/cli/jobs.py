@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note, pairs, say, table
@@ -72,6 +71,9 @@ def quote(
         "provider's deadline bond": f"{tokens(answer['deadline_bond_wei'])} tokens",
         "provider's fraud bond": f"{tokens(answer['fraud_bond_wei'])} tokens",
         "mode": answer["mode"],
+        "window": f"{answer['window_s']} s to challenge in",
+        "judged by": answer["judged_by"],
+        "readers": answer["readers"],
     })  # fmt: skip
 
 
@@ -89,7 +91,6 @@ def submit(
     """Hand a job to the node, which carries it on by itself."""
     order = order_of(file, name, announce, policy, accept, data)
     client = reached(data)
-    say_terms(client, quiet=as_json)
     view = follow_submit(client.submit(order), quiet=as_json)
     if wait:
         view = follow(client.watch(view.job_id), has_ended, quiet=as_json)
@@ -194,15 +195,6 @@ def order_of(file: Path, name: str, announce: str, policy: str, accept: str, dat
     text = read_job_file(file)
     folder = str(file.absolute().parent)
     return JobOrder(text, folder, name, pinned_image(text, file, data), announce, policy, accept)
-
-
-def say_terms(client: NodeClient, *, quiet: bool) -> None:
-    """What a buyer has to know before each job."""
-    if quiet:
-        return
-    note("the job's provider can read it; once the result is committed, everybody can")
-    if not client.status().get("is_disputable", False):
-        note("results are not disputable on this network yet: its market has no court")
 
 
 def read_job_file(path: Path) -> str:

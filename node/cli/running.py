@@ -8,7 +8,7 @@ import typer
 
 from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
-from capanode.node.cli.jobs import copied, printable, say_terms
+from capanode.node.cli.jobs import copied, printable
 from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note
 from capanode.node.cli.session import reached
@@ -68,7 +68,6 @@ def run(
         raise typer.Exit(ran(text, found, out, data_folder(data), as_json))
     order = JobOrder(text, str(Path.cwd()), name, found, announce, "award", accept)
     client = reached(data)
-    say_terms(client, quiet=as_json)
     view = follow_submit(client.submit(order), quiet=as_json)
     view = follow(client.watch(view.job_id), has_result, quiet=as_json)
     _finish(client, view, out, as_json)

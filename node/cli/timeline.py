@@ -40,7 +40,10 @@ def follow_submit(items: Iterable[Json], *, quiet: bool) -> JobView:
             if "job" in item:
                 view: JobView = item["job"]
                 return view
-            show.progress(item["progress"])
+            if "note" in item:
+                show.line(item["note"])
+            else:
+                show.progress(item["progress"])
     raise AssertionError("a submit stream ends with the job or with a fault")
 
 

@@ -91,7 +91,10 @@ async def test_validate_and_quote(town: Town, job_file: str, capsys: pytest.Capt
     assert await town.run("job", "quote", job_file, "--json") == Exit.DONE
     assert json.loads(capsys.readouterr().out)["price_cap_wei"] == TOKEN
     assert await town.run("job", "quote", job_file) == Exit.DONE
-    assert "1 tokens" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 tokens" in told
+    assert "arbiters of x86_64-v3 judge" in told
+    assert "20 s to challenge in" in told
 
 
 async def test_list_and_status(town: Town, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,37 @@ MOVED: Json = {
     "waiting": [{"version": 0, "what": "stake", "amount_wei": 3 * TOKEN, "ready_at": 1_800_000_000, "then_s": 600}],
     "is_done": False,
 }
+CHECK: Json = {
+    "deal_id": "0x" + "0d" * 32,
+    "market": "0x" + "0a" * 20,
+    "requester": "0x" + "01" * 20,
+    "provider": "0x" + "02" * 20,
+    "price_wei": TOKEN,
+    "phase": "COMMITTED",
+    "class": "exact",
+    "hardware_class": "x86_64-v3",
+    "verdict": "holds",
+    "first_step": 0,
+    "steps": 1,
+    "checked": [
+        {
+            "step": 0,
+            "verdict": "holds",
+            "committed_leaf": "0x" + "10" * 32,
+            "computed_leaf": "0x" + "10" * 32,
+            "reasons": [],
+            "files": [],
+        }
+    ],
+    "divergent_step": None,
+    "challenge": {
+        "is_possible": True,
+        "why_not": "",
+        "until": 1_900_000_000,
+        "bond_wei": TOKEN // 20,
+        "bounty_wei": TOKEN,
+    },
+}
 WAITING: tuple[Json, ...] = (
     {
         "version": 1,
@@ -77,6 +108,8 @@ class FakeNodeApi:
     approved: list[str] = field(default_factory=list[str])
     markets: list[Json] = field(default_factory=lambda: [dict(MONEY)])
     safe_at: float | None = 1_900_000_000.0
+    checks: list[tuple[str, int | None, int | None]] = field(default_factory=list[tuple[str, int | None, int | None]])
+    check_found: Json = field(default_factory=lambda: dict(CHECK))
     steps_of_drain: tuple[bool, ...] = ()
     """Whether it drains, each time it is looked at before it is safe."""
     log: bytes = b"epoch 1\nepoch 2\n\xff"
@@ -134,6 +167,10 @@ class FakeNodeApi:
             "deadline_bond_wei": TOKEN // 10,
             "fraud_bond_wei": 5 * TOKEN,
             "mode": "LOCK",
+            "window_s": 20,
+            "judged_by": "class exact: arbiters of x86_64-v3 judge disputed steps, for 0.01 tokens each",
+            "readers": "the job's provider can read it; once the result is committed, everybody can",
+            "is_disputable": True,
         }
 
     async def jobs(self) -> tuple[JobView, ...]:
@@ -209,6 +246,12 @@ class FakeNodeApi:
             ],
             "markets": self.markets,
         }
+
+    async def check(self, deal: str, step: int | None, sample: int | None) -> AsyncIterator[Json]:
+        self._check()
+        self.checks.append((deal, step, sample))
+        yield {"progress": {"doing": "recomputing", "step": 0, "done": 0, "of": 1}}
+        yield {"check": self.check_found}
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
         self._check()

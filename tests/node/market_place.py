@@ -24,7 +24,7 @@ from capanode.proofs.tree import input_root
 from capanode.protocol import encoding
 from capanode.protocol.awards import signed_digest
 from capanode.protocol.commands import Command
-from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
+from capanode.protocol.ids import Address, DealId, Digest, PeerId, UnixTime, Wei
 from capanode.protocol.messages import AWARD_PROTOCOL, AwardReply, AwardRequest
 from capanode.protocol.money import ARBITER_FEE_WEI, fraud_bond_wei
 from capanode.protocol.phases import Phase
@@ -102,6 +102,12 @@ def version_of(market: FakeMarket, number: int = 0, active_from: int = 0) -> Mar
     )
 
 
+async def judged_by_nobody(market: MarketVersion, pool: Digest, quorum: int, at_stake_wei: Wei) -> bool:
+    """A network without arbiters."""
+    del market, pool, quorum, at_stake_wei
+    return False
+
+
 class Idle:
     """Carries nothing out."""
 
@@ -171,7 +177,7 @@ async def market_place(
             agent,
             provider,
             sold_in,
-            Appraisal(terrain, agent, lambda: Wei(0)),
+            Appraisal(terrain, agent, lambda: Wei(0), judged_by_nobody),
             clock,
             REQUEST_S,
         )

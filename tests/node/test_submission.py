@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
+from capanode.node.announced.judges import Judges
 from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.submission import BuyingTerms, Submission, TakenIn
 from capanode.node.api.port import JobOrder
 from capanode.node.bid.auction import AuctionTimes
 from capanode.node.chain.clock import ChainClock
-from capanode.node.chain.markets import Markets
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.storage.blobs import BlobStore
 from capanode.proofs.tree import input_root
 from capanode.protocol import requester
 from capanode.protocol.events import JobSubmitted
 from capanode.protocol.faults import Fault, Misconfigured, Refused
-from capanode.protocol.ids import Cid, Ppm, Wei
+from capanode.protocol.ids import Address, Cid, Digest, Ppm, Wei
+from capanode.protocol.judging import class_pool
 from capanode.protocol.records import Mode
 from capanode.protocol.typed_data import announcement_deal_id, spec_digest
 from tests.fakes.fake_network import FakeInternet
@@ -42,8 +44,18 @@ price_cap: 1.5
 class Desk:
     """A requester's submission, its store and its clock."""
 
-    def __init__(self, folder: Path, *, limit_bytes: int = 2**20, **changes: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limit_bytes: int = 2**20,
+        court: Address | None = None,
+        pools: frozenset[Digest] = frozenset(),
+        **changes: Any,
+    ) -> None:
         self.folder = folder
+        self.pools = pools
+        self.notes: list[str] = []
         self.blobs = BlobStore(folder / "store", limit_bytes=limit_bytes, clock=lambda: float(NOW))
         buying = BuyingTerms(
             requester=WALLET.address,
@@ -56,15 +68,24 @@ class Desk:
         )
         clock = ChainClock(lambda: float(NOW))
         self.market = FakeMarket()
-        choice = MarketChoice(Markets([version_of(self.market)], clock.now), WALLET.address, lambda _: True)
+        self.judging: list[tuple[Digest, int, Wei]] = []
+        choice = MarketChoice(
+            Markets([replace(version_of(self.market), court=court)], clock.now), WALLET.address, lambda _: True
+        )
         network = FakeInternet().node("requester")
-        self.submission = Submission(replace(buying, **changes), choice, network, self.blobs, clock)
+        judges = Judges(self._can_judge, lambda: ["x86_64-v3", "x86_64-v4"])
+        self.submission = Submission(replace(buying, **changes), choice, judges, network, self.blobs, clock)
+
+    async def _can_judge(self, market: MarketVersion, pool: Digest, quorum: int, at_stake_wei: Wei) -> bool:
+        self.judging.append((pool, quorum, at_stake_wei))
+        return pool in self.pools
 
     async def submit(self, text: str = JOB, **changes: Any) -> JobSubmitted:
         order = JobOrder(text, str(self.folder), "", None, "gossip", "award", "auto")
         items = [item async for item in self.submission.take_in(replace(order, **changes))]
         assert isinstance(items[-1], TakenIn)
         assert items[-1].market == MARKET
+        self.notes = [item["note"] for item in items[:-1] if isinstance(item, dict) and "note" in item]
         return items[-1].event
 
 
@@ -154,3 +175,43 @@ async def test_a_job_is_asked_for_again_under_another_salt(tmp_path: Path) -> No
     assert renewed.demand.deal_id != job.demand.deal_id
     assert renewed.announcement is not None
     assert renewed.demand.spec == job.demand.spec
+
+
+EXACT = JOB + "verification: exact\n"
+COURT = Address(b"\x0c" * 20)
+
+
+async def test_a_market_without_a_court_makes_no_rules(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, pools=frozenset({class_pool("x86_64-v3")}))
+    job = await desk.submit(EXACT)
+    assert (job.demand.rules, job.demand.hardware_class) == (None, "")
+    assert "no court" in desk.notes[0]
+    assert desk.judging == []
+
+
+async def test_arbiters_of_the_first_class_that_can_judge_do(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT, pools=frozenset({class_pool("x86_64-v4")}))
+    job = await desk.submit(EXACT)
+    rules = job.demand.rules
+    assert rules is not None
+    assert (rules.pool, rules.quorum, job.demand.hardware_class) == (class_pool("x86_64-v4"), 0, "x86_64-v4")
+    assert (rules.max_state_bytes, rules.step_s) == (16 * 2**20, 10)
+    assert desk.judging[-1] == (rules.pool, 0, 6 * 15 * TOKEN // 10), "price cap and five of them as bond"
+    assert "arbiters of x86_64-v4 judge" in desk.notes[0]
+    assert "everybody" in desk.notes[1]
+    assert job.demand.verification_wei == 3 * rules.arbiter_fee_wei
+
+
+async def test_a_class_that_the_job_names_is_not_replaced(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT, pools=frozenset({class_pool("x86_64-v4")}))
+    job = await desk.submit(EXACT.replace("disk: 16MiB", "disk: 16MiB, hardware_class: x86_64-v2"))
+    assert (job.demand.rules, job.demand.hardware_class) == (None, "x86_64-v2")
+    assert "no class of arbiters is large enough for 9 tokens at stake" in desk.notes[0]
+
+
+async def test_class_none_asks_nobody_and_is_read_by_its_provider_only(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT, pools=frozenset({class_pool("x86_64-v3")}))
+    job = await desk.submit(JOB + "verification: none\n")
+    assert (job.demand.rules, desk.judging) == (None, [])
+    assert "nothing of the result is verified" in desk.notes[0]
+    assert "nobody else" in desk.notes[1]

@@ -4,11 +4,14 @@ from typing import Any
 import pytest
 
 from capanode.protocol.ids import DealId, Ppm, UnixTime, Wei
-from capanode.protocol.records import VerificationClass
+from capanode.protocol.judging import class_pool
+from capanode.protocol.records import Demand, VerificationClass
 from capanode.scheduler.capacity import Capacity, Placed, reserve
 from capanode.scheduler.feasibility import NOT_DISPUTABLE, Feasible, Host, Market, Offer, appraise, feasible
+from capanode.scheduler.judges import class_rules, leaves_room
 from capanode.scheduler.refusal import Kind, Refusal
 from capanode.scheduler.rules import Rules
+from tests.protocol.deals import SPEC
 from tests.scheduler.samples import (
     CAPACITY,
     DEMAND,
@@ -47,11 +50,44 @@ def test_a_job_that_fits_is_feasible_and_says_what_to_know() -> None:
 
 
 def test_notes_say_what_the_class_means() -> None:
-    court = replace(MARKET, has_court=True)
-    assert fit(feasible(DEMAND, HOST, RULES, court, NOW)).notes == ()
+    court = replace(MARKET, has_court=True, can_judge=True)
+    judged = demand(rules=class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm))
+    assert fit(feasible(judged, HOST, RULES, court, NOW)).notes == ()
+    (note,) = fit(feasible(DEMAND, HOST, RULES, court, NOW)).notes
+    assert "not disputable" in note
     none = demand(verification=VerificationClass.NONE)
     (note,) = fit(feasible(none, HOST, RULES, MARKET, NOW)).notes
     assert "nothing of the result is verified" in note
+
+
+def judged_as(**changes: Any) -> Demand:
+    rules = class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm)
+    return demand(rules=replace(rules, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "market", "sentence"),
+    [
+        ({}, {"has_court": False, "can_judge": False}, "this market has no court"),
+        ({}, {"can_judge": False}, "too few"),
+        ({"pool": class_pool("aarch64")}, {}, "others than the arbiters of"),
+        ({"sealed": True}, {}, "sealed"),
+        ({"arbiter_fee_wei": Wei(1)}, {}, "fee"),
+    ],
+)
+def test_rules_that_a_provider_cannot_live_with(changes: dict[str, Any], market: dict[str, Any], sentence: str) -> None:
+    setting = replace(MARKET, **{"has_court": True, "can_judge": True, **market})
+    refused = feasible(judged_as(**changes), HOST, RULES, setting, NOW)
+    assert not isinstance(refused, Feasible)
+    (refusal,) = refused
+    assert (refusal.kind, sentence in refusal.sentence) == (Kind.VERIFICATION, True)
+
+
+def test_rules_must_leave_arbiters_room_for_the_job() -> None:
+    rules = class_rules(SPEC, "x86_64-v3", DEMAND.audit_rate_ppm)
+    assert leaves_room(rules, SPEC)
+    assert not leaves_room(replace(rules, max_state_bytes=rules.max_state_bytes - 1), SPEC)
+    assert not leaves_room(replace(rules, step_s=rules.step_s - 1), SPEC)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Kind]] = {

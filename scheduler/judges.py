@@ -1,0 +1,77 @@
+"""Who may judge a result, and whether both sides can live with that: rules of judging made and checked.
+
+Pure: whether a pool of arbiters is large enough for what is at stake is the chain's word, and an argument here.
+
+**Source**: docs/protocol.md §7.
+"""
+
+from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm, Wei
+from capanode.protocol.judging import Rules, VerificationClass, class_pool
+from capanode.protocol.money import ARBITER_FEE_WEI, fraud_bond_wei
+from capanode.protocol.records import Demand, Spec
+from capanode.scheduler.refusal import Kind, Refusal
+
+
+def class_rules(spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, comparator: Digest = ZERO_DIGEST) -> Rules:
+    """The rules under which arbiters of a hardware class judge a job that everybody may read."""
+    return Rules(
+        verification=spec.verification,
+        sealed=False,
+        quorum=0,
+        pool=class_pool(hardware_class),
+        comparator=comparator,
+        max_state_bytes=state_bytes(spec),
+        step_s=step_s(spec),
+        arbiter_fee_wei=ARBITER_FEE_WEI,
+        audit_rate_ppm=audit_rate_ppm,
+    )
+
+
+def state_bytes(spec: Spec) -> int:
+    """The largest state that a step of the job can leave."""
+    return spec.resources.disk_bytes if spec.steps is None else spec.steps.state_bytes
+
+
+def step_s(spec: Spec) -> int:
+    """The longest time that a step of the job can take, in seconds."""
+    return spec.resources.timeout_s if spec.steps is None else spec.steps.timeout_s
+
+
+def at_stake_wei(price_cap_wei: Wei, audit_rate_ppm: Ppm, verification: VerificationClass) -> Wei:
+    """P + Bf at the cap: what a pool's stake must be twenty times of."""
+    return Wei(price_cap_wei + fraud_bond_wei(price_cap_wei, audit_rate_ppm, verification))
+
+
+def against_rules(demand: Demand, hardware_class: str, *, has_court: bool, can_judge: bool) -> tuple[Refusal, ...]:
+    """Why a provider of this class cannot take the demand's rules; no rules are always fine."""
+    rules = demand.rules
+    if rules is None:
+        return ()
+    checks = (
+        (has_court, "the demand has rules of judging, and this market has no court", "leave them out"),
+        (not rules.sealed, "this version cannot do sealed jobs", "send an open one"),
+        (
+            rules.quorum > 0 or rules.pool == class_pool(hardware_class),
+            f"others than the arbiters of {hardware_class} would judge the result",
+            "name the pool of the class that does the job",
+        ),
+        (
+            not has_court or can_judge,
+            "the arbiters are too few, or have too little at stake, to judge this job",
+            "lower the price cap, or wait for more arbiters",
+        ),
+        (
+            rules.arbiter_fee_wei == ARBITER_FEE_WEI,
+            f"an arbiter's fee would be {rules.arbiter_fee_wei}, this network's is {ARBITER_FEE_WEI}",
+            "state the usual fee",
+        ),
+    )
+    return tuple(Refusal(Kind.VERIFICATION, sentence, remedy) for fine, sentence, remedy in checks if not fine)
+
+
+def leaves_room(rules: Rules, spec: Spec) -> bool:
+    """Whether arbiters under these rules can fetch any state of the job and execute any of its steps.
+
+    With less they would find honest work to be unavailable or not reproducible.
+    """
+    return rules.max_state_bytes >= state_bytes(spec) and rules.step_s >= step_s(spec)
