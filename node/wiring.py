@@ -67,9 +67,11 @@ from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.conditions import DealEnds, watch_gas
 from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.drain import Drain, Forecast, open_drain, run_drain
+from capanode.node.executed import checkpoints
 from capanode.node.executed.clearing import run_clearing
 from capanode.node.executed.execution import Execution
 from capanode.node.executed.provider_watch import ProviderWatch
+from capanode.node.executed.results import Results
 from capanode.node.executed.upkeep import Upkeep
 from capanode.node.executors.docker import DockerSettings, executor_name, run_docker_executor
 from capanode.node.executors.hardware import this_cpu_class
@@ -111,6 +113,7 @@ SCHEMAS: Final = (
     provider_peers.SCHEMA,
     approvals.SCHEMA,
     migration.SCHEMA,
+    checkpoints.SCHEMA,
     kept_evidence.SCHEMA,
 )
 """Every table of the node's file."""
@@ -513,7 +516,8 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
     whole = offered_capacity(await executor.capacity(), config.provider)
     limits = PreparationLimits(config.provider.max_image, config.provider.max_input, config.timeouts.image)
     preparation = Preparation(executor, ground.network, ground.blobs, config.folder.blobs / "https", limits)
-    execution = Execution(executor, preparation, ground.blobs, whole.gpus)
+    done = checkpoints.Checkpoints(ground.database)
+    execution = Execution(executor, preparation, Results(ground.blobs), done, whole.gpus)
     base = Rules(
         max_image_bytes=config.provider.max_image,
         max_input_bytes=config.provider.max_input,
@@ -535,6 +539,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         room=ground.room,
         agent=ground.agent,
         preparation=preparation,
+        execution=execution,
         blobs=ground.blobs,
         now=ground.clock.now,
         slots=config.provider.slots,

@@ -39,6 +39,13 @@ def commitment_of_single_step(result_root: Digest, stdout_root: Digest, status: 
     return Commitment(result_root, result_root, stdout_root, ZERO_DIGEST, 1, status, amount_wei)
 
 
+def commitment_of_steps(
+    result_root: Digest, stdout_root: Digest, status: int, amount_wei: Wei, *, step_count: int, leaves_cid: Digest
+) -> Commitment:
+    """The commitment of an unsealed job that ran in several steps; all but the count are the last one's."""
+    return Commitment(result_root, result_root, stdout_root, leaves_cid, step_count, status, amount_wei)
+
+
 def first_and_last_leaf(
     commitment: Commitment, deal_id: DealId, input_root: Digest, first_step: int
 ) -> tuple[Digest, Digest]:

@@ -24,7 +24,7 @@ MAX_LEAF_LIST_BYTES: Final = 16 * 2**20
 _CID = re.compile(r"b[a-z2-7]{20,120}")
 
 Row = tuple[Digest, int, Digest, bool, Cid | None]
-"""State root, exit code, stdout root, done, and the blob that lists the state; none for the empty state of the start."""
+"""State root, exit code, stdout root, done, and the blob that lists the state; none where a job starts from nothing."""
 
 
 class BadLeafList(BadMessage):

@@ -135,12 +135,16 @@ class ResultManifest:
 
 @dataclass(frozen=True, slots=True)
 class ResultReply:
-    """The manifest, in full up to `MAX_INLINE_MANIFEST_BYTES` and as a blob above it, and the signed receipt."""
+    """The manifest, in full up to `MAX_INLINE_MANIFEST_BYTES` and as a blob above it, and the signed receipt.
+
+    `leaf_list` is the blob with the leaves of a result of several steps.
+    """
 
     RECORD: ClassVar[tuple[str, int]] = ("result-reply", 1)
     manifest_cid: Cid
     manifest: bytes | None
     receipt: bytes
+    leaf_list: Cid | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class OwnEvidence:
         return (
             cid in blobs_of(state.work.spec)
             or (made is not None and cid in made.inputs)
-            or cid in self._execution.result_blobs(state.result)
+            or self._execution.has_blob(state.work.deal_id, cid)
         )
 
     async def _evidence(self, stored: Stored, state: Public) -> Evidence:
@@ -101,7 +101,7 @@ class OwnEvidence:
             spec=work.spec,
             inputs=tuple([await self._blob_of(item, work) for item in work.spec.inputs]),
             manifest=result.manifest,
-            leaf_list=None,
+            leaf_list=result.traced.leaf_list if result.traced is not None else None,
         )
 
     async def _blob_of(self, item: Input, work: provider.Work) -> Cid:

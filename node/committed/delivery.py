@@ -4,11 +4,9 @@ The provider serves from its journal and its blobs. The requester believes nothi
 is on chain, every file to its entry, and the receipt must check out, before anything appears in the result folder.
 """
 
-import io
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import trio
 
@@ -22,13 +20,13 @@ from capanode.node.keys.recover import is_signed_by, recover
 from capanode.node.keys.signer import Signer
 from capanode.node.p2p.blobs import fetch_blob
 from capanode.node.p2p.port import Network
-from capanode.node.paid.settlement import digest_of
+from capanode.node.paid.settlement import commitment_made, digest_of
 from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.manifests import Contents
 from capanode.node.storage.tree_walk import materialise
 from capanode.node.storage.whole_file import write_whole
 from capanode.proofs import receipt as receipts
 from capanode.proofs import tree
-from capanode.proofs.commitment import commitment_of_single_step
 from capanode.proofs.receipt import HostUsage, Receipt, SignedReceipt
 from capanode.proofs.tree import Entry
 from capanode.protocol import encoding, provider, requester
@@ -99,7 +97,7 @@ class ResultDesk:
             state = stored.state
             if not isinstance(state, _HELD):
                 continue
-            if state.work.requester_peer == peer and cid in self._execution.result_blobs(state.result):
+            if state.work.requester_peer == peer and self._execution.has_blob(state.work.deal_id, cid):
                 return True
         return False
 
@@ -116,6 +114,7 @@ class ResultDesk:
             receipt=encoding.encode(
                 self._receipt(self._market_of(wanted.deal_id), state.work, state.result, state.commitment)
             ),
+            leaf_list=state.result.traced.leaf_list if state.result.traced is not None else None,
         )
         return encoding.encode(reply)
 
@@ -185,9 +184,7 @@ class ResultDesk:
             input_root=work.demand.input_root,
             first_step=work.demand.first_step,
             step_limit=work.demand.step_limit,
-            commitment=commitment_of_single_step(
-                result.result_root, result.stdout_root, result.status, committed.amount_wei
-            ),
+            commitment=commitment_made(result, committed.amount_wei),
             trace_root=committed.trace_root,
             commitment_digest=digest_of(committed),
             commit_tx=committed.tx,
@@ -197,6 +194,7 @@ class ResultDesk:
             started_at_ms=result.started_at_ms,
             finished_at_ms=result.finished_at_ms,
             host_reported=HostUsage(result.cpu_ns, result.peak_memory_bytes),
+            rules=work.demand.rules,
         )
         return SignedReceipt(record, self._signer.sign_digest(receipts.digest_to_sign(record)))
 
@@ -316,25 +314,9 @@ class Collector:
         await trio.Path(folder).mkdir(parents=True, exist_ok=True)
         # The outputs last: where they are, nothing is missing.
         await trio.to_thread.run_sync(write_whole, "result.log", folder / "log.txt", manifest.log_tail)
-        await materialise(entries, _Opener(manifest, self._blobs), outputs)
+        await materialise(entries, Contents(manifest, self._blobs), outputs)
 
     async def _have(self, cid: Cid, max_bytes: int, peer: PeerId, job: _Fetching) -> None:
         until = UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
         reason = f"result:{job.deal.deal_id.hex()}"
         await fetch_blob(self._network, (peer,), cid, self._blobs, max_bytes=max_bytes, reason=reason, until=until)
-
-
-class _Opener:
-    """Opens the bytes of an entry, from the manifest or from the blobs."""
-
-    def __init__(self, manifest: ResultManifest, blobs: BlobStore) -> None:
-        self._sent: Mapping[str, bytes] = {file.path: file.content for file in manifest.sent}
-        self._stored: Mapping[str, Cid] = {file.path: file.cid for file in manifest.stored}
-        self._blobs = blobs
-
-    def __call__(self, entry: Entry) -> BinaryIO:
-        if entry.path in self._sent:
-            return io.BytesIO(self._sent[entry.path])
-        if entry.path in self._stored:
-            return self._blobs.open(self._stored[entry.path])
-        raise PeerFault(f"the result's manifest does not hold {entry.path!r}")

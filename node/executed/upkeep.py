@@ -10,7 +10,7 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.alerts import Alerts, Occasion
 from capanode.node.assigned.preparation import Preparation
-from capanode.node.executed.execution import executions_of
+from capanode.node.executed.execution import Execution
 from capanode.node.executors.port import Executor
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.room import Room
@@ -33,6 +33,7 @@ class Upkeep:
     room: Room
     agent: Agent
     preparation: Preparation
+    execution: Execution
     blobs: BlobStore
     now: Callable[[], UnixTime]
     slots: int
@@ -63,11 +64,13 @@ class Upkeep:
     async def sweep(self) -> None:
         """Remove what belongs to no open deal, and make ready what the next one needs."""
         try:
-            for removed in await self.executor.sweep(executions_of(self._deals())):
+            deals = self._deals()
+            for removed in await self.executor.sweep(await self.execution.wanted(deals)):
                 log.info("swept", what=removed)
             if not self.room.objection():
                 await self.executor.warm(self.slots)
-            works = [deal.work for deal in self._deals()]
+            await self.execution.tidy(deals)
+            works = [deal.work for deal in deals]
             freed = await trio.to_thread.run_sync(self.blobs.collect, self.now())
             freed += await trio.to_thread.run_sync(self.preparation.tidy, works)
         except (Fault, OSError) as fault:

@@ -14,7 +14,7 @@ from capanode.node.chain.market import Market
 from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender, WouldRevert
 from capanode.node.chain.wire import read_quantity
 from capanode.node.paid.claims import Claims
-from capanode.proofs.commitment import commitment_of_single_step
+from capanode.proofs.commitment import Commitment, commitment_of_single_step, commitment_of_steps
 from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
 from capanode.protocol.awards import announced_terms
@@ -96,23 +96,7 @@ class Settlement:
     async def commit(self, deal: provider.Committing) -> TransactionRefused | None:
         """Commit to the result; a DIRECT deal is assigned in the same transaction."""
         work = deal.work
-        core, commitment = demand_core(work.demand), commitment_of(deal.result, work.terms)
-        if work.terms.mode is Mode.DIRECT:
-            data = bindings.encode_deal_market_assign_and_commit(
-                award=abi_terms(work.terms),
-                signature=work.award.signature,
-                demand=core,
-                commitment=commitment,
-            )
-        else:
-            data = bindings.encode_deal_market_commit(
-                deal_id=work.deal_id,
-                terms=abi_terms(work.terms),
-                locked_by=deal.locked_by,
-                demand=core,
-                commitment=commitment,
-            )
-        refused = await self._insist(work.deal_id, "commit", data)
+        refused = await self._insist(work.deal_id, "commit", commit_call(deal))
         if refused is not None and await self._is_committed(work.deal_id):
             # By us, though this journal does not know it, as after a restored backup: its log is on its way.
             return None
@@ -227,9 +211,50 @@ def demand_core(demand: Demand) -> bindings.DemandCore:
     return bindings.DemandCore(demand.spec, demand.input_root, steps)
 
 
+def commit_call(deal: provider.Committing) -> bytes:
+    """The calldata that commits to a result, with its trace where there were several steps."""
+    work, traced = deal.work, deal.result.traced
+    terms, core, made = abi_terms(work.terms), demand_core(work.demand), commitment_of(deal.result, work.terms)
+    if work.terms.mode is Mode.DIRECT:
+        signature = work.award.signature
+        if traced is None:
+            return bindings.encode_deal_market_assign_and_commit(
+                award=terms, signature=signature, demand=core, commitment=made
+            )
+        return bindings.encode_deal_market_assign_and_commit_steps(
+            award=terms, signature=signature, demand=core, commitment=made, trace=traced.posted
+        )
+    if traced is None:
+        return bindings.encode_deal_market_commit(
+            deal_id=work.deal_id, terms=terms, locked_by=deal.locked_by, demand=core, commitment=made
+        )
+    return bindings.encode_deal_market_commit_steps(
+        deal_id=work.deal_id,
+        terms=terms,
+        locked_by=deal.locked_by,
+        demand=core,
+        commitment=made,
+        trace=traced.posted,
+    )
+
+
+def commitment_made(result: ExecutionFinished, amount_wei: Wei) -> Commitment:
+    """What is committed of an execution that has finished."""
+    if result.traced is None:
+        return commitment_of_single_step(result.result_root, result.stdout_root, result.status, amount_wei)
+    return commitment_of_steps(
+        result.result_root,
+        result.stdout_root,
+        result.status,
+        amount_wei,
+        step_count=result.traced.step_count,
+        leaves_cid=result.traced.leaves_cid,
+    )
+
+
 def commitment_of(result: ExecutionFinished, terms: Terms) -> bindings.Commitment:
-    """The commitment to a single-step execution, at the full price."""
-    made = commitment_of_single_step(result.result_root, result.stdout_root, result.status, terms.price_wei)
+    """The commitment to an execution, at the full price."""
+    made = commitment_made(result, terms.price_wei)
     return bindings.Commitment(
         result_root=made.result_root,
         # Zero stands for the result's root, and costs less to send.

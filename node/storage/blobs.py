@@ -168,6 +168,15 @@ class BlobStore:
         with os.fdopen(descriptor, "rb") as file:
             return self._put(lambda: file.read(CHUNK_BYTES), about.st_size, Pin(reason, until))
 
+    def put(self, source: BinaryIO, size: int, *, reason: str, until: UnixTime) -> Cid:
+        """Store what is read from an open file, at most `size` bytes, and pin it.
+
+        Raises:
+            Refused: there are more.
+            Unavailable: no room.
+        """
+        return self._put(lambda: source.read(CHUNK_BYTES), size, Pin(reason, until))
+
     @contextlib.contextmanager
     def receive(self, tree: BlobTree) -> Iterator["Incoming"]:
         """Receive a blob; what was received of it before, and is right, is not needed again.
@@ -225,6 +234,29 @@ class BlobStore:
                 if not pins:
                     del self._pins[cid]
                 self._save_pins()
+
+    def extend(self, *, reason: str, until: UnixTime) -> None:
+        """Keep everything that has this reason at least until then; idempotent.
+
+        Raises:
+            Unavailable: the disk is full or fails.
+        """
+        with self._lock, _writing():
+            for pins in self._pins.values():
+                if reason in pins:
+                    pins[reason] = max(pins[reason], until)
+            self._save_pins()
+
+    def forget(self, *, reason: str) -> None:
+        """Drop a reason from everything that has it; idempotent. What has no other goes with the next collection.
+
+        Raises:
+            Unavailable: the disk is full or fails.
+        """
+        with self._lock, _writing():
+            for cid in [cid for cid, pins in self._pins.items() if pins.pop(reason, None) is not None and not pins]:
+                del self._pins[cid]
+            self._save_pins()
 
     def pins(self, cid: Cid) -> tuple[Pin, ...]:
         """Why it is kept."""

@@ -20,7 +20,10 @@ from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk, OwnEvidence
 from capanode.node.challenged.kept_evidence import SCHEMA as KEPT
 from capanode.node.challenged.kept_evidence import KeptEvidence
+from capanode.node.executed.checkpoints import SCHEMA as CHECKPOINTS
+from capanode.node.executed.checkpoints import Checkpoints
 from capanode.node.executed.execution import Execution
+from capanode.node.executed.results import Results
 from capanode.node.journal import SCHEMA, Journal, receive_in
 from capanode.node.p2p.blobs import serve_blobs
 from capanode.node.storage.blobs import BlobStore
@@ -138,11 +141,11 @@ async def committed(
     blobs = BlobStore(folder / "blobs", limit_bytes=2**24, clock=lambda: float(NOW))
     executor = FakeExecutor(folder / "executor", play)
     preparation = Preparation(executor, seller, blobs, folder / "https", PreparationLimits(2**24, 2**24, 30))
-    execution = Execution(executor, preparation, blobs, ())
     async with (
-        open_database(folder / "node.sqlite", [SCHEMA, KEPT]) as db,
+        open_database(folder / "node.sqlite", [SCHEMA, KEPT, CHECKPOINTS]) as db,
         trio.open_nursery() as nursery,
     ):
+        execution = Execution(executor, preparation, Results(blobs), Checkpoints(db), ())
         agent = Agent(Journal(db), PROVIDER.address, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
         await agent.take_work("deal", work, lambda: True, MARKET)

@@ -14,7 +14,10 @@ from capanode.node.assigned.preparation import Preparation, PreparationLimits
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain.markets import Markets
 from capanode.node.committed.delivery import Collector, ResultDesk
+from capanode.node.executed.checkpoints import SCHEMA as CHECKPOINTS
+from capanode.node.executed.checkpoints import Checkpoints
 from capanode.node.executed.execution import Execution
+from capanode.node.executed.results import Results
 from capanode.node.journal import SCHEMA, Journal, receive_in
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.paid.settlement import digest_of
@@ -114,11 +117,11 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
     blobs = BlobStore(folder / "blobs", limit_bytes=2**24, clock=lambda: float(NOW))
     executor = FakeExecutor(folder / "executor", play)
     preparation = Preparation(executor, theirs, blobs, folder / "https", PreparationLimits(2**24, 2**24, 30))
-    execution = Execution(executor, preparation, blobs, ())
     async with (
-        open_database(folder / "node.sqlite", [SCHEMA]) as db,
+        open_database(folder / "node.sqlite", [SCHEMA, CHECKPOINTS]) as db,
         trio.open_nursery() as nursery,
     ):
+        execution = Execution(executor, preparation, Results(blobs), Checkpoints(db), ())
         agent = Agent(Journal(db), PROVIDER.address, lambda _: GRACE_S, now=lambda: float(NOW))
         await nursery.start(agent.run, Idle())
         await agent.take_work(KEY, work, lambda: True, MARKET)
