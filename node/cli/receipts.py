@@ -12,6 +12,7 @@ from capanode.protocol.faults import Misconfigured
 
 if TYPE_CHECKING:
     from capanode.proofs.tree import Entry
+    from capanode.protocol.ids import Digest
 
 app = typer.Typer(help="Check receipts, offline.", no_args_is_help=True)
 
@@ -27,6 +28,12 @@ def verify(
     outputs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The outputs, to be compared with the committed result.")
     ] = None,
+    leaves: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The leaves of several steps; leaves.cbor beside the receipt unless said."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a receipt's signature, deal, inputs, outputs and commitment belong together; needs no node."""
@@ -40,7 +47,8 @@ def verify(
     except BadMessage as error:
         raise NotVerified(f"{file} is not a receipt: {error}.") from error
     entries = None if outputs is None else _entries(outputs)
-    checks = checks_of(signed, recover, outputs=entries)
+    hashed = _leaves(leaves or file.with_name("leaves.cbor")) if signed.receipt.commitment.step_count > 1 else ()
+    checks = checks_of(signed, recover, outputs=entries, leaves=hashed)
     failed = [check for check in checks if not check.ok]
     if as_json:
         emit({
@@ -69,9 +77,19 @@ def _entries(folder: Path) -> "tuple[Entry, ...]":
             return tree.entries
 
 
+def _leaves(file: Path) -> "tuple[Digest, ...]":
+    from capanode.proofs import leaf_list
+    from capanode.protocol.encoding import BadMessage
+
+    try:
+        return leaf_list.trace_of(leaf_list.decode(_read(file, leaf_list.MAX_LEAF_LIST_BYTES + 1))).leaves
+    except BadMessage as error:
+        raise NotVerified(f"{file} is not the leaf list of a trace: {error}.") from error
+
+
 def _read(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(limit)
     except OSError as error:
-        raise Misconfigured(f"the receipt {path} cannot be read ({error.strerror}): correct the path.") from error
+        raise Misconfigured(f"{path} cannot be read ({error.strerror}): correct the path.") from error

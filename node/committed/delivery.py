@@ -22,11 +22,13 @@ from capanode.node.p2p.blobs import fetch_blob
 from capanode.node.p2p.port import Network
 from capanode.node.paid.settlement import commitment_made, digest_of
 from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.cid import digest_of as digest_of_cid
 from capanode.node.storage.manifests import Contents
 from capanode.node.storage.tree_walk import materialise
 from capanode.node.storage.whole_file import write_whole
+from capanode.proofs import leaf_list, tree
 from capanode.proofs import receipt as receipts
-from capanode.proofs import tree
+from capanode.proofs.leaf_list import MAX_LEAF_LIST_BYTES, LeafList
 from capanode.proofs.receipt import HostUsage, Receipt, SignedReceipt
 from capanode.proofs.tree import Entry
 from capanode.protocol import encoding, provider, requester
@@ -53,6 +55,9 @@ from capanode.protocol.typed_data import accept_digest
 
 COMMITMENT_SEEN_S: Final = 2.0
 """How long a requester who is ahead of us on chain waits for us to follow."""
+
+LEAVES_FILE: Final = "leaves.cbor"
+"""The leaf list, beside the receipt of a job of several steps."""
 
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
@@ -236,9 +241,13 @@ class Collector:
         entries = tree.decode(manifest.tree)
         if tree.tree_root(entries) != job.commitment.result_root:
             raise PeerFault("the provider served another result than it committed to")
-        self._check_receipt(reply.receipt, entries, job)
+        listed = await self._leaf_list(reply, peer, job)
+        self._check_receipt(reply.receipt, entries, listed, job)
         try:
             await self._store(folder, entries, manifest, peer, job)
+            if listed is not None:
+                leaves = encoding.encode(listed)
+                await trio.to_thread.run_sync(write_whole, "result.leaves", folder / LEAVES_FILE, leaves)
             await trio.to_thread.run_sync(write_whole, "result.receipt", folder / "receipt.cbor", reply.receipt)
         except OSError as error:
             raise Unavailable(f"The result cannot be kept in {folder} ({error.strerror}); free disk space.") from error
@@ -276,7 +285,20 @@ class Collector:
         path = self._blobs.path(reply.manifest_cid)
         return encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
 
-    def _check_receipt(self, data: bytes, entries: tuple[Entry, ...], job: _Fetching) -> None:
+    async def _leaf_list(self, reply: ResultReply, peer: PeerId, job: _Fetching) -> LeafList | None:
+        """The leaves that led to the result, checked against the trace root on chain; None for a single step."""
+        committed = job.commitment
+        if committed.step_count == 1:
+            return None
+        if reply.leaf_list is None or digest_of_cid(reply.leaf_list) != committed.leaves_cid:
+            raise PeerFault("the provider does not serve the leaf list that it committed to")
+        await self._have(reply.leaf_list, MAX_LEAF_LIST_BYTES, peer, job)
+        found = leaf_list.decode(await trio.to_thread.run_sync(self._blobs.path(reply.leaf_list).read_bytes))
+        first = job.order.demand.first_step
+        leaf_list.check(found, job.deal.deal_id, first, committed.step_count, committed.trace_root)
+        return found
+
+    def _check_receipt(self, data: bytes, entries: tuple[Entry, ...], listed: LeafList | None, job: _Fetching) -> None:
         signed = receipts.decode(data)
         receipt, committed = signed.receipt, job.commitment
         if receipt.deal_id != job.deal.deal_id or receipt.provider != job.deal.terms.provider:
@@ -286,11 +308,9 @@ class Collector:
         # The key that locked the bonds; the market names none when it was the provider's wallet.
         if receipt.signer not in (receipt.provider, committed.locked_by):
             raise PeerFault("the receipt is signed by a key that does not act for the provider in this deal")
-        failed = [
-            check.sentence
-            for check in receipts.verify(signed, recover, outputs=entries, spec=job.order.spec)
-            if not check.ok
-        ]
+        leaves = leaf_list.trace_of(listed).leaves if listed is not None else ()
+        checks = receipts.verify(signed, recover, outputs=entries, spec=job.order.spec, leaves=leaves)
+        failed = [check.sentence for check in checks if not check.ok]
         if failed:
             raise PeerFault(f"the receipt does not check out: {failed[0]}")
 

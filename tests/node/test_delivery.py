@@ -13,19 +13,25 @@ from capanode.node.agent import Agent
 from capanode.node.assigned.preparation import Preparation, PreparationLimits
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain.markets import Markets
-from capanode.node.committed.delivery import Collector, ResultDesk
+from capanode.node.committed.delivery import LEAVES_FILE, Collector, ResultDesk
 from capanode.node.executed.checkpoints import SCHEMA as CHECKPOINTS
 from capanode.node.executed.checkpoints import Checkpoints
 from capanode.node.executed.execution import Execution
 from capanode.node.executed.results import Results
+from capanode.node.executors.port import RunRequest
 from capanode.node.journal import SCHEMA, Journal, receive_in
+from capanode.node.keys.recover import recover
 from capanode.node.keys.signer import LocalSigner
-from capanode.node.paid.settlement import digest_of
+from capanode.node.p2p.blobs import serve_blobs
+from capanode.node.paid.settlement import commitment_made, digest_of
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import open_database
+from capanode.proofs import leaf_list
 from capanode.proofs import receipt as receipts
+from capanode.proofs.commitment import trace_of_single_step
 from capanode.proofs.receipt import SignedReceipt
-from capanode.proofs.trace import trace_for_single_step, trace_root
+from capanode.proofs.step import STEP_VARIABLE
+from capanode.proofs.trace import Trace, trace_root
 from capanode.protocol import encoding, provider, requester
 from capanode.protocol.events import DealCommitted, ExecutionFinished, Prepared, WorkTaken
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
@@ -39,9 +45,10 @@ from capanode.protocol.messages import (
     ResultReply,
     ResultRequest,
 )
-from capanode.protocol.typed_data import accept_digest, award_digest
+from capanode.protocol.records import Spec, Steps
+from capanode.protocol.typed_data import accept_digest, award_digest, spec_digest
 from tests.agent.scripted import BLOCK
-from tests.fakes.fake_executor import FakeExecutor, Played
+from tests.fakes.fake_executor import FakeExecutor, Play, Played
 from tests.fakes.fake_network import FakeInternet, FakeNetwork
 from tests.node.market_place import (
     DOMAIN,
@@ -107,13 +114,14 @@ async def counter(tmp_path: Path) -> AsyncGenerator[Counter]:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncGenerator[Counter]:
+async def opened(folder: Path, spec: Spec = SPEC, play: Play = play) -> AsyncGenerator[Counter]:
     internet = FakeInternet()
     ours, theirs, stranger = internet.node("requester"), internet.node("provider"), internet.node("stranger")
     for node in (ours, stranger):
         node.learn(theirs.addresses()[0])
-    sent = award(demand())
-    work = WorkTaken(DealId(award_digest(DOMAIN, sent.award.terms)), sent.award, sent.demand, SPEC, ours.peer_id)
+    limit = spec.steps.limit if spec.steps is not None else 1
+    sent = award(replace(demand(), spec=spec_digest(spec), resources=spec.resources, step_limit=limit))
+    work = WorkTaken(DealId(award_digest(DOMAIN, sent.award.terms)), sent.award, sent.demand, spec, ours.peer_id)
     blobs = BlobStore(folder / "blobs", limit_bytes=2**24, clock=lambda: float(NOW))
     executor = FakeExecutor(folder / "executor", play)
     preparation = Preparation(executor, theirs, blobs, folder / "https", PreparationLimits(2**24, 2**24, 30))
@@ -139,11 +147,13 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
         await agent.tell("nobody", Prepared())
         desk = ResultDesk(agent, theirs, execution, blobs, PROVIDER, MARKETS, HARDWARE)
         desk.serve()
+        serve_blobs(theirs, blobs, desk.may_fetch)
         own = BlobStore(folder / "own", limit_bytes=2**24, clock=lambda: float(NOW))
         peers = ProviderPeers(db)
         results = folder / "results"
         collector = Collector(ours, peers, own, WALLET, MARKETS, results, 2**20, REQUEST_S)
-        order = cast(requester.Bidding, requester.submit(replace(deals.submitted(), demand=sent.demand)).job).order
+        submitted = replace(deals.submitted(), demand=sent.demand, spec=spec)
+        order = cast(requester.Bidding, requester.submit(submitted).job).order
         deal = requester.Deal(work.deal_id, sent.award.terms, theirs.peer_id, ZERO_ADDRESS)
         job = requester.Committed(order, deal, committed)
         yield Counter(agent, collector, ours, theirs, stranger, desk, blobs, job, work.deal_id, results)
@@ -152,16 +162,20 @@ async def opened(folder: Path) -> AsyncGenerator[Counter]:
 
 def commitment(work: provider.Work, result: ExecutionFinished) -> DealCommitted:
     """What the chain says about the result."""
-    trace = trace_for_single_step(
-        work.deal_id, work.demand.input_root, result.result_root, result.status, result.stdout_root
-    )
+    made = commitment_made(result, work.terms.price_wei)
+    if result.traced is None:
+        root = trace_root(trace_of_single_step(made, work.deal_id, work.demand.input_root))
+    else:
+        root = trace_root(Trace(result.traced.posted))
     return replace(
         deals.COMMITTED,
         deal_id=work.deal_id,
         provider=PROVIDER.address,
-        trace_root=trace_root(trace),
+        trace_root=root,
         result_root=result.result_root,
         delivery_root=result.result_root,
+        leaves_cid=made.leaves_cid,
+        step_count=made.step_count,
         status=result.status,
         amount_wei=work.terms.price_wei,
         locked_by=ZERO_ADDRESS,
@@ -259,6 +273,57 @@ async def test_strangers_get_neither_result_nor_log_nor_blobs(counter: Counter) 
 async def test_the_log_is_as_long_as_asked(counter: Counter, tail: int, data: bytes) -> None:
     answer = await counter.ask(LOG_PROTOCOL, LogRequest(counter.deal, tail), counter.network)
     assert encoding.decode(LogReply, answer).data == data
+
+
+STEPPED = replace(
+    SPEC,
+    resources=replace(SPEC.resources, timeout_s=3 * 10, disk_bytes=3 * 2**20),
+    steps=Steps(limit=3, timeout_s=10, state_bytes=2**20),
+)
+
+
+async def step(request: RunRequest) -> Played:
+    """Leave the number of the step, and something large."""
+    number = dict(request.env)[STEP_VARIABLE].encode()
+    return Played(stdout=b"step " + number, files=(("large", b"l" * 2**17), ("step", number)))
+
+
+async def test_a_result_of_several_steps_is_the_last_state_and_comes_with_its_leaves(tmp_path: Path) -> None:
+    async with opened(tmp_path, STEPPED, step) as counter:
+        fetched = await counter.collector.fetch(KEY, counter.job)
+        outputs = Path(fetched.folder)
+        assert {file.name for file in outputs.iterdir()} == {"large", "step"}
+        assert (outputs / "step").read_bytes() == b"2"
+        listed = leaf_list.decode((outputs.parent / LEAVES_FILE).read_bytes())
+        whole = leaf_list.trace_of(listed)
+        assert trace_root(whole) == counter.job.commitment.trace_root
+        receipt = receipts.decode(fetched.receipt)
+        assert all(check.ok for check in receipts.verify(receipt, recover, spec=STEPPED, leaves=whole.leaves))
+        assert receipt.receipt.commitment.step_count == 3
+        for row in listed.leaves[1:]:
+            assert row[4] is not None
+            assert counter.desk.may_fetch(counter.network.peer_id, row[4])
+            assert not counter.desk.may_fetch(counter.stranger.peer_id, row[4])
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(lambda reply: replace(reply, leaf_list=None), id="none"),
+        pytest.param(lambda reply: replace(reply, leaf_list=reply.manifest_cid), id="another blob"),
+    ],
+)
+async def test_a_result_without_the_leaves_that_were_committed_is_refused(tmp_path: Path, alter: Any) -> None:
+    async with opened(tmp_path, STEPPED, step) as counter:
+        counter.lie(alter)
+        await refused(counter, "does not serve the leaf list")
+
+
+async def test_leaves_that_do_not_lead_to_the_root_on_chain_are_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path, STEPPED, step) as counter:
+        wrong = replace(counter.job.commitment, trace_root=Digest(b"\x55" * 32))
+        counter.job = replace(counter.job, commitment=wrong)
+        await refused(counter, "does not lead to the trace root")
 
 
 async def test_an_acceptance_reaches_the_deal(counter: Counter) -> None:
