@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from capanode.protocol.ids import Ppm, Wei
-from capanode.protocol.records import VerificationClass
+from capanode.protocol.records import Demand, VerificationClass
 from capanode.protocol.tariff import PPM as PPM
 from capanode.protocol.tariff import TARIFF
 
@@ -51,3 +51,13 @@ GAS_ALLOWANCE_WEI: Final = TARIFF.gas_allowance_wei
 def fraud_bond_wei(price_wei: Wei, audit_rate_ppm: Ppm, verification: VerificationClass) -> Wei:
     """Bf at this network's fee and gas allowance."""
     return fraud_bond_up_wei(price_wei, audit_rate_ppm, ARBITER_FEE_WEI, GAS_ALLOWANCE_WEI, verification)
+
+
+def fee_wei(demand: Demand) -> Wei:
+    """F: what the demand's rules give an arbiter; where nobody can judge, what judging alone is worth."""
+    return ARBITER_FEE_WEI if demand.rules is None else demand.rules.arbiter_fee_wei
+
+
+def bond_wei(demand: Demand, price_wei: Wei) -> Wei:
+    """Bf of a deal about the demand at a price."""
+    return fraud_bond_up_wei(price_wei, demand.audit_rate_ppm, fee_wei(demand), GAS_ALLOWANCE_WEI, demand.verification)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from capanode.protocol.ids import UnixTime, Wei
-from capanode.protocol.money import deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
+from capanode.protocol.money import bond_wei, deadline_bond_wei, verification_deposit_wei
 from capanode.protocol.records import Demand, VerificationClass
 from capanode.scheduler import rules as operator
 from capanode.scheduler.capacity import Capacity, GpuUuid, load_ppm, matching, pick_gpus, shortages
@@ -104,7 +104,7 @@ def appraise(
     if demand.audit_rate_ppm <= 0 and demand.verification is not VerificationClass.NONE:
         no_rate = Refusal(Kind.BOND, "the audit rate is zero, so no bond follows", "state an audit rate")
         return (*_reasons(fit), no_rate)
-    bond = fraud_bond_wei(price, demand.audit_rate_ppm, demand.verification)
+    bond = bond_wei(demand, price)
     refusals = (
         *_reasons(fit),
         *_against_cap(demand, price),
@@ -163,7 +163,8 @@ def _against_class(demand: Demand, market: Market) -> tuple[Refusal, ...]:
                 "choose exact or none",
             ),
         )
-    deposit = verification_deposit_wei(market.arbiter_fee_wei, demand.verification)
+    fee = market.arbiter_fee_wei if demand.rules is None else demand.rules.arbiter_fee_wei
+    deposit = verification_deposit_wei(fee, demand.verification)
     if demand.verification_wei < deposit:
         return (
             Refusal(

@@ -6,13 +6,15 @@ Pure: whether a pool of arbiters is large enough for what is at stake is the cha
 """
 
 from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm, Wei
-from capanode.protocol.judging import Rules, VerificationClass, class_pool
-from capanode.protocol.money import ARBITER_FEE_WEI, fraud_bond_wei
+from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.records import Demand, Spec
+from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.refusal import Kind, Refusal
 
 
-def class_rules(spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, comparator: Digest = ZERO_DIGEST) -> Rules:
+def class_rules(
+    spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, fee_wei: Wei, comparator: Digest = ZERO_DIGEST
+) -> Rules:
     """The rules under which arbiters of a hardware class judge a job that everybody may read."""
     return Rules(
         verification=spec.verification,
@@ -22,9 +24,14 @@ def class_rules(spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, comparator
         comparator=comparator,
         max_state_bytes=state_bytes(spec),
         step_s=step_s(spec),
-        arbiter_fee_wei=ARBITER_FEE_WEI,
+        arbiter_fee_wei=fee_wei,
         audit_rate_ppm=audit_rate_ppm,
     )
+
+
+def step_limit(spec: Spec) -> int:
+    """The most steps that the job can have."""
+    return 1 if spec.steps is None else spec.steps.limit
 
 
 def state_bytes(spec: Spec) -> int:
@@ -37,9 +44,9 @@ def step_s(spec: Spec) -> int:
     return spec.resources.timeout_s if spec.steps is None else spec.steps.timeout_s
 
 
-def at_stake_wei(price_cap_wei: Wei, audit_rate_ppm: Ppm, verification: VerificationClass) -> Wei:
+def at_stake_wei(price_cap_wei: Wei, audit_rate_ppm: Ppm, fee_wei: Wei) -> Wei:
     """P + Bf at the cap: what a pool's stake must be twenty times of."""
-    return Wei(price_cap_wei + fraud_bond_wei(price_cap_wei, audit_rate_ppm, verification))
+    return Wei(price_cap_wei + TARIFF.fraud_bond_up_wei(price_cap_wei, audit_rate_ppm, fee_wei))
 
 
 def against_rules(demand: Demand, hardware_class: str, *, has_court: bool, can_judge: bool) -> tuple[Refusal, ...]:
@@ -47,6 +54,7 @@ def against_rules(demand: Demand, hardware_class: str, *, has_court: bool, can_j
     rules = demand.rules
     if rules is None:
         return ()
+    fee = TARIFF.arbiter_fee_up_wei(demand.price_cap_wei, demand.step_limit)
     checks = (
         (has_court, "the demand has rules of judging, and this market has no court", "leave them out"),
         (not rules.sealed, "this version cannot do sealed jobs", "send an open one"),
@@ -61,9 +69,9 @@ def against_rules(demand: Demand, hardware_class: str, *, has_court: bool, can_j
             "lower the price cap, or wait for more arbiters",
         ),
         (
-            rules.arbiter_fee_wei == ARBITER_FEE_WEI,
-            f"an arbiter's fee would be {rules.arbiter_fee_wei}, this network's is {ARBITER_FEE_WEI}",
-            "state the usual fee",
+            rules.arbiter_fee_wei == fee,
+            f"an arbiter's fee would be {rules.arbiter_fee_wei}; judging and a step's share of the cap make {fee}",
+            "state that fee",
         ),
     )
     return tuple(Refusal(Kind.VERIFICATION, sentence, remedy) for fine, sentence, remedy in checks if not fine)

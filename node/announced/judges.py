@@ -7,11 +7,11 @@ from capanode.node.chain.markets import MarketVersion
 from capanode.node.units import tokens
 from capanode.protocol.ids import Digest, Ppm, Wei
 from capanode.protocol.judging import Rules, VerificationClass, class_pool
-from capanode.protocol.money import ARBITER_FEE_WEI
 from capanode.protocol.records import Spec
+from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.feasibility import NOT_DISPUTABLE
 from capanode.scheduler.hardware import ANY
-from capanode.scheduler.judges import at_stake_wei, class_rules
+from capanode.scheduler.judges import at_stake_wei, class_rules, step_limit
 
 CanJudge = Callable[[MarketVersion, Digest, int, Wei], Awaitable[bool]]
 """Whether the court of a market lets a pool, with a quorum, judge so much money; False where there is no court."""
@@ -56,16 +56,15 @@ class Judges:
     async def _exact(
         self, market: MarketVersion, spec: Spec, hardware_class: str, price_cap_wei: Wei, audit_rate_ppm: Ppm
     ) -> Judged:
-        at_stake = at_stake_wei(price_cap_wei, audit_rate_ppm, spec.verification)
+        fee = TARIFF.arbiter_fee_up_wei(price_cap_wei, step_limit(spec))
+        at_stake = at_stake_wei(price_cap_wei, audit_rate_ppm, fee)
         asked = (hardware_class,) if hardware_class != ANY else tuple(self._classes())
         if spec.resources.gpu is not None and hardware_class == ANY:
             return Judged(None, ANY, "not disputable: name the GPU's class as hardware_class, so that its own judge it")
         for found in asked:
             if await self._can_judge(market, class_pool(found), 0, at_stake):
-                rules = class_rules(spec, found, audit_rate_ppm)
-                sentence = (
-                    f"class exact: arbiters of {found} judge disputed steps, for {tokens(ARBITER_FEE_WEI)} tokens each"
-                )
+                rules = class_rules(spec, found, audit_rate_ppm, fee)
+                sentence = f"class exact: arbiters of {found} judge disputed steps, for {tokens(fee)} tokens each"
                 return Judged(rules, found, sentence)
         return Judged(
             None,

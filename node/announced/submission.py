@@ -27,7 +27,7 @@ from capanode.protocol.events import DemandRenewed, JobSubmitted
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Ppm, UnixTime, Wei
 from capanode.protocol.judging import Rules
-from capanode.protocol.money import ARBITER_FEE_WEI, deadline_bond_wei, fraud_bond_wei, verification_deposit_wei
+from capanode.protocol.money import ARBITER_FEE_WEI, bond_wei, deadline_bond_wei, verification_deposit_wei
 from capanode.protocol.records import (
     Demand,
     Image,
@@ -39,7 +39,9 @@ from capanode.protocol.records import (
     VerificationClass,
 )
 from capanode.protocol.requester import Order
+from capanode.protocol.tariff import TARIFF
 from capanode.protocol.typed_data import Domain, announcement_deal_id, digest_of_demand, spec_digest
+from capanode.scheduler.judges import step_limit
 from capanode.scheduler.windows import least_window_s, transfer_s
 
 DEMAND_LIFE_S: Final = 600
@@ -124,7 +126,8 @@ class Submission:
             verification=job.verification,
             deterministic_stdout=job.deterministic_stdout,
         )
-        needed = Wei(job.price_cap_wei + verification_deposit_wei(ARBITER_FEE_WEI, job.verification))
+        fee = TARIFF.arbiter_fee_up_wei(job.price_cap_wei, step_limit(spec))
+        needed = Wei(job.price_cap_wei + verification_deposit_wei(fee, job.verification))
         market = await self._markets.choose(needed)
         judged = await self._judges.choose(market, spec, job.hardware_class, job.price_cap_wei, self._audit_rate(job))
         yield {"note": judged.sentence}
@@ -149,7 +152,7 @@ class Submission:
             "price_cap_wei": demand.price_cap_wei,
             "verification_wei": demand.verification_wei,
             "deadline_bond_wei": deadline_bond_wei(demand.price_cap_wei),
-            "fraud_bond_wei": fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),
+            "fraud_bond_wei": bond_wei(demand, demand.price_cap_wei),
             "judged_by": job.judged.sentence,
             "readers": readers(job.event.spec, demand.rules),
             "is_disputable": demand.rules is not None,
@@ -240,14 +243,16 @@ class Submission:
             spec=spec_digest(spec),
             input_root=input_root(spec.inputs),
             first_step=0,
-            step_limit=1,
+            step_limit=step_limit(spec),
             verification=spec.verification,
             hardware_class=judged.hardware_class,
             resources=spec.resources,
             image_bytes=image_bytes,
             input_bytes=moved,
             price_cap_wei=job.price_cap_wei,
-            verification_wei=verification_deposit_wei(ARBITER_FEE_WEI, spec.verification),
+            verification_wei=verification_deposit_wei(
+                ARBITER_FEE_WEI if judged.rules is None else judged.rules.arbiter_fee_wei, spec.verification
+            ),
             audit_rate_ppm=self._audit_rate(job),
             window_s=job.window_s or least,
             commit_within_s=job.deadline_s or spec.resources.timeout_s + handover + terms.slack_s,
@@ -274,7 +279,7 @@ class Submission:
             demand_digest=digest_of_demand(demand),
             price_wei=demand.price_cap_wei,
             verification_wei=demand.verification_wei,
-            fraud_bond_wei=fraud_bond_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification),
+            fraud_bond_wei=bond_wei(demand, demand.price_cap_wei),
             assign_by=assign_by,
             commit_by=UnixTime(assign_by + demand.commit_within_s),
             window_s=demand.window_s,

@@ -69,7 +69,7 @@ class Appraisal:
         rules = demand.rules
         if rules is None or market.court is None:
             return False
-        at_stake = at_stake_wei(demand.price_cap_wei, demand.audit_rate_ppm, demand.verification)
+        at_stake = at_stake_wei(demand.price_cap_wei, demand.audit_rate_ppm, rules.arbiter_fee_wei)
         return await self._can_judge(market, rules.pool, rules.quorum, at_stake)
 
     def of_spec(self, spec: Spec) -> tuple[Refusal, ...]:

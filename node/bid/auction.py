@@ -37,7 +37,7 @@ from capanode.protocol.messages import (
     DemandReply,
     DemandRequest,
 )
-from capanode.protocol.money import deadline_bond_wei, fraud_bond_wei
+from capanode.protocol.money import bond_wei, deadline_bond_wei
 from capanode.protocol.records import Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
 from capanode.protocol.typed_data import bid_digest, demand_hint_digest, digest_of_demand
 from capanode.scheduler.choice import Choice, choose
@@ -224,7 +224,7 @@ class Auction:
             demand_digest=digest_of_demand(demand),
             price_wei=price,
             verification_wei=demand.verification_wei,
-            fraud_bond_wei=fraud_bond_wei(price, demand.audit_rate_ppm, demand.verification),
+            fraud_bond_wei=bond_wei(demand, price),
             assign_by=assign_by,
             commit_by=commit_by if mode is Mode.DIRECT else UnixTime(assign_by + demand.commit_within_s),
             window_s=demand.window_s,
@@ -262,9 +262,7 @@ class Auction:
         standing = await book.market.contract.standing(bid.provider, bid.signer)
         if not standing.may_sign:
             return "the signer is neither the provider's wallet nor one of its hot keys"
-        needed = deadline_bond_wei(bid.price_wei) + fraud_bond_wei(
-            bid.price_wei, book.demand.audit_rate_ppm, book.demand.verification
-        )
+        needed = deadline_bond_wei(bid.price_wei) + bond_wei(book.demand, bid.price_wei)
         if standing.unlocked_wei < needed:
             return "the provider's unlocked stake does not cover the bonds"
         return ""

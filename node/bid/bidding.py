@@ -43,7 +43,7 @@ from capanode.protocol.messages import (
     DemandReply,
     DemandRequest,
 )
-from capanode.protocol.money import fraud_bond_wei
+from capanode.protocol.money import bond_wei
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Bid, Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
 from capanode.protocol.typed_data import bid_digest, demand_hint_digest, digest_of_demand, spec_digest
@@ -387,11 +387,7 @@ def _require_consistent(sent: AwardRequest, found: DealId) -> None:
     _require_same(demand, terms, sent.award.deal_id)
     if sent.award.deal_id is not None and sent.award.deal_id != found:
         raise PeerFault("the award does not belong to the deal that it names")
-    bond = fraud_bond_wei(
-        terms.price_wei if sent.award.deal_id is None else demand.price_cap_wei,
-        demand.audit_rate_ppm,
-        demand.verification,
-    )
+    bond = bond_wei(demand, terms.price_wei if sent.award.deal_id is None else demand.price_cap_wei)
     if terms.fraud_bond_wei > bond:
         raise PeerFault("the award's fraud bond is higher than its audit rate demands")
 

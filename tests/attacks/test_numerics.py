@@ -14,8 +14,9 @@ from capanode.proofs.steering import drift, is_steered
 from capanode.protocol import encoding
 from capanode.protocol.comparator import Closeness, Comparator, FileRule, Format, UlpBound, bits, comparator_digest
 from capanode.protocol.encoding import BadMessage
-from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm
+from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm, Wei
 from capanode.protocol.judging import Rules, VerificationClass, class_pool, rules_digest
+from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.hardware import serves
 from capanode.scheduler.judges import against_rules, class_rules
 from tests.protocol.deals import SPEC
@@ -165,8 +166,9 @@ def test_attack_34_other_order_of_summation_stays_inside(numbers: np.random.Gene
 
 
 def test_attack_34_arbiters_of_another_class_judge_nobody() -> None:
-    rules = class_rules(SPEC, "x86_64-v3", Ppm(200_000))
-    wanted = demand(rules=rules)
+    plain = demand()
+    fee = TARIFF.arbiter_fee_up_wei(plain.price_cap_wei, plain.step_limit)
+    wanted = demand(rules=class_rules(SPEC, "x86_64-v3", plain.audit_rate_ppm, fee))
     assert against_rules(wanted, "x86_64-v3", has_court=True, can_judge=True) == ()
     (refusal,) = against_rules(wanted, "aarch64", has_court=True, can_judge=True)
     assert "others than the arbiters of aarch64" in refusal.sentence
@@ -180,7 +182,7 @@ COMPARATOR = Comparator((rule(),))
 
 
 def tolerant(comparator: Digest) -> Rules:
-    exact = class_rules(SPEC, "any", Ppm(1))
+    exact = class_rules(SPEC, "any", Ppm(1), Wei(1))
     return replace(exact, verification=VerificationClass.TOLERANCE, comparator=comparator)
 
 
@@ -217,6 +219,6 @@ def test_attack_35_measure_that_this_release_does_not_know_is_refused() -> None:
 
 def test_attack_35_bit_by_bit_cannot_be_softened() -> None:
     with pytest.raises(ValueError, match="exact results need no comparator"):
-        replace(class_rules(SPEC, "any", Ppm(1)), comparator=comparator_digest(COMPARATOR))
+        replace(class_rules(SPEC, "any", Ppm(1), Wei(1)), comparator=comparator_digest(COMPARATOR))
     with pytest.raises(ValueError, match="needs a comparator"):
         tolerant(ZERO_DIGEST)

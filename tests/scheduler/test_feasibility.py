@@ -6,6 +6,7 @@ import pytest
 from capanode.protocol.ids import DealId, Ppm, UnixTime, Wei
 from capanode.protocol.judging import class_pool
 from capanode.protocol.records import Demand, VerificationClass
+from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.capacity import Capacity, Placed, reserve
 from capanode.scheduler.feasibility import NOT_DISPUTABLE, Feasible, Host, Market, Offer, appraise, feasible
 from capanode.scheduler.judges import class_rules, leaves_room
@@ -27,6 +28,7 @@ from tests.scheduler.samples import (
 )
 
 RULES = Rules()
+FEE = TARIFF.arbiter_fee_up_wei(DEMAND.price_cap_wei, DEMAND.step_limit)
 GPUS = replace(HOST, capacity=replace(CAPACITY, gpus=(gpu(1), gpu(2), gpu(3, 80, "NVIDIA A100", 80))))
 
 
@@ -51,7 +53,7 @@ def test_a_job_that_fits_is_feasible_and_says_what_to_know() -> None:
 
 def test_notes_say_what_the_class_means() -> None:
     court = replace(MARKET, has_court=True, can_judge=True)
-    judged = demand(rules=class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm))
+    judged = demand(verification_wei=3 * FEE, rules=class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm, FEE))
     assert fit(feasible(judged, HOST, RULES, court, NOW)).notes == ()
     (note,) = fit(feasible(DEMAND, HOST, RULES, court, NOW)).notes
     assert "not disputable" in note
@@ -61,8 +63,8 @@ def test_notes_say_what_the_class_means() -> None:
 
 
 def judged_as(**changes: Any) -> Demand:
-    rules = class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm)
-    return demand(rules=replace(rules, **changes))
+    rules = class_rules(SPEC, HOST.hardware_class, DEMAND.audit_rate_ppm, FEE)
+    return demand(verification_wei=3 * FEE, rules=replace(rules, **changes))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_rules_that_a_provider_cannot_live_with(changes: dict[str, Any], market:
 
 
 def test_rules_must_leave_arbiters_room_for_the_job() -> None:
-    rules = class_rules(SPEC, "x86_64-v3", DEMAND.audit_rate_ppm)
+    rules = class_rules(SPEC, "x86_64-v3", DEMAND.audit_rate_ppm, FEE)
     assert leaves_room(rules, SPEC)
     assert not leaves_room(replace(rules, max_state_bytes=rules.max_state_bytes - 1), SPEC)
     assert not leaves_room(replace(rules, step_s=rules.step_s - 1), SPEC)
