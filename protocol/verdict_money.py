@@ -133,44 +133,42 @@ def expired(locked: Locked, reward_wei: Wei) -> Payouts:
 def upheld(fee_wei: Wei, dispute: Dispute, tariff: Tariff = TARIFF) -> Payouts:
     """A case that the provider won, or that nobody revealed; the deal itself goes on.
 
-    The lost bonds pay the seats that agree, then the provider's gas; the rest is burned.
+    The lost bonds pay the seats, then the provider's gas; the rest is burned, with the fees of seats that disagree.
     """
     lost = sum(c.bond_wei for c in dispute.challenges if c.answer is not Answer.OPEN)
-    judged = _judged(fee_wei, dispute, lost, provider_won=True)
+    judged = _judged(fee_wei, dispute, lost, tariff, provider_won=True)
     gas = min(tariff.gas_allowance_wei, judged.purse_wei)
-    penalty = tariff.penalty_wei(fee_wei)
     return Payouts(
         provider_wei=Wei(gas),
         challengers_wei=tuple(c.bond_wei if c.answer is Answer.OPEN else _NOTHING for c in dispute.challenges),
-        arbiters_wei=tuple(Wei(judged.each_wei if vote is Vote.AGREES else -penalty) for vote in dispute.votes),
+        arbiters_wei=judged.arbiters_wei,
         appellants_wei=judged.appellants_wei,
-        burned_wei=Wei(judged.purse_wei - gas + judged.burned_wei + penalty * _others(dispute)),
+        burned_wei=Wei(judged.purse_wei - gas + judged.burned_wei),
     )
 
 
 def overturned(locked: Locked, dispute: Dispute, tariff: Tariff = TARIFF) -> Payouts:
     """The result is wrong: price and deposit go back, the fraud bond is lost.
 
-    Out of it come, as far as the burned share leaves money: the seats that agree, one allowance of gas and the bounty.
-    Challengers that are right share the last two equally; where there is none they are burned too.
+    Out of it come, as far as the burned share leaves money: the seats, one allowance of gas and the bounty. Challengers
+    that are right share the last two equally; where there is none they are burned too.
     """
     bond = locked.fraud_bond_wei
     spendable = tariff.spendable_wei(bond)
-    judged = _judged(locked.fee_wei, dispute, spendable, provider_won=False)
+    judged = _judged(locked.fee_wei, dispute, spendable, tariff, provider_won=False)
     gas = min(tariff.gas_allowance_wei, judged.purse_wei)
     bounty = min(tariff.bounty_wei(locked.price_wei, bond), judged.purse_wei - gas)
     right = sum(c.answer is Answer.RIGHT for c in dispute.challenges)
     prize = (gas + bounty) // right if right else 0
     wrong = sum(c.bond_wei for c in dispute.challenges if c.answer is Answer.WRONG)
-    penalty = tariff.penalty_wei(locked.fee_wei)
     burned = bond - spendable + judged.purse_wei - prize * right + wrong + judged.burned_wei
     return Payouts(
         requester_wei=_escrow(locked),
         provider_wei=locked.deadline_bond_wei,
         challengers_wei=tuple(_after_overturn(challenge, prize) for challenge in dispute.challenges),
-        arbiters_wei=tuple(Wei(judged.each_wei if vote is Vote.AGREES else -penalty) for vote in dispute.votes),
+        arbiters_wei=judged.arbiters_wei,
         appellants_wei=judged.appellants_wei,
-        burned_wei=Wei(burned + penalty * _others(dispute)),
+        burned_wei=Wei(burned),
     )
 
 
@@ -211,31 +209,44 @@ def _undecided(
     )
 
 
+def prize_wei(locked: Locked, seats: int = 3, rivals: int = 0, tariff: Tariff = TARIFF) -> Wei:
+    """What a challenger that is right has more than its bond, before its own gas, beside so many others that are."""
+    challenges = (Challenge(_NOTHING, Answer.RIGHT),) * (rivals + 1)
+    return overturned(locked, Dispute(challenges, (Vote.AGREES,) * seats), tariff).challengers_wei[0]
+
+
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The fee of each seat that agrees, what it left of the loser's bond, prefunds that go back, and those burned."""
+    """What each seat earns or loses, what is left of the loser's bond, prefunds that go back, and what is burned."""
 
-    each_wei: int
+    arbiters_wei: tuple[Wei, ...]
     purse_wei: int
     appellants_wei: tuple[Wei, ...]
     burned_wei: int
 
 
-def _judged(fee_wei: Wei, dispute: Dispute, purse_wei: int, *, provider_won: bool) -> _Judged:
-    """The loser pays: first what it put up for its appeals, then its bond; what is missing comes from the winner's."""
+def _judged(fee_wei: Wei, dispute: Dispute, purse_wei: int, tariff: Tariff, *, provider_won: bool) -> _Judged:
+    """The loser pays for every drawn seat: first by what it put up for its appeals, then by its bond.
+
+    What is missing comes from the winner's prefunds, and less is paid where even these are too little.
+    """
     losing = sum(appeal.prefund_wei for appeal in dispute.appeals if appeal.by_provider is not provider_won)
     winning = tuple(
         appeal if appeal.by_provider is provider_won else Appeal(appeal.by_provider, _NOTHING)
         for appeal in dispute.appeals
     )
-    agreeing = len(dispute.votes) - _others(dispute)
+    seats = len(dispute.votes)
     purses = losing + purse_wei + sum(appeal.prefund_wei for appeal in winning)
-    each = min(fee_wei, purses // agreeing) if agreeing else 0
-    due = each * agreeing
+    each = min(fee_wei, purses // seats) if seats else 0
+    due = each * seats
     from_losing = min(due, losing)
     from_purse = min(due - from_losing, purse_wei)
     back = _drawn(winning, due - from_losing - from_purse)
-    return _Judged(each, purse_wei - from_purse, back, losing - from_losing)
+    others = sum(vote is not Vote.AGREES for vote in dispute.votes)
+    penalty = tariff.penalty_wei(Wei(each))
+    arbiters = tuple(Wei(each if vote is Vote.AGREES else -penalty) for vote in dispute.votes)
+    burned = losing - from_losing + (each + penalty) * others
+    return _Judged(arbiters, purse_wei - from_purse, back, burned)
 
 
 def _drawn(appeals: tuple[Appeal, ...], amount_wei: int) -> tuple[Wei, ...]:
@@ -258,10 +269,6 @@ def _after_overturn(challenge: Challenge, prize_wei: int) -> Wei:
             return _NOTHING
         case _:
             assert_never(challenge.answer)
-
-
-def _others(dispute: Dispute) -> int:
-    return sum(vote is not Vote.AGREES for vote in dispute.votes)
 
 
 def _escrow(locked: Locked) -> Wei:

@@ -62,9 +62,7 @@ def convicted(job: Job, others: int = 1) -> int:
 @lru_cache(_RECENT)
 def right_among(job: Job, rivals: int) -> int:
     """What one challenger that is right has more, before its gas, beside so many others that are."""
-    bond = job.challenger_bond_wei
-    dispute = Dispute((Challenge(bond, Answer.RIGHT),) * (rivals + 1), COMMITTEE)
-    return verdict_money.overturned(job.locked, dispute, job.world.tariff).challengers_wei[0] - bond
+    return verdict_money.prize_wei(job.locked, rivals=rivals, tariff=job.world.tariff)
 
 
 @lru_cache(_RECENT)

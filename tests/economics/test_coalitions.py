@@ -26,7 +26,7 @@ def fitted(deal: Job, plan: Plan) -> Plan:
     return replace(plan, skipped=skipped, sacrifices=min(plan.sacrifices, deal.steps - skipped))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(DEALS, PLANS)
 @example(LARGEST, Plan(256, 64, 0, 100_000))
 @example(LARGEST, Plan(256, 7, 0, 0))

@@ -115,6 +115,21 @@ def test_the_common_overturn_pays_committee_gas_and_bounty() -> None:
     assert payouts.burned_wei == rest
 
 
+def test_a_prize_is_what_a_right_challenger_has_more_than_its_bond() -> None:
+    locked = deal()
+    assert ends.prize_wei(locked) == TOKEN + TARIFF.gas_allowance_wei
+    assert ends.prize_wei(locked, rivals=3) == (TOKEN + TARIFF.gas_allowance_wei) // 4
+    assert ends.prize_wei(deal(steps=1), seats=10) < ends.prize_wei(deal(steps=1))
+
+
+def test_the_fee_of_a_seat_that_dissents_is_burned_with_its_penalty() -> None:
+    fee = Wei(10**16)
+    bond = TARIFF.challenger_bond_wei(fee)
+    votes = (Vote.AGREES, Vote.AGREES, Vote.DISSENTS)
+    payouts = ends.upheld(fee, Dispute((Challenge(bond, Answer.WRONG),), votes))
+    assert (payouts.arbiters_wei, payouts.burned_wei) == ((fee, fee, -fee), 2 * fee)
+
+
 def test_challengers_that_are_right_share_one_bounty_and_the_wrong_one_loses_its_bond() -> None:
     locked = deal()
     bond = TARIFF.challenger_bond_wei(locked.fee_wei)
