@@ -26,6 +26,7 @@ from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.offers import OfferBook, offer_filter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.answers import Answers, Facts
+from capanode.node.api.checks import Checks
 from capanode.node.api.server import serve_api
 from capanode.node.api.service import Service
 from capanode.node.assigned import provider_peers
@@ -44,12 +45,13 @@ from capanode.node.chain.approvals import Approvals
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.budget import RequestBudget
 from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.committed import find_committed
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
 from capanode.node.chain.follower import FinalityViolated, Follower, FollowerOptions, run_follower
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.intake import ChainIntake
 from capanode.node.chain.logs import DecodedLog
-from capanode.node.chain.markets import Markets
+from capanode.node.chain.markets import Markets, MarketVersion
 from capanode.node.chain.pools import Pools
 from capanode.node.chain.registry import Registry
 from capanode.node.chain.repair import run_sender
@@ -60,8 +62,14 @@ from capanode.node.chain.token import Token
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
 from capanode.node.challenged import kept_evidence
+from capanode.node.challenged.checking import Checker
+from capanode.node.challenged.committed_trace import States
+from capanode.node.challenged.engine_on_demand import EngineOnDemand
+from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk, OwnEvidence
 from capanode.node.challenged.kept_evidence import KeptEvidence
+from capanode.node.challenged.leeway import Leeway
+from capanode.node.challenged.reexecution import Bench, Reexecution
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.conditions import DealEnds, watch_gas
@@ -98,10 +106,12 @@ from capanode.node.stopping import Stop
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.database import Database, open_database
 from capanode.node.storage.room import Room
+from capanode.proofs.evidence import Evidence
 from capanode.protocol import provider
-from capanode.protocol.ids import Address, Wei
+from capanode.protocol.ids import Address, DealId, Wei
 from capanode.protocol.messages import topic
 from capanode.protocol.typed_data import Domain, domain
+from capanode.scheduler.capacity import Gpu
 from capanode.scheduler.pricing import Rates
 from capanode.scheduler.rules import Rules
 
@@ -277,6 +287,7 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             await deals.start(ground.agent.run, performer)
             evidence = _evidence_desk(ground, seller)
             evidence.serve()
+            checker = _checker(ground, seller, deals)
             access = BlobAccess(
                 ground.agent,
                 buyer.auction if buyer else None,
@@ -284,7 +295,7 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
                 evidence.is_public,
             )
             serve_blobs(ground.network, ground.blobs, access.may_fetch)
-            await _open_intake(ground, buyer, seller, announced, task_status)
+            await _open_intake(ground, buyer, seller, checker, announced, task_status)
             deals.cancel_scope.cancel()
         chain.cancel_scope.cancel()
 
@@ -296,6 +307,58 @@ def _evidence_desk(ground: Ground, seller: "Seller | None") -> EvidenceDesk:
         KeptEvidence(ground.database),
         seller.evidence if seller else None,
         ground.clock.now,
+    )
+
+
+def _checker(ground: Ground, seller: "Seller | None", deals: trio.Nursery) -> Checker:
+    """What recomputes the results of others: on the provider's engine, else on one that is opened for it."""
+    kept = KeptEvidence(ground.database)
+    finder = EvidenceFinder(
+        ground.network,
+        ProviderPeers(ground.database),
+        ground.markets,
+        ground.blobs,
+        kept,
+        ground.clock,
+        provider_of=partial(_provider_of, ground),
+        own=seller.evidence.find if seller else _nothing_own,
+        downloads=ground.config.folder.blobs / "https",
+        request_s=ground.config.timeouts.peer_request,
+    )
+    states = States(finder, ground.blobs)
+    return Checker(finder, states, Reexecution(_bench(ground, seller, deals), finder, states))
+
+
+def _bench(ground: Ground, seller: "Seller | None", deals: trio.Nursery) -> Bench:
+    hardware = this_cpu_class()
+    if seller is None:
+        engine = EngineOnDemand(_docker_settings(ground), deals)
+        deals.start_soon(engine.clear)
+        return Bench(engine.executor, hardware, (), Leeway(ground.agent, None).until)
+    executor = seller.executor
+
+    async def ours() -> Executor:
+        await trio.lowlevel.checkpoint()
+        return executor
+
+    return Bench(ours, hardware, seller.gpus, Leeway(ground.agent, seller.appraisal.capacity).until)
+
+
+async def _provider_of(ground: Ground, market: MarketVersion, deal_id: DealId) -> Address | None:
+    found = await find_committed(ground.rpc, market.address, deal_id, ground.profile.first_block)
+    return found.provider if found is not None else None
+
+
+async def _nothing_own(_: DealId) -> Evidence | None:
+    await trio.lowlevel.checkpoint()
+    return None
+
+
+def _docker_settings(ground: Ground) -> DockerSettings:
+    return DockerSettings(
+        node=executor_name(ground.network.peer_id),
+        state=ground.config.folder.executions,
+        patience_s=ground.config.timeouts.engine if ground.config.is_provider else 0.0,
     )
 
 
@@ -498,18 +561,14 @@ class Seller:
     bidding: Bidding
     desk: ResultDesk
     evidence: OwnEvidence
+    gpus: tuple[Gpu, ...]
     appraisal: Appraisal
     upkeep: Upkeep
 
 
 async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) -> Seller:
     config, signer, wallet = ground.config, ground.keys.signer, ground.keys.wallet
-    settings = DockerSettings(
-        node=executor_name(ground.network.peer_id),
-        state=config.folder.executions,
-        patience_s=config.timeouts.engine,
-    )
-    executor = ground.disguise(await deals.start(run_docker_executor, settings))
+    executor = ground.disguise(await deals.start(run_docker_executor, _docker_settings(ground)))
     hardware = this_cpu_class()
     registry = Registry(ground.rpc, ground.contracts.registry)
     await ensure_registered(registry, ground.sender, ground.keys.peer, wallet, hardware)
@@ -566,6 +625,7 @@ async def _provider(ground: Ground, gas_price: GasPrice, deals: trio.Nursery) ->
         identity=identity,
         bidding=bidding,
         desk=desk,
+        gpus=whole.gpus,
         evidence=OwnEvidence(ground.agent, execution, preparation, ground.blobs, hardware),
         appraisal=appraisal,
         upkeep=upkeep,
@@ -582,6 +642,7 @@ async def _open_intake(
     ground: Ground,
     buyer: RequesterParts | None,
     seller: Seller | None,
+    checker: Checker,
     announced: Announcements,
     task_status: trio.TaskStatus[None],
 ) -> None:
@@ -632,6 +693,7 @@ async def _open_intake(
         stop=ground.stop.ask,
         capacity=seller.appraisal.capacity if seller else None,
         service=Service(ground.drain, forecast, ground.clock, ground.alerts),
+        checks=Checks(checker, ground.markets, ground.clock),
         notice=watch.notice,
         objection=seller.upkeep.objection if seller else ground.room.objection,
         room=ground.room,

@@ -12,6 +12,7 @@ import capanode
 from capanode.node.agent import Agent
 from capanode.node.announced.offers import OfferBook
 from capanode.node.announced.submission import Submission, TakenIn
+from capanode.node.api.checks import Checks, chosen_by, deal_id_of
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
 from capanode.node.api.service import Service
 from capanode.node.api.story import entry_of
@@ -30,6 +31,7 @@ from capanode.node.storage.room import Room
 from capanode.protocol import provider, requester
 from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, Ending
 from capanode.protocol.faults import Refused
+from capanode.protocol.ids import DealId
 from capanode.protocol.records import Mode
 from capanode.scheduler.capacity import Capacity
 
@@ -69,6 +71,7 @@ class Answers:
         stop: Callable[[float], None],
         capacity: Callable[[], Capacity] | None,
         service: Service,
+        checks: Checks,
         notice: Callable[[Stored], str] = lambda _: "",
         objection: Callable[[], str] = lambda: "",
         room: Room | None = None,
@@ -89,6 +92,7 @@ class Answers:
         self._bidding = bidding
         self._capacity = capacity
         self._service = service
+        self._checks = checks
         self._notice = notice
         self._objection = objection
         self._room = room
@@ -221,6 +225,16 @@ class Answers:
         """As `NodeApi.deals`."""
         return tuple(map(_deal_view, await self._journal.deals(Side.PROVIDER, MAX_LISTED)))
 
+    async def check(self, deal: str, step: int | None, sample: int | None) -> AsyncIterator[Json]:
+        """As `NodeApi.check`."""
+        choose, deal_id = chosen_by(step, sample), deal_id_of(deal) or await self._deal_of_job(deal)
+        self.callers += 1
+        try:
+            async for item in self._checks.check(deal_id, choose):
+                yield item
+        finally:
+            self.callers -= 1
+
     async def wallet(self) -> Json:
         """As `NodeApi.wallet`."""
         return await self._purse.show()
@@ -284,6 +298,12 @@ class Answers:
         if not found:
             raise Refused(f"there is no job {job_id[:80]!r}: `capanode job list` shows them")
         raise Refused(f"{job_id[:80]!r} fits {len(found)} jobs: give more of the id")
+
+    async def _deal_of_job(self, job_id: str) -> DealId:
+        stored = await self._find(job_id)
+        if stored.deal_id is None:
+            raise Refused(f"the job {_name(stored)} has no deal yet: {_phase(stored)}")
+        return stored.deal_id
 
     async def _view(self, stored: Stored) -> JobView:
         assert isinstance(stored.state, requester.Job)

@@ -84,6 +84,10 @@ class NodeClient:
     def deals(self) -> tuple[DealView, ...]:
         return tuple(DealView(**item) for item in self._one("deals"))
 
+    def check(self, deal: str, step: int | None, sample: int | None) -> Iterator[Json]:
+        """As `NodeApi.check`."""
+        return self._items("check", None, deal=deal, step=step, sample=sample)
+
     def wallet(self) -> Json:
         return cast(Json, self._one("wallet"))
 

@@ -183,6 +183,7 @@ def _streams(api: NodeApi) -> dict[str, Callable[[Json], AsyncGenerator[Json, No
         "submit": lambda a: _closable(api.submit(job_order(a.get("order")))),
         "watch": lambda a: _closable(api.watch(_text(a, "job_id"))),
         "drained": lambda _: _closable(api.drained()),
+        "check": lambda a: _closable(api.check(_text(a, "deal"), _some(a, "step"), _some(a, "sample"))),
     }
 
 
@@ -245,6 +246,10 @@ def _map(arguments: Json, name: str) -> Json:
     if not isinstance(value, dict):
         raise BadLine(f"the call needs {name} as an object")
     return cast(Json, value)
+
+
+def _some(arguments: Json, name: str) -> int | None:
+    return None if arguments.get(name) is None else _number(arguments, name)
 
 
 def _number(arguments: Json, name: str) -> int:

@@ -90,6 +90,7 @@ class RunRequest:
     `argv` follows the image's entrypoint; empty means the image's own command. `inputs` are
     (name, host path), seen read-only at /in/<name>. Outputs go to /out, which is empty at the start. With a `state`
     the one writable folder is /state instead: it holds the state at the start, and is the outputs at the end.
+    `is_check` marks what is computed again to check somebody: it is the first to go when memory runs out.
     """
 
     execution_id: ExecutionId
@@ -104,6 +105,7 @@ class RunRequest:
     inputs: tuple[tuple[str, Path], ...] = ()
     gpu_uuids: tuple[str, ...] = ()
     state: State | None = None
+    is_check: bool = False
 
     def __post_init__(self) -> None:
         if mistakes := _mistakes(self):

@@ -20,6 +20,8 @@ TIMEOUT_LABEL: Final = "capanode.timeout_s"
 SLOT_LABEL: Final = "capanode.slot"
 OUTPUTS_LABEL: Final = "capanode.outputs"
 GPUS_LABEL: Final = "capanode.gpus"
+CHECK_LABEL: Final = "capanode.check"
+"""Says of a container that it computes again what somebody else has computed."""
 HOLDER_LABEL: Final = "capanode.holder"
 
 JOB_UID: Final = 65534
@@ -27,6 +29,8 @@ OUTPUTS_TARGET: Final = "/out"
 STATE_TARGET: Final = "/state"
 _MIB: Final = 2**20
 _MAX_TMP_BYTES: Final = 2**30
+_OOM_SCORE: Final = 500
+_CHECK_OOM_SCORE: Final = 1000
 _OPEN_FILES: Final = 8192
 _LOG_FILE_KIB: Final = 256
 _LOG_FILES: Final = 2
@@ -88,6 +92,7 @@ def container_body(
         "HostConfig": {
             **_confinement(),
             **_limits(request),
+            "OomScoreAdj": _CHECK_OOM_SCORE if request.is_check else _OOM_SCORE,
             "NetworkMode": f"container:{berth.holder}",
             "CgroupParent": berth.cgroup_parent,
             "Mounts": [*_mounts(request, berth), *(_scratch(path) for path in volumes)],
@@ -148,7 +153,7 @@ def _labels(request: RunRequest, berth: Berth) -> dict[str, str]:
         SLOT_LABEL: str(berth.slot),
         OUTPUTS_LABEL: berth.outputs_name,
         GPUS_LABEL: ",".join(request.gpu_uuids),
-    }
+    } | ({CHECK_LABEL: "1"} if request.is_check else {})
 
 
 def _confinement() -> dict[str, Any]:
@@ -162,7 +167,7 @@ def _confinement() -> dict[str, Any]:
         "Init": True,
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
-        "OomScoreAdj": 500,
+        "OomScoreAdj": _OOM_SCORE,
         "LogConfig": {
             "Type": "json-file",
             "Config": {"max-size": f"{_LOG_FILE_KIB}k", "max-file": str(_LOG_FILES)},

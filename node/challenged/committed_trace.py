@@ -1,0 +1,138 @@
+"""The trace that a deal has committed to, as a stranger gets it: leaves from the list, states from their blobs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from capanode.node.challenged.evidence import MAX_PUBLIC_MANIFEST_BYTES, BytesMissing, EvidenceFinder, Found
+from capanode.node.executed.steps import EMPTY
+from capanode.node.executors.port import State
+from capanode.node.storage.blobs import BlobStore
+from capanode.node.storage.manifests import Contents
+from capanode.proofs import leaf_list, tree
+from capanode.proofs.leaf_list import MAX_LEAF_LIST_BYTES, LeafList
+from capanode.proofs.trace import Leaf, first_leaf
+from capanode.proofs.tree import Bounds, Entry
+from capanode.protocol import encoding
+from capanode.protocol.faults import PeerFault
+from capanode.protocol.ids import Cid, Digest
+from capanode.protocol.messages import ResultManifest
+
+LEAF_BYTES: Final = 256
+"""Most that one leaf takes of the encoding of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedTrace:
+    """All leaves, checked against the trace root on chain; `listed` is None for a deal of one step."""
+
+    found: Found
+    leaves: tuple[Leaf, ...]
+    listed: LeafList | None
+
+    @property
+    def first_step(self) -> int:
+        """The index of the first step."""
+        return self.leaves[0].index
+
+    @property
+    def steps(self) -> range:
+        """The indices of the committed steps."""
+        return range(self.first_step, self.leaves[-1].index)
+
+    def before(self, index: int) -> Leaf:
+        """The leaf that step `index` starts from."""
+        return self.leaves[index - self.first_step]
+
+    def after(self, index: int) -> Leaf:
+        """The leaf that step `index` leads to."""
+        return self.leaves[index + 1 - self.first_step]
+
+
+async def committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTrace:
+    """The leaves behind the trace root.
+
+    Raises:
+        BytesMissing: the list of leaves cannot be had.
+        PeerFault: what is served is not the list that was committed.
+    """
+    evidence = found.evidence
+    if evidence.leaf_list is None:
+        first = first_leaf(evidence.first_step, evidence.input_root)
+        made = evidence.commitment
+        last = Leaf(evidence.first_step + 1, made.result_root, made.status, made.stdout_root, done=True)
+        return CommittedTrace(found, (first, last), None)
+    longest = min(MAX_LEAF_LIST_BYTES, LEAF_BYTES * (evidence.step_count + 2))
+    path = await finder.have(found, evidence.leaf_list, longest)
+    listed = leaf_list.decode(await trio.to_thread.run_sync(path.read_bytes))
+    leaf_list.check(listed, evidence.deal_id, evidence.first_step, evidence.step_count, evidence.trace_root)
+    return CommittedTrace(found, listed.as_leaves(), listed)
+
+
+class States:
+    """Fetches the states of committed traces, within the bounds that their deals set."""
+
+    def __init__(self, finder: EvidenceFinder, blobs: BlobStore) -> None:
+        self._finder = finder
+        self._blobs = blobs
+
+    async def start(self, trace: CommittedTrace, index: int) -> State | None:
+        """What step `index` begins with; None for the only step of a job that has no states.
+
+        Raises:
+            BytesMissing, PeerFault: as `of`.
+        """
+        spec = trace.found.evidence.spec
+        if spec.steps is None:
+            return None
+        return EMPTY if index == 0 else await self.of(trace, trace.before(index))
+
+    async def of(self, trace: CommittedTrace, leaf: Leaf) -> State:
+        """The state that a leaf names, with all its bytes on this machine.
+
+        Raises:
+            BytesMissing: they cannot be had.
+            PeerFault: what is served is not that state, or more than the deal allows.
+        """
+        manifest, entries = await self._manifest(trace, leaf)
+        sizes = {entry.path: entry.size for entry in entries}
+        for file in manifest.stored:
+            if file.path in sizes:
+                await self._finder.have(trace.found, file.cid, sizes[file.path])
+        return State(entries, Contents(manifest, self._blobs))
+
+    async def entries(self, trace: CommittedTrace, leaf: Leaf) -> tuple[Entry, ...]:
+        """What the state that a leaf names consists of; raises as `of`."""
+        return (await self._manifest(trace, leaf))[1]
+
+    async def _manifest(self, trace: CommittedTrace, leaf: Leaf) -> tuple[ResultManifest, tuple[Entry, ...]]:
+        path = await self._finder.have(trace.found, _manifest_cid(trace, leaf), MAX_PUBLIC_MANIFEST_BYTES)
+        manifest = encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
+        entries = await trio.to_thread.run_sync(_checked(manifest, leaf.state_root, _most_bytes(trace)))
+        return manifest, entries
+
+
+def _checked(manifest: ResultManifest, root: Digest, most_bytes: int) -> Callable[[], tuple[Entry, ...]]:
+    def check() -> tuple[Entry, ...]:
+        entries = tree.decode(manifest.tree, Bounds(content_bytes=most_bytes))
+        if tree.tree_root(entries) != root:
+            raise PeerFault("What is served is another state than the one that was committed.")
+        return entries
+
+    return check
+
+
+def _manifest_cid(trace: CommittedTrace, leaf: Leaf) -> Cid:
+    if trace.listed is None:
+        return trace.found.evidence.manifest
+    cid = trace.listed.manifest(leaf.index - trace.first_step)
+    if cid is None:
+        raise BytesMissing("The state that a job starts with is nowhere but in its inputs.")
+    return cid
+
+
+def _most_bytes(trace: CommittedTrace) -> int:
+    spec = trace.found.evidence.spec
+    return spec.resources.disk_bytes if spec.steps is None else spec.steps.state_bytes
