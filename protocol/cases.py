@@ -420,18 +420,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case as its logs have left it."""
+    """A case as its logs have left it. `step` is the one that is judged, which in an audit the lot has chosen."""
 
-    case_id: CaseId
-    deal_id: DealId
-    kind: Kind
-    step: int
-    serial: int
-    opener: Address
-    bond_wei: Wei
-    answer: Digest
+    opened: CaseOpened
     phase: CasePhase
-    opened_at: UnixTime
+    step: int
     seed_block: int
     challengers: tuple[Challenger, ...]
     committees: tuple[Committee, ...] = ()
@@ -440,6 +433,26 @@ class Case:
     appeal_by: UnixTime = NEVER
     question: Question | None = None
     settled: CaseSettled | None = None
+
+    @property
+    def case_id(self) -> CaseId:
+        """Its name."""
+        return self.opened.case_id
+
+    @property
+    def deal_id(self) -> DealId:
+        """The deal whose result is disputed."""
+        return self.opened.deal_id
+
+    @property
+    def kind(self) -> Kind:
+        """What is said to be wrong."""
+        return self.opened.kind
+
+    @property
+    def is_open_against_deal(self) -> bool:
+        """Whether it keeps the deal from going on; an audit does once the lot has fallen on it."""
+        return not self.is_closed and (self.kind is not Kind.AUDIT or bool(self.committees))
 
     @property
     def committee(self) -> Committee | None:
@@ -472,16 +485,9 @@ def _opened(event: CaseOpened) -> Case:
     has_opener = event.kind is not Kind.AUDIT
     drawn = {Kind.AUDIT: CasePhase.DRAWING, Kind.WITHHELD: CasePhase.ASKED}
     return Case(
-        case_id=event.case_id,
-        deal_id=event.deal_id,
-        kind=event.kind,
-        step=event.step,
-        serial=event.serial,
-        opener=event.opener,
-        bond_wei=event.bond_wei,
-        answer=event.answer,
+        opened=event,
         phase=drawn.get(event.kind, CasePhase.OPEN),
-        opened_at=event.at,
+        step=event.step,
         seed_block=event.seed_block,
         challengers=(opener,) if has_opener else (),
     )

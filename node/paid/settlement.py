@@ -5,13 +5,12 @@ transaction. What the chain refuses now is either final (`TransactionRefused`) o
 """
 
 from collections.abc import Iterable
-from typing import Final, assert_never
-
-import trio
+from typing import assert_never
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.market import Market
-from capanode.node.chain.sender import Cancelled, Mined, Replaced, Reverted, Sender, WouldRevert
+from capanode.node.chain.orders import DOUBTS_S, Orders
+from capanode.node.chain.sender import Sender
 from capanode.node.chain.wire import read_quantity
 from capanode.node.paid.claims import Claims
 from capanode.proofs.commitment import Commitment, commitment_of_single_step, commitment_of_steps
@@ -19,19 +18,11 @@ from capanode.proofs.trace import commitment_digest
 from capanode.protocol import provider, requester
 from capanode.protocol.awards import announced_terms
 from capanode.protocol.events import DealCommitted, ExecutionFinished, TransactionRefused
-from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Address, DealId, Digest, UnixTime, Wei
 from capanode.protocol.judging import steps_word
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Demand, Mode, Terms
 from capanode.scheduler.claims import ClaimPolicy
-
-DOUBTS_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""Pauses after which a refusal is asked for again before it is believed.
-
-An endpoint that is some blocks behind, or on a branch of its own, refuses what is right; and a provider that believed
-it would give up a deal and pay for that.
-"""
 
 
 class Settlement:
@@ -43,7 +34,7 @@ class Settlement:
         self._sender = sender
         self._market = market
         self.claims = claims or Claims(sender, market, ClaimPolicy(), lambda: Wei(0))
-        self._doubts_s = doubts_s
+        self._orders = Orders(sender, market, doubts_s)
 
     # ---- requester -----------------------------------------------------------------------------------------
 
@@ -53,7 +44,7 @@ class Settlement:
         assert announcement is not None
         assert deal_id is not None
         data = bindings.encode_deal_market_announce(abi_terms(announcement), locator)
-        return await self._insist(deal_id, "announce", data)
+        return await self._orders.insist(deal_id.hex(), "announce", data)
 
     async def cancel(self, job: requester.Withdrawing) -> None:
         """Take an announced demand back."""
@@ -61,12 +52,12 @@ class Settlement:
         assert announcement is not None
         assert deal_id is not None
         data = bindings.encode_deal_market_cancel(abi_terms(announcement))
-        await self._eventually(deal_id, "cancel", data)
+        await self._orders.eventually(deal_id.hex(), "cancel", data)
 
     async def expire(self, deal_id: DealId, terms: Terms, locked_by: Address) -> None:
         """Have a late deal refunded; either side may."""
         data = bindings.encode_deal_market_expire(deal_id, abi_terms(terms), locked_by)
-        await self._eventually(deal_id, "expire", data)
+        await self._orders.eventually(deal_id.hex(), "expire", data)
 
     # ---- provider ------------------------------------------------------------------------------------------
 
@@ -91,12 +82,12 @@ class Settlement:
                 data = bindings.encode_deal_market_assign(abi_terms(work.terms), work.award.signature)
             case _:
                 assert_never(work.terms.mode)
-        return await self._insist(work.deal_id, "assign", data)
+        return await self._orders.insist(work.deal_id.hex(), "assign", data)
 
     async def commit(self, deal: provider.Committing) -> TransactionRefused | None:
         """Commit to the result; a DIRECT deal is assigned in the same transaction."""
         work = deal.work
-        refused = await self._insist(work.deal_id, "commit", commit_call(deal))
+        refused = await self._orders.insist(work.deal_id.hex(), "commit", commit_call(deal))
         if refused is not None and await self._is_committed(work.deal_id):
             # By us, though this journal does not know it, as after a restored backup: its log is on its way.
             return None
@@ -106,7 +97,7 @@ class Settlement:
         """Give the deal up before its deadline."""
         work = deal.work
         data = bindings.encode_deal_market_abandon(work.deal_id, abi_terms(work.terms), deal.locked_by)
-        return await self._insist(work.deal_id, "abandon", data)
+        return await self._orders.insist(work.deal_id.hex(), "abandon", data)
 
     async def claim(self, terms: Terms, committed: DealCommitted) -> None:
         """Finalize after the window; either side may."""
@@ -116,59 +107,15 @@ class Settlement:
         """Take the payment at once, by the requester's signature."""
         claim = claim_of(deal.work.terms, deal.commitment)
         data = bindings.encode_deal_market_accept(claim, deal.accept)
-        return await self._insist(deal.work.deal_id, "accept", data)
+        return await self._orders.insist(deal.work.deal_id.hex(), "accept", data)
 
     async def _is_committed(self, deal_id: DealId) -> bool:
         slot = await Market(self._sender.rpc, self._market).slot(deal_id)
-        return slot.phase in (Phase.COMMITTED, Phase.FINALIZED)
+        return slot.phase in (Phase.COMMITTED, Phase.CHALLENGED, Phase.FINALIZED)
 
     async def newest_block(self) -> int:
         """The number of the chain's newest block, as an endpoint that judges our transactions says it."""
         return read_quantity(await self._sender.rpc.call("eth_blockNumber"))
-
-    # ---- sending -------------------------------------------------------------------------------------------
-
-    async def _insist(self, deal_id: DealId, verb: str, data: bytes) -> TransactionRefused | None:
-        """Send; what is refused each time is refused for good, and told.
-
-        What was mined without effect is tried anew: after a reorganisation it may have come before what it needs.
-        """
-        refused = await self._once(deal_id, verb, data, after_revert=False)
-        for pause_s in self._doubts_s:
-            if refused is None:
-                return None
-            await trio.sleep(pause_s)
-            refused = await self._once(deal_id, verb, data, after_revert=True)
-        return refused
-
-    async def _once(self, deal_id: DealId, verb: str, data: bytes, *, after_revert: bool) -> TransactionRefused | None:
-        """Send; a refusal is told. None once it is mined: the event in its log moves the deal."""
-        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=after_revert)
-        return await self._carried_out(key, verb, data)
-
-    async def _eventually(self, deal_id: DealId, verb: str, data: bytes) -> None:
-        """Send; a refusal is a matter of time (a clock not yet over, or somebody else was faster): ask again.
-
-        One that was mined without effect is sent anew too: a reorganisation may have put it into an earlier block.
-        """
-        key = await self._sender.key_for(f"{deal_id.hex()}/{verb}", after_revert=True)
-        refused = await self._carried_out(key, verb, data)
-        if refused is not None:
-            raise Unavailable(f"The {verb} is not possible yet: {refused.reason}")
-
-    async def _carried_out(self, key: str, verb: str, data: bytes) -> TransactionRefused | None:
-        try:
-            await self._sender.submit(key, self._market, data)
-        except WouldRevert as refusal:
-            return TransactionRefused(verb, str(refusal))
-        match await self._sender.outcome(key):
-            case Mined():
-                return None
-            case Reverted(reason=reason):
-                return TransactionRefused(verb, reason)
-            case Cancelled() | Replaced():
-                # The deal still wants it: whether it is still possible, the next simulation tells.
-                raise Unavailable(f"The {verb} transaction's nonce was used by another one: sending it again.")
 
 
 def abi_terms(terms: Terms) -> bindings.Terms:
