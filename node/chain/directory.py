@@ -10,6 +10,7 @@ from capanode.protocol.ids import Address, Digest, UnixTime
 
 DEAL_MARKET: Final = "DealMarket"
 PROVIDER_REGISTRY: Final = "ProviderRegistry"
+DISPUTE_COURT: Final = "DisputeCourt"
 
 MAX_VERSIONS: Final = 64
 """Newest versions of a name that are read; nobody has deals in more, and a directory's owner may publish any number."""
