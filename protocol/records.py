@@ -7,8 +7,9 @@ money behind it, a deadline not yet over) is decided where a clock and a chain a
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
+from capanode.protocol.comparator import Comparator
 from capanode.protocol.ids import (
     UINT96_MAX,
     ZERO_ADDRESS,
@@ -168,7 +169,7 @@ class Spec:
 
     `argv` empty means the image's own command. `env` is public by definition; keys are sorted and unique.
     `deterministic_stdout` makes standard output part of the leaves. With `steps`, time limit and disk are those of all
-    steps together.
+    steps together. Without a `comparator` results are compared bit by bit.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("spec", 1)
@@ -181,6 +182,7 @@ class Spec:
     verification: VerificationClass
     deterministic_stdout: bool
     steps: Steps | None = None
+    comparator: Comparator | None = None
 
     def __post_init__(self) -> None:
         _require(len(self.argv) <= MAX_ARGUMENTS, "the command has too many arguments")
@@ -201,6 +203,15 @@ class Spec:
         _require(inputs == sorted(set(inputs)), "the input names are not sorted and unique")
         whole = self.resources.timeout_s, self.resources.disk_bytes
         _require(self.steps is None or whole == whole_of(self.steps), "time limit and disk are not those of all steps")
+        match self.verification:
+            case VerificationClass.TOLERANCE:
+                _require(self.comparator is not None, "a tolerance needs a comparator")
+            case VerificationClass.REPLICATED:
+                pass
+            case VerificationClass.EXACT | VerificationClass.NONE:
+                _require(self.comparator is None, "only tolerance and replicated have a comparator")
+            case _:
+                assert_never(self.verification)
 
 
 def whole_of(steps: Steps) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from capanode.node.jobfile.problems import Problem
+from capanode.protocol.comparator import Comparator
 from capanode.protocol.ids import Cid, Digest, Ppm, Wei
 from capanode.protocol.records import Resources, VerificationClass
 
@@ -56,6 +57,7 @@ class JobFile:
     verification: VerificationClass
     audit_rate_ppm: Ppm | None
     deterministic_stdout: bool
+    comparator: Comparator | None
     window_s: int | None
     retention_s: int
     warnings: tuple[Problem, ...]

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from capanode.node.jobfile import values, yaml_tree
+from capanode.node.jobfile import comparators, values, yaml_tree
 from capanode.node.jobfile.job_file import InputSource, JobFile
 from capanode.node.jobfile.problems import JobFileErrors, Problem
 from capanode.node.jobfile.yaml_tree import Leaf, Listing, Node, Table, Unreadable
 from capanode.proofs.tree import is_path
+from capanode.protocol.comparator import MAX_RULES, Comparator, FileRule
 from capanode.protocol.ids import ZERO_DIGEST, Ppm, Wei
 from capanode.protocol.records import MAX_INPUTS, MAX_TEXT_BYTES, GpuNeed, Resources, VerificationClass
 
@@ -133,7 +134,7 @@ class _Section:
 def _job(file: _Section) -> JobFile:
     file.read("version", _version, None)
     resources, hardware_class = _resources(file)
-    verification, audit_rate, deterministic_stdout = _verification(file)
+    verification, audit_rate, deterministic_stdout, comparator = _verification(file)
     warnings: list[Problem] = []
     return JobFile(
         name=file.read("name", values.name, ""),
@@ -151,6 +152,7 @@ def _job(file: _Section) -> JobFile:
         verification=verification,
         audit_rate_ppm=audit_rate,
         deterministic_stdout=deterministic_stdout,
+        comparator=comparator,
         window_s=file.read("window", _span, None),
         retention_s=file.read("retention", _span, DEFAULT_RETENTION_S),
         warnings=tuple(warnings),
@@ -218,16 +220,41 @@ def _deadline(file: _Section, timeout_s: int) -> int | None:
     return file.read("deadline", after_the_timeout, None)
 
 
-def _verification(file: _Section) -> tuple[VerificationClass, Ppm | None, bool]:
+def _verification(file: _Section) -> tuple[VerificationClass, Ppm | None, bool, Comparator | None]:
     node = file.node("verification")
     if not isinstance(node, Table):
-        return file.read("verification", values.verification, VerificationClass.NONE), None, False
-    section = _Section(node, "verification", ("class", "audit_rate", "deterministic_stdout"), file.problems)
-    return (
-        section.read("class", values.verification, VerificationClass.NONE),
-        section.read("audit_rate", values.rate_ppm, None),
-        section.read("deterministic_stdout", values.truth, default=False),
-    )
+        chosen, comparator = file.read("verification", values.verification, VerificationClass.NONE), None
+        audit_rate, deterministic_stdout = None, False
+    else:
+        known = ("class", "audit_rate", "deterministic_stdout", "comparators")
+        section = _Section(node, "verification", known, file.problems)
+        chosen = section.read("class", values.verification, VerificationClass.NONE)
+        audit_rate = section.read("audit_rate", values.rate_ppm, None)
+        deterministic_stdout = section.read("deterministic_stdout", values.truth, default=False)
+        comparator = _comparator(section)
+    needs, may = comparators.place(chosen)
+    if node is not None and needs and comparator is None:
+        file.note(node.line, f"verification.comparators is missing; {chosen} needs bounds for what may differ")
+    if node is not None and comparator is not None and not may:
+        file.note(node.line, f"verification.comparators: {chosen} compares nothing by its values; leave them out")
+    return chosen, audit_rate, deterministic_stdout, comparator
+
+
+def _comparator(verification: _Section) -> Comparator | None:
+    node = verification.node("comparators")
+    if node is None:
+        return None
+    if not isinstance(node, Table) or not 0 < len(node.pairs) <= MAX_RULES:
+        verification.note(node.line, f"verification.comparators: must be a table of 1 to {MAX_RULES} patterns")
+        return None
+    found: list[FileRule] = []
+    for key, value in node.pairs:
+        try:
+            found.append(comparators.rule(key.text, value))
+        except ValueError as error:
+            verification.note(value.line, f"verification.comparators.{key.text[:60]}: {error}")
+    # When nothing of it can be read, its mistakes are noted already; a stand-in keeps "is missing" from being said too.
+    return Comparator(tuple(found) or (FileRule("*"),))
 
 
 def _env(file: _Section, warnings: list[Problem]) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ _CID: Final = re.compile(r"b[a-z2-7]{20,120}")
 _SHA256: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 _NUMBERS: Final = (Kind.INT, Kind.FLOAT)
-SUPPORTED: Final = (VerificationClass.EXACT, VerificationClass.NONE)
+SUPPORTED: Final = (VerificationClass.EXACT, VerificationClass.TOLERANCE, VerificationClass.NONE)
 
 
 def text(node: Node) -> str:
@@ -122,8 +122,8 @@ def verification(node: Node) -> VerificationClass:
     if value in SUPPORTED:
         return VerificationClass(value)
     if value in tuple(VerificationClass):
-        raise ValueError(f"{value!r} is not supported by this version yet; choose exact or none")
-    raise ValueError(f"{value[:40]!r} is no verification class; choose exact or none")
+        raise ValueError(f"{value!r} is not supported by this version yet; choose exact, tolerance or none")
+    raise ValueError(f"{value[:40]!r} is no verification class; choose exact, tolerance or none")
 
 
 def command(node: Node) -> tuple[str, ...]:
@@ -198,6 +198,11 @@ def input_name(value: str) -> str:
     """A file name in `/in`, as the protocol wants it."""
     Input(value, ZERO_DIGEST, 0, Cid("b" + "a" * 58), None)
     return value
+
+
+def amount(node: Node) -> float:
+    """A number that is not negative, as the nearest float."""
+    return float(_number(node))
 
 
 def _number(node: Node) -> Fraction:

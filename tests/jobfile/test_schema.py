@@ -71,6 +71,11 @@ GOOD_FIELDS = [
     "verification: {class: exact, audit_rate: 0.2}",
     "verification: {audit_rate: 100%}",
     "verification: {audit_rate: '0.5'}",
+    "verification: {class: tolerance, comparators: {'*.npz': {atol: 1e-6, rtol: 0.00001, max_bias: 50%}}}",
+    "verification: {class: tolerance, comparators: {log: exact, a.f32: {ulp: 4, max_bad_fraction: 1%}}}",
+    "verification: {class: tolerance, comparators: {x: {format: npy, rtol: 1e-5, whole: {rtol: '0.01'}}}}",
+    "verification: {class: tolerance, comparators: {logits.npy: {top: 128, max_mantissa: 0.01}}}",
+    "verification: {class: tolerance, comparators: {'**/*.png': {mean: 0.1%, block: 2%}}}",
     "name: a name with spaces",
 ]
 
@@ -92,6 +97,11 @@ SEMANTIC = {
     "deadline: 5m",
     "retention: 100000d",
     "verification: {class: exact, audit_rate: 0.00000001}",
+    "verification: {class: tolerance, comparators: {x: {atol: 1}}}",
+    "verification: {class: tolerance, comparators: {/x.npy: {atol: 1}}}",
+    "verification: {class: tolerance, comparators: {x.npy: {atol: 1, max_bad_fraction: 1}}}",
+    "verification: {class: tolerance, comparators: {x.png: {mean: 0.2, block: 0.1}}}",
+    "verification: {class: tolerance, comparators: {x.png: {atol: 1}}}",
 }
 
 
@@ -140,6 +150,8 @@ def test_every_field_is_documented() -> None:
     documented = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert documented == set(SCHEMA["properties"])
     inner = {
+        *SCHEMA["$defs"]["closeness"]["properties"],
+        *(name for one in SCHEMA["$defs"]["comparator"]["oneOf"] for name in one.get("properties", {})),
         *SCHEMA["properties"]["resources"]["properties"],
         *SCHEMA["properties"]["resources"]["properties"]["gpu"]["properties"],
         *SCHEMA["properties"]["verification"]["oneOf"][1]["properties"],

@@ -27,6 +27,7 @@ from capanode.protocol.records import (
     Spec,
     VerificationClass,
 )
+from tests.protocol.test_comparator import MIXED
 from tests.vectors import golden
 from tests.vectors.generate import cbor as reference_cbor
 
@@ -71,14 +72,16 @@ def specs(draw: st.DrawFn) -> Spec:
         Input(name, draw(digests), draw(st.integers(0, 2**44 - 1)), *draw(sources))
         for name in sorted(draw(st.sets(names, max_size=4)))
     ]
+    verification = draw(st.sampled_from(VerificationClass))
     return Spec(
         image=draw(images),
         argv=tuple(draw(st.lists(texts, max_size=4))),
         env=tuple((name, draw(texts)) for name in sorted(draw(st.sets(env_names, max_size=4)))),
         inputs=tuple(inputs),
         resources=draw(resources),
-        verification=draw(st.sampled_from(VerificationClass)),
+        verification=verification,
         deterministic_stdout=draw(st.booleans()),
+        comparator=MIXED if verification is VerificationClass.TOLERANCE else None,
     )
 
 
