@@ -5,7 +5,7 @@ money behind it, a deadline not yet over) is decided where a clock and a chain a
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Final, assert_never
 
@@ -201,8 +201,8 @@ class Spec:
         _require(len(self.inputs) <= MAX_INPUTS, "there are too many inputs")
         inputs = [item.name for item in self.inputs]
         _require(inputs == sorted(set(inputs)), "the input names are not sorted and unique")
-        whole = self.resources.timeout_s, self.resources.disk_bytes
-        _require(self.steps is None or whole == whole_of(self.steps), "time limit and disk are not those of all steps")
+        whole = self.resources if self.steps is None else whole_resources(self.resources, self.steps)
+        _require(self.resources == whole, "time limit and disk are not those of all steps together")
         match self.verification:
             case VerificationClass.TOLERANCE:
                 _require(self.comparator is not None, "a tolerance needs a comparator")
@@ -214,9 +214,12 @@ class Spec:
                 assert_never(self.verification)
 
 
-def whole_of(steps: Steps) -> tuple[int, int]:
-    """The time limit in seconds and the disk in bytes of a checkpointed job: those of one step, times their number."""
-    return steps.limit * steps.timeout_s, steps.limit * steps.state_bytes
+def whole_resources(one: Resources, steps: Steps) -> Resources:
+    """What a checkpointed job may use at most: time limit and disk are those of one step, times their number.
+
+    Raises ValueError where that is more than a job may have.
+    """
+    return replace(one, timeout_s=steps.limit * steps.timeout_s, disk_bytes=steps.limit * steps.state_bytes)
 
 
 @dataclass(frozen=True, slots=True)

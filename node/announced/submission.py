@@ -125,6 +125,7 @@ class Submission:
             resources=job.resources,
             verification=job.verification,
             deterministic_stdout=job.deterministic_stdout,
+            steps=job.steps,
         )
         fee = TARIFF.arbiter_fee_up_wei(job.price_cap_wei, step_limit(spec))
         needed = Wei(job.price_cap_wei + verification_deposit_wei(fee, job.verification))

@@ -48,7 +48,7 @@ from capanode.protocol.phases import Phase
 from capanode.protocol.records import Bid, Demand, Mode, SignedAward, SignedBid, SignedDemand, Spec, Terms
 from capanode.protocol.typed_data import bid_digest, demand_hint_digest, digest_of_demand, spec_digest
 from capanode.scheduler.feasibility import Offer
-from capanode.scheduler.judges import leaves_room
+from capanode.scheduler.judges import leaves_room, step_limit
 from capanode.scheduler.mode import Earmark, secured
 from capanode.scheduler.refusal import Refusal
 
@@ -382,6 +382,8 @@ def _require_consistent(sent: AwardRequest, found: DealId) -> None:
         raise PeerFault("the award comes with another spec than its demand names")
     if spec.resources != demand.resources or spec.verification is not demand.verification:
         raise PeerFault("the spec asks for more than its demand said")
+    if (demand.first_step, demand.step_limit) != (0, step_limit(spec)):
+        raise PeerFault("the demand is not for all steps of its spec, from the first one on")
     if demand.rules is not None and not leaves_room(demand.rules, spec):
         raise PeerFault("the rules of judging leave arbiters too little time or room for the job")
     _require_same(demand, terms, sent.award.deal_id)

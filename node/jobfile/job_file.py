@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from capanode.node.jobfile.problems import Problem
 from capanode.protocol.comparator import Comparator
 from capanode.protocol.ids import Cid, Digest, Ppm, Wei
-from capanode.protocol.records import Resources, VerificationClass
+from capanode.protocol.records import Resources, Steps, VerificationClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ class JobFile:
     """One job file, version 1. Source: docs/jobfile.md; `schema.json` beside this module.
 
     `image` is as written: a tag, `name@sha256:…`, or the path of a docker archive (`./image.tar`). `argv` empty
-    means the image's own command. `deadline_s` counts from the submission; None, like every None here, leaves the
-    choice to the node. `warnings` are things to think about that hinder nothing.
+    means the image's own command. With `steps`, time limit and disk of the resources are those of all steps together.
+    `deadline_s` counts from the submission; None, like every None here, leaves the choice to the node. `warnings` are
+    things to think about that hinder nothing.
     """
 
     name: str
@@ -51,6 +52,7 @@ class JobFile:
     inputs: tuple[tuple[str, InputSource], ...]
     outputs: tuple[str, ...]
     resources: Resources
+    steps: Steps | None
     hardware_class: str
     deadline_s: int | None
     price_cap_wei: Wei

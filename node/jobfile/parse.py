@@ -14,16 +14,28 @@ from capanode.node.jobfile import comparators, values, yaml_tree
 from capanode.node.jobfile.job_file import InputSource, JobFile
 from capanode.node.jobfile.problems import JobFileErrors, Problem
 from capanode.node.jobfile.yaml_tree import Leaf, Listing, Node, Table, Unreadable
+from capanode.proofs.step import RESERVED_VARIABLES
 from capanode.proofs.tree import is_path
 from capanode.protocol.comparator import MAX_RULES, Comparator, FileRule
 from capanode.protocol.ids import ZERO_DIGEST, Ppm, Wei
-from capanode.protocol.records import MAX_INPUTS, MAX_TEXT_BYTES, GpuNeed, Resources, VerificationClass
+from capanode.protocol.records import (
+    MAX_INPUTS,
+    MAX_STEPS,
+    MAX_TEXT_BYTES,
+    GpuNeed,
+    Resources,
+    Steps,
+    VerificationClass,
+    whole_resources,
+)
 
 T = TypeVar("T")
 
 DEFAULT_RESOURCES: Final = Resources(
     cpu_millis=1000, memory_bytes=512 * 2**20, disk_bytes=256 * 2**20, timeout_s=600, gpu=None
 )
+DEFAULT_STEP_S: Final = 60
+DEFAULT_STATE_BYTES: Final = 64 * 2**20
 DEFAULT_RETENTION_S: Final = 86_400
 MAX_SPAN_S: Final = 2**31
 MAX_OUTPUTS: Final = 1024
@@ -38,6 +50,7 @@ FIELDS: Final = (
     "outputs",
     "resources",
     "timeout",
+    "steps",
     "deadline",
     "price_cap",
     "verification",
@@ -133,7 +146,8 @@ class _Section:
 
 def _job(file: _Section) -> JobFile:
     file.read("version", _version, None)
-    resources, hardware_class = _resources(file)
+    steps = _steps(file)
+    resources, hardware_class = _resources(file, steps)
     verification, audit_rate, deterministic_stdout, comparator = _verification(file)
     warnings: list[Problem] = []
     return JobFile(
@@ -144,6 +158,7 @@ def _job(file: _Section) -> JobFile:
         inputs=_inputs(file),
         outputs=file.read("outputs", _outputs, ()),
         resources=resources,
+        steps=steps,
         hardware_class=hardware_class,
         deadline_s=_deadline(file, resources.timeout_s),
         price_cap_wei=file.require(
@@ -164,10 +179,42 @@ def _version(node: Node) -> None:
         raise ValueError("this release reads version 1; update capanode for later ones")
 
 
-def _resources(file: _Section) -> tuple[Resources, str]:
+def _steps(file: _Section) -> Steps | None:
+    section = file.inner("steps", ("limit", "timeout", "state"))
+    if section is None:
+        return None
+    why = "state how many times the program is called at most"
+    steps = Steps(
+        limit=section.require("limit", _step_limit, 1, why),
+        timeout_s=section.read("timeout", _limit("timeout_s", values.seconds), DEFAULT_STEP_S),
+        state_bytes=section.read("state", _limit("disk_bytes", values.size_bytes), DEFAULT_STATE_BYTES),
+    )
+    try:
+        whole_resources(DEFAULT_RESOURCES, steps)
+    except ValueError as error:
+        section.note(section.line, f"steps: of all steps together, {error}; state fewer or smaller ones")
+        return replace(steps, limit=1)
+    return steps
+
+
+def _step_limit(node: Node) -> int:
+    limit = values.count(node)
+    if not 1 <= limit <= MAX_STEPS:
+        raise ValueError(f"is out of range (1 to {MAX_STEPS})")
+    return limit
+
+
+def _resources(file: _Section, steps: Steps | None) -> tuple[Resources, str]:
     whole = DEFAULT_RESOURCES
     timeout = file.read("timeout", _limit("timeout_s", values.seconds), whole.timeout_s)
     section = file.inner("resources", ("cpu", "memory", "disk", "gpu", "hardware_class"))
+    if steps is not None:
+        if (node := file.node("timeout")) is not None:
+            file.note(node.line, "timeout: each step has its own; state steps.timeout instead")
+        if section is not None and (node := section.node("disk")) is not None:
+            file.note(node.line, "resources.disk: each step has its own; state steps.state instead")
+        whole = whole_resources(whole, steps)
+        timeout = whole.timeout_s
     if section is None:
         return replace(whole, timeout_s=timeout), ""
     resources = Resources(
@@ -268,6 +315,8 @@ def _env(file: _Section, warnings: list[Problem]) -> tuple[tuple[str, str], ...]
     for key, value in node.pairs:
         if not _ENV_NAME.fullmatch(key.text):
             file.note(key.line, f"env: {key.text[:60]!r} is no name; use letters, digits and _")
+        if key.text in RESERVED_VARIABLES:
+            file.note(key.line, f"env.{key.text} is what each step finds its number in; choose another name")
         if _SECRET.search(key.text):
             warnings.append(
                 Problem(key.line, f"env.{key.text[:60]} looks like a secret, but env is public: everybody can read it")

@@ -32,8 +32,8 @@ def job(name: str) -> JobFile:
     return parse((EXAMPLES / name / "job.yaml").read_text(encoding="utf-8"))
 
 
-def test_there_are_three() -> None:
-    assert len(JOB_FILES) == 3
+def test_there_are_four() -> None:
+    assert len(JOB_FILES) == 4
 
 
 @pytest.mark.parametrize("path", JOB_FILES, ids=lambda path: path.parent.name)

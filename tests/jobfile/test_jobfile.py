@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from capanode.node.jobfile import CidInput, JobFile, JobFileErrors, LocalInput, UrlInput, parse, yaml_tree
 from capanode.protocol.ids import Cid, Digest
-from capanode.protocol.records import GpuNeed, VerificationClass
+from capanode.protocol.records import GpuNeed, Steps, VerificationClass
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 SHA = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
@@ -72,6 +72,7 @@ def test_a_whole_file_is_read() -> None:
     assert job.outputs == ("model.npz", "figures")
     assert (job.resources.cpu_millis, job.resources.memory_bytes) == (500, 2 * 2**30)
     assert (job.resources.disk_bytes, job.resources.timeout_s) == (2**20, 90)
+    assert job.steps is None
     assert job.resources.gpu == GpuNeed(2, "nvidia", "A100", 40 * 2**30, 80)
     assert job.hardware_class == "x86_64-v3"
     assert job.price_cap_wei == 15 * 10**17
@@ -88,6 +89,13 @@ def test_the_smallest_file_gets_the_defaults() -> None:
     assert (job.resources.cpu_millis, job.resources.timeout_s, job.resources.gpu) == (1000, 600, None)
     assert job.verification is VerificationClass.NONE
     assert (job.audit_rate_ppm, job.deadline_s, job.window_s, job.retention_s) == (None, None, None, 86_400)
+
+
+def test_steps_say_what_one_of_them_may_use() -> None:
+    job = with_field("steps: {limit: 20, timeout: 30s, state: 50MiB}")
+    assert job.steps == Steps(20, 30, 50 * 2**20)
+    assert (job.resources.timeout_s, job.resources.disk_bytes) == (600, 1000 * 2**20)
+    assert with_field("steps: {limit: 3}").steps == Steps(3, 60, 64 * 2**20)
 
 
 def test_json_is_a_job_file_too() -> None:
@@ -188,6 +196,18 @@ BAD_FIELDS = {
     "timeout: 0": "timeout is out of range",
     "timeout: 8d": "timeout is out of range",
     "timeout: -5": "is no duration",
+    "steps: 20": "must be a table with limit",
+    "steps: {}": "steps.limit is missing",
+    "steps: {limit: 0}": "out of range (1 to 65535)",
+    "steps: {limit: 65536}": "out of range (1 to 65535)",
+    "steps: {limit: 2.5}": "whole number",
+    "steps: {limit: 2, timeout: 0}": "timeout is out of range",
+    "steps: {limit: 2, state: 1}": "disk is out of range",
+    "steps: {limit: 60000, timeout: 1m}": "of all steps together, the timeout is out of range",
+    "steps: {limit: 2, memory: 1GiB}": "steps.memory is no field",
+    "timeout: 5s\nsteps: {limit: 2}": "state steps.timeout instead",
+    "resources: {disk: 1MiB}\nsteps: {limit: 2}": "state steps.state instead",
+    "env: {CAPANODE_STEP: 3}": "choose another name",
     "deadline: 5m": "shorter than the timeout",
     "window: 0": "out of range",
     "retention: 100000d": "out of range",

@@ -136,6 +136,14 @@ async def test_an_award_with_another_demand_or_spec_is_its_senders_fault(tmp_pat
         assert place.agent.open_deals() == ()
 
 
+@pytest.mark.parametrize("steps", [{"first_step": 1}, {"step_limit": 2}], ids=["not from the first", "too many"])
+async def test_an_award_for_other_steps_than_its_spec_has_is_its_senders_fault(tmp_path: Path, steps: Any) -> None:
+    async with market_place(tmp_path) as place:
+        with pytest.raises(Refused, match="says that our request is invalid"):
+            await place.hand(award(demand(**steps)))
+        assert place.agent.open_deals() == ()
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff", encoding.encode(demand()), b"\0" * 10_000])
 async def test_what_is_no_award_is_its_senders_fault(tmp_path: Path, data: bytes) -> None:
     async with market_place(tmp_path) as place:
