@@ -16,9 +16,10 @@ import structlog
 import trio
 
 from capanode.node.chain.fees import FEE_CALLS, FeePolicy, read_fees
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.pool_answers import PoolAnswer, pool_answer
 from capanode.node.chain.revert import explain
-from capanode.node.chain.rpc import Call, Rpc, RpcError
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.transactions import (
     Account,
     Attempt,
