@@ -4,6 +4,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,19 +15,23 @@ from typing import Any, Final
 import trio
 
 from capanode.node.api.client import NodeClient
+from capanode.node.chain.approvals import approved_in
 from capanode.node.chain.contracts import Contracts, resolve
 from capanode.node.chain.market import Market, MarketAccount
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.token import Token
+from capanode.node.chain.versions import Trust
 from capanode.node.chain.wire import hexadecimal, read_object, read_quantity
-from capanode.node.config import NodeConfig
+from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.config_file import load_config
 from capanode.node.data_folder import MIN_FREE_BYTES, DataFolder
 from capanode.node.executors.docker_engine import Engine
 from capanode.node.executors.nvidia import nvidia_gpus
 from capanode.node.executors.outputs import missing_tools
+from capanode.node.journal import open_markets_in
 from capanode.node.keys.wallet import wallet_address
 from capanode.node.network_profile import NetworkProfile, read_profile
+from capanode.node.storage.peek import copy_of
 from capanode.node.units import size, tokens
 from capanode.protocol.faults import Fault, Unavailable
 from capanode.protocol.ids import Address, Wei
@@ -166,7 +171,7 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
     try:
         with trio.fail_after(CHAIN_TIMEOUT_S):
             async with open_rpc(config.chain.rpc_urls + profile.rpc_urls, profile.chain_id) as rpc:
-                contracts = await resolve(rpc, profile)
+                contracts = await resolve(rpc, profile, await trio.to_thread.run_sync(_trust, config))
                 found = [await _clock(config, rpc), *await _money(config, rpc, contracts, address)]
     except trio.TooSlowError:
         yield Finding("chain", Level.DOWN, f"no answer within {CHAIN_TIMEOUT_S:.0f} s", "add a faster RPC URL")
@@ -184,6 +189,17 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
         yield Finding("court", Level.NOTE, "the market has none: results are not disputable yet")
     for finding in found:
         yield finding
+
+
+def _trust(config: NodeConfig) -> Trust:
+    """What the node takes for good code; a running one has its file locked, so a copy is read."""
+    takes_shipped = config.chain.upgrades is UpgradePolicy.ASK
+    try:
+        with copy_of(config.folder.database) as connection:
+            return Trust(approved_in(connection), takes_shipped, open_markets_in(connection))
+    except (OSError, sqlite3.Error):
+        # It has never run, or its start tells what is wrong with the file.
+        return Trust(takes_shipped=takes_shipped)
 
 
 async def _clock(config: NodeConfig, rpc: Rpc) -> Finding:

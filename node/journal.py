@@ -292,10 +292,7 @@ class Journal:
 
     async def markets(self) -> frozenset[Address]:
         """The markets of deals that have not ended."""
-        query = "SELECT DISTINCT market FROM deal WHERE ended = 0"
-        return await self._database.read(
-            lambda connection: frozenset(Address(row[0]) for row in connection.execute(query))
-        )
+        return await self._database.read(open_markets_in)
 
     async def open_deals(self) -> tuple[tuple[Stored, ...], tuple[Owed, ...]]:
         """What recovery needs: deals that have not ended, and the commands that they still owe."""
@@ -438,6 +435,12 @@ class Journal:
 
 class _Outdated(Exception):
     """The chain moved on between a decision and its record."""
+
+
+def open_markets_in(connection: sqlite3.Connection) -> frozenset[Address]:
+    """The markets of deals that have not ended."""
+    query = "SELECT DISTINCT market FROM deal WHERE ended = 0"
+    return frozenset(Address(row[0]) for row in connection.execute(query))
 
 
 def is_ours_in(connection: sqlite3.Connection, subject: DealId | CaseId, market: Address) -> bool:

@@ -434,7 +434,7 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         confirmations=_confirmations(ground.config, ground.profile),
         ws_urls=ground.profile.ws_urls,
         lag_patience_s=0.0 if ground.profile.is_devnet else 10.0,
-        idle_poll_s=1.0 if ground.profile.is_devnet else 4.0,
+        idle_poll_s=1.0 if ground.profile.is_devnet else 8.0,
         with_pending=ground.profile.is_devnet,
     )
     intake = ChainIntake(hear)

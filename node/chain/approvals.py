@@ -29,6 +29,11 @@ def code_hash_of(text: str) -> Digest:
     return Digest(raw)
 
 
+def approved_in(connection: sqlite3.Connection) -> frozenset[Digest]:
+    """Every hash that was approved."""
+    return frozenset(Digest(row[0]) for row in connection.execute("SELECT code_hash FROM approved_code"))
+
+
 class Approvals:
     """Code hashes by the operator's word."""
 
@@ -38,10 +43,7 @@ class Approvals:
     async def all(self) -> frozenset[Digest]:
         """Every hash that was approved."""
 
-        def read(connection: sqlite3.Connection) -> frozenset[Digest]:
-            return frozenset(Digest(row[0]) for row in connection.execute("SELECT code_hash FROM approved_code"))
-
-        return await self._database.read(read)
+        return await self._database.read(approved_in)
 
     async def add(self, code_hash: Digest) -> None:
         """Approve; durable when this returns, idempotent."""

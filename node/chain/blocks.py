@@ -127,6 +127,16 @@ def remove(connection: sqlite3.Connection, block: BlockRef) -> None:
         connection.execute(f"DELETE FROM {name} WHERE chain_id = ? AND number = ?", (block.chain_id, block.number))
 
 
+def kept_up_to(connection: sqlite3.Connection, chain_id: int, number: int) -> tuple[StoredBlock, ...]:
+    """What is stored up to a block, oldest first; the first one is the last that is final, or the first of all."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM chain_blocks WHERE chain_id = ?1 AND number <= ?2 AND number >= coalesce("
+        "(SELECT max(number) FROM chain_blocks WHERE chain_id = ?1 AND number <= ?3), 0) ORDER BY number",
+        (chain_id, number, final_number(connection, chain_id)),
+    ).fetchall()
+    return tuple(map(_stored, rows))
+
+
 def is_followed(connection: sqlite3.Connection, block: BlockRef) -> bool:
     """Whether a block that was followed once is still a part of the chain."""
     if block.number <= final_number(connection, block.chain_id):
@@ -148,7 +158,10 @@ def final_number(connection: sqlite3.Connection, chain_id: int) -> int:
 
 
 def set_final(connection: sqlite3.Connection, chain_id: int, number: int) -> None:
-    """Raise the final number, and forget what can no longer be taken back, but for the tip."""
+    """Raise the final number, and forget what can no longer be taken back, but for the tip.
+
+    `number` is that of a stored block, so that there is something to go on from.
+    """
     connection.execute(
         "INSERT INTO chain_final VALUES (?, ?) ON CONFLICT DO UPDATE SET number = max(number, excluded.number)",
         (chain_id, number),

@@ -8,6 +8,9 @@ from typing import Final
 
 import trio
 
+BURST: Final = 0.1
+"""The part of a minute's calls that may be made at once; the rest is earned over the minute, so that none has more."""
+
 LONGEST_WAIT_S: Final = 15.0
 """Even over its budget an idle node looks this often, or it would miss what is announced."""
 
@@ -33,7 +36,7 @@ class RequestBudget:
             return 0.0
         self._refill(self._per_minute)
         missing = max(1 - self._left, 0.0)
-        return min(missing * 60 / self._per_minute, LONGEST_WAIT_S)
+        return min(missing / _earned_per_s(self._per_minute), LONGEST_WAIT_S)
 
     async def turn(self) -> None:
         """Wait that long."""
@@ -41,11 +44,11 @@ class RequestBudget:
 
     def _refill(self, per_minute: int) -> None:
         now = trio.current_time()
-        earned = (now - self._counted_at) * per_minute / 60
+        earned = (now - self._counted_at) * _earned_per_s(per_minute)
         # Kept small, so that a quiet time is not followed by a burst of what can wait.
-        self._left = min(self._left + earned, self._burst(per_minute))
+        self._left = min(self._left + earned, max(per_minute * BURST, 1.0))
         self._counted_at = now
 
-    @staticmethod
-    def _burst(per_minute: int) -> float:
-        return max(per_minute / 10, 1.0)
+
+def _earned_per_s(per_minute: int) -> float:
+    return per_minute * (1 - BURST) / 60

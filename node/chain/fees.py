@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from capanode.node.chain.rpc import Call, RpcError
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.transactions import Fees
 from capanode.node.chain.wire import BadReply, read_list, read_object, read_quantity
 from capanode.protocol.faults import Misconfigured, Unavailable

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from capanode.node.chain.rpc import Call, RpcError
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.sender import Sender, plain
 from capanode.node.chain.transactions import Resting, resting, set_final, set_reorged
 from capanode.node.chain.wire import quantity, read_digest, read_object, read_quantity

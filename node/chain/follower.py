@@ -3,6 +3,7 @@
 One step: look at the block after our tip. If its parent is our tip, read its logs by its hash and store all in
 one transaction; if not, or if our tip is gone, take our tip back. Stepping back one block at a time walks
 to the common ancestor. What the chain has called final is never taken back; below it, ranges are read at once.
+While nothing is awaited, what is above it is read in stretches (`capanode.node.chain.stretch`), which cost less.
 All that a step reads comes from one endpoint.
 
 `apply` and `unwind` run inside the transaction that stores or removes their block, in the database's thread:
@@ -28,10 +29,12 @@ from capanode.node.chain.endpoint import Endpoint
 from capanode.node.chain.head import ChainHead, HeadWatch
 from capanode.node.chain.headers import Header, header_call, read_header
 from capanode.node.chain.heads import watch_heads
+from capanode.node.chain.http import ReplyTooLarge
 from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.logs import DecodedLog, LogFilter, LogReader
-from capanode.node.chain.ranges import LogRange, Replaced, read_ranges
+from capanode.node.chain.ranges import CHUNK_BLOCKS, LogRange, Replaced, read_ranges
 from capanode.node.chain.rpc import Rpc
+from capanode.node.chain.stretch import has_gaps, read_stretch, reads_the_same
 from capanode.node.chain.wire import BadReply, hexadecimal, read_object, read_quantity
 from capanode.node.storage.database import Database
 from capanode.protocol.faults import Misconfigured, Unavailable
@@ -41,6 +44,9 @@ __all__ = ["DecodedLog", "FinalityViolated", "Follower", "FollowerOptions", "Log
 
 FINALITY_EVERY_BLOCKS: Final = 16
 """How often the final block is asked for; it bounds how far behind the stored one is."""
+
+FINALITY_IDLE_S: Final = 60.0
+"""How long that may take at most while nothing is awaited, however quick the blocks are."""
 
 MAX_MISSED: Final = 6
 """How often an endpoint may deny logs that the block's header tells of, before chance is taken for the reason."""
@@ -68,7 +74,7 @@ class FollowerOptions:
     poll_s: float = 1.0
     """How often to look when no subscription wakes us and something is awaited."""
 
-    idle_poll_s: float = 4.0
+    idle_poll_s: float = 8.0
     """The same when nothing is."""
 
     lag_patience_s: float = 10.0
@@ -111,7 +117,7 @@ async def run_follower(
     Raises:
         FinalityViolated: the chain replaced what it had called final.
     """
-    follower = Follower(rpc, database, filter, options, apply, unwind, wake, head, tell)
+    follower = Follower(rpc, database, filter, options, apply, unwind, wake, head, tell, is_busy)
     violated: FinalityViolated | None = None
     async with trio.open_nursery() as nursery:
         bell = Bell()
@@ -201,6 +207,7 @@ class Follower:
         wake: Callable[[], None],
         head: HeadWatch,
         tell: Tell = lambda sentence: None,
+        is_busy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rpc = rpc
         self._database = database
@@ -211,7 +218,10 @@ class Follower:
         self._wake = wake
         self._head = head
         self._tell = tell
+        self._is_busy = is_busy
+        self._longest_stretch = CHUNK_BLOCKS
         self._final_checked_at: int | None = None
+        self._final_checked_s = float("-inf")
         self._known_tip: BlockRef | None = None
         self._seen_head = -1
         self._missed: tuple[Digest | None, int] = (None, 0)
@@ -222,7 +232,7 @@ class Follower:
         self._logs = LogReader(filter)
 
     async def step(self) -> bool:
-        """Go one block forward or back, or ranges forward; False when there is nothing to do.
+        """Go one block forward or back, or a stretch or ranges forward; False when there is nothing to do.
 
         Raises:
             Unavailable: the endpoint does not answer, or answers nonsense; nothing has changed.
@@ -239,7 +249,8 @@ class Follower:
         tip = await self._tip(source)
         if self._is_finality_due(tip) and await self._catch_up(source, tip):
             return True
-        if tip.number < self._seen_head:
+        is_busy = self._is_busy()
+        if is_busy and tip.number < self._seen_head:
             return await self._move(source, tip)
         calls = (header_call("latest"), header_call("pending"))
         reply, *pending = await source.batch(calls[: 1 + self._options.with_pending])
@@ -254,7 +265,34 @@ class Follower:
             return False
         if newest.block.parent == tip.hash:
             return await self._forward(source, newest, *pending)
+        if not is_busy and min(newest.block.number - tip.number, self._longest_stretch) > 1:
+            return await self._stretch(source, tip, newest)
         return await self._move(source, tip)
+
+    async def _stretch(self, source: Endpoint, tip: BlockRef, newest: Header) -> bool:
+        """Go towards the newest block in one stride."""
+        last = await self._end_of_stretch(source, tip, newest)
+        try:
+            kept = await read_stretch(source, self._logs, tip, last)
+        except (RpcError, ReplyTooLarge):
+            self._longest_stretch //= 2
+            return True
+        except Replaced:
+            return await self._move(source, tip)
+        if not kept[-1].logs and self._logs.are_told_of(last):
+            self._miss_logs(source, last.block)
+        await self._keep(kept)
+        return True
+
+    async def _end_of_stretch(self, source: Endpoint, tip: BlockRef, newest: Header) -> Header:
+        number = tip.number + self._longest_stretch
+        if newest.block.number <= number:
+            return newest
+        (reply,) = await source.batch((header_call(number),))
+        header = read_header(reply, tip.chain_id, number)
+        if header is None:
+            raise Unavailable(f"Block {number} of chain {tip.chain_id} is missing at the endpoint: retrying.")
+        return header
 
     async def _move(self, source: Endpoint, tip: BlockRef) -> bool:
         """Go one block towards a newest block that is not the next one."""
@@ -296,14 +334,16 @@ class Follower:
         return header.block
 
     async def _forward(self, source: Endpoint, header: Header, pending: object = None) -> bool:
-        block = header.block
-        stored = StoredBlock(block, await self._logs_in(source, header), is_delivered=False)
-        changed = await self._database.write("chain.block", lambda connection: self._store(connection, stored))
-        self._known_tip, self._tip_missing_since = block, None
-        self._show(block, pending)
+        stored = StoredBlock(header.block, await self._logs_in(source, header), is_delivered=False)
+        await self._keep((stored,), pending)
+        return True
+
+    async def _keep(self, kept: Sequence[StoredBlock], pending: object = None) -> None:
+        changed = await self._database.write("chain.block", lambda connection: self._store(connection, kept))
+        self._known_tip, self._tip_missing_since = kept[-1].block, None
+        self._show(kept[-1].block, pending)
         if changed:
             self._wake()
-        return True
 
     async def _logs_in(self, source: Endpoint, header: Header) -> tuple[RawLog, ...]:
         block = header.block
@@ -329,9 +369,10 @@ class Follower:
         if missed < MAX_MISSED:
             raise BadReply(f"The RPC endpoint {source.name} does not have the logs of its block {block.number} yet.")
 
-    def _store(self, connection: sqlite3.Connection, stored: StoredBlock) -> bool:
-        blocks.add(connection, stored)
-        return self._deliver(connection, stored.block.number - self._options.confirmations)
+    def _store(self, connection: sqlite3.Connection, kept: Sequence[StoredBlock]) -> bool:
+        for stored in kept:
+            blocks.add(connection, stored)
+        return self._deliver(connection, kept[-1].block.number - self._options.confirmations)
 
     def _deliver(self, connection: sqlite3.Connection, up_to: int) -> bool:
         changed = False
@@ -352,15 +393,22 @@ class Follower:
         if tip.number <= bottom:
             await self._doubt(source, tip)
             return True
-        self._known_tip = None
-        await self._database.write("chain.block-back", lambda connection: self._take_back(connection, tip))
-        _log.info("block_taken_back", chain_id=tip.chain_id, number=tip.number, hash=tip.hash.hex())
-        self._wake()
+        await self._take_back((tip,))
         return True
 
-    def _take_back(self, connection: sqlite3.Connection, tip: BlockRef) -> None:
-        self._unwind(connection, tip)
-        blocks.remove(connection, tip)
+    async def _take_back(self, gone: Sequence[BlockRef]) -> None:
+        """Take blocks back in one transaction, newest first."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            for block in gone:
+                self._unwind(connection, block)
+                blocks.remove(connection, block)
+
+        self._known_tip = None
+        await self._database.write("chain.block-back", write)
+        for block in gone:
+            _log.info("block_taken_back", chain_id=block.chain_id, number=block.number, hash=block.hash.hex())
+        self._wake()
 
     async def _doubt(self, source: Endpoint, tip: BlockRef) -> None:
         """An endpoint has another block in the place of a final one: is it the endpoint, or the chain?
@@ -393,22 +441,45 @@ class Follower:
 
     def _is_finality_due(self, tip: BlockRef) -> bool:
         checked = self._final_checked_at
-        return checked is None or abs(tip.number - checked) >= FINALITY_EVERY_BLOCKS
+        if checked is None:
+            return True
+        is_old = self._is_busy() or trio.current_time() >= self._final_checked_s + FINALITY_IDLE_S
+        return is_old and abs(tip.number - checked) >= FINALITY_EVERY_BLOCKS
 
     async def _catch_up(self, source: Endpoint, tip: BlockRef) -> bool:
         """Ask what is final, and read what is below it if we are behind; whether anything was read."""
         head_number = read_quantity(await source.call("eth_blockNumber"))
         final = await final_number(self._rpc, source, head_number, self._options.final_depth)
+        # Only what we follow too can be final for us: a range that is behind is not looked at twice.
+        if not await self._settle(source, tip, min(final, tip.number)):
+            return True
         last = min(final, head_number - self._options.confirmations)
         if last <= tip.number:
-            # Only what we follow too can be final for us: a range that is behind is not looked at twice.
-            await self._database.write(
-                "chain.final", lambda connection: blocks.set_final(connection, tip.chain_id, min(final, tip.number))
-            )
-            self._final_checked_at = tip.number
+            self._final_checked_at, self._final_checked_s = tip.number, trio.current_time()
             return False
         await self._read_up_to(source, tip, last)
         return True
+
+    async def _settle(self, source: Endpoint, tip: BlockRef, final: int) -> bool:
+        """Call the stored blocks up to `final` so, where stretches among them read the same again; whether they do."""
+        chain_id = tip.chain_id
+        known = await self._database.read(lambda connection: blocks.kept_up_to(connection, chain_id, final))
+        try:
+            if has_gaps(known) and not await reads_the_same(source, self._logs, known):
+                await self._take_back_to(tip, known[0].block)
+                return False
+        except Replaced:
+            await self._back(source, tip)
+            return False
+        if known:
+            number = known[-1].block.number
+            await self._database.write("chain.final", lambda connection: blocks.set_final(connection, chain_id, number))
+        return True
+
+    async def _take_back_to(self, tip: BlockRef, base: BlockRef) -> None:
+        _log.warning("stretch_read_otherwise", chain_id=tip.chain_id, above=base.number)
+        known = await self._database.read(lambda connection: blocks.kept_up_to(connection, tip.chain_id, tip.number))
+        await self._take_back([each.block for each in reversed(known) if each.block.number > base.number])
 
     async def _read_up_to(self, source: Endpoint, tip: BlockRef, last: int) -> None:
         send, receive = trio.open_memory_channel[LogRange | Unavailable | Replaced](1)

@@ -12,9 +12,9 @@ import structlog
 import trio
 
 from capanode.node.chain.finality import check_blocks
+from capanode.node.chain.jsonrpc import Call
 from capanode.node.chain.pool_answers import SENTENCES, PoolAnswer
 from capanode.node.chain.replacement import WAITING, offer, reprice
-from capanode.node.chain.rpc import Call
 from capanode.node.chain.sender import Sender, plain
 from capanode.node.chain.transactions import (
     Attempt,

@@ -5,8 +5,8 @@ from typing import Final
 import structlog
 
 from capanode.node.chain.fees import FEE_CALLS, GWEI, GasTooDear, are_high_enough, raised, read_fees
+from capanode.node.chain.jsonrpc import RpcError
 from capanode.node.chain.pool_answers import PoolAnswer, pool_answer
-from capanode.node.chain.rpc import RpcError
 from capanode.node.chain.sender import Sender, WouldRevert
 from capanode.node.chain.transactions import Attempt, Entry, Fees, State, find_nonce, sign_again_in
 from capanode.node.chain.wire import hexadecimal

@@ -13,13 +13,11 @@ from typing import Final
 import trio
 
 from capanode.node.chain.budget import RequestBudget
-from capanode.node.chain.endpoint import BARRED_S, MAX_BATCH, Endpoint, EndpointHealth, EndpointState, WrongChain
+from capanode.node.chain.endpoint import MAX_BATCH, Endpoint, EndpointHealth, EndpointState, WrongChain
 from capanode.node.chain.http import ReplyTooLarge
-from capanode.node.chain.jsonrpc import Call, Request, RpcError, batched, single, value
+from capanode.node.chain.jsonrpc import Call, Request, batched, single, value
 from capanode.node.chain.wire import Json
 from capanode.protocol.faults import Misconfigured, Unavailable
-
-__all__ = ["BARRED_S", "Call", "Endpoint", "Rpc", "RpcError", "WrongChain", "open_rpc"]
 
 ATTEMPTS: Final = 3
 """Tries of one call, or one at each endpoint if those are more; the rest is the caller's own back-off."""

@@ -16,9 +16,10 @@ import structlog
 import trio
 
 from capanode.node.chain.fees import FEE_CALLS, FeePolicy, read_fees
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.pool_answers import PoolAnswer, pool_answer
 from capanode.node.chain.revert import explain
-from capanode.node.chain.rpc import Call, Rpc, RpcError
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.transactions import (
     Account,
     Attempt,
@@ -126,8 +127,8 @@ class SenderOptions:
     poll_s: float = 2.0
     """How often waiting transactions are looked at when no new block wakes us."""
 
-    mined_poll_s: float = 15.0
-    """How often the blocks of mined transactions are looked at until they are final."""
+    mined_poll_s: float = 30.0
+    """How often the blocks of mined transactions are looked at until they are final; at once after a reorganisation."""
 
     final_depth: int = 64
     """Blocks above a transaction that make it final on a chain without a `finalized` tag."""

@@ -14,9 +14,10 @@ from eth_hash.auto import keccak
 
 from capanode.contracts_abi import artifacts
 from capanode.node.chain.directory import DEAL_MARKET, Directory, Published
+from capanode.node.chain.jsonrpc import Call
 from capanode.node.chain.market import Market, MarketClocks
 from capanode.node.chain.markets import MarketVersion, Waiting, deprecated
-from capanode.node.chain.rpc import Call, Rpc
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.view import ViewRefused
 from capanode.node.chain.wire import BadReply, hexadecimal, read_bytes
 from capanode.protocol.ids import Address, Digest

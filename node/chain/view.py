@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from capanode.node.chain.rpc import Call, Rpc, RpcError
+from capanode.node.chain.jsonrpc import Call, RpcError
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import BadReply, hexadecimal, quantity, read_bytes
 from capanode.protocol.faults import PeerFault, Unavailable
 from capanode.protocol.ids import Address

@@ -7,8 +7,9 @@ from typing import Final
 from capanode.contracts_abi import bindings
 from capanode.node.chain.http import ReplyTooLarge
 from capanode.node.chain.intake import deal_event
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.logs import DecodedLog, LogFilter, LogReader
-from capanode.node.chain.rpc import Call, Rpc, RpcError
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
 from capanode.node.paid.settlement import terms_of_abi
 from capanode.protocol.events import DealCommitted

@@ -15,7 +15,7 @@ from capanode.node.journal import Journal, Observed, Stored
 from capanode.node.storage.database import Database
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import Command, FetchResult, RunContainer, SubmitAssign, SubmitCommit, WakeAt
-from capanode.protocol.events import CancelRequested, DeadlinePassed, TransactionRefused
+from capanode.protocol.events import CancelRequested, DeadlinePassed, JobSubmitted, TransactionRefused
 from capanode.protocol.ids import Digest, UnixTime
 from capanode.protocol.records import Mode
 from capanode.protocol.standing import Event
@@ -82,6 +82,37 @@ async def to_phase(world: Fork, database: Database, agent: Agent, wanted: str) -
         await world.mine(database, agent)
 
 
+async def at_work(world: Fork, database: Database, agent: Agent, mode: Mode, wanted: str) -> Stored:
+    """A provider's deal from its beginning, until it is so far."""
+    await world.mine(database, agent)
+    await agent.take_work(KEY, work_taken(mode), lambda: True)
+    return await to_phase(world, database, agent, wanted)
+
+
+async def buying(world: Fork, database: Database, agent: Agent, job: JobSubmitted, wanted: str) -> Stored:
+    """A requester's deal from its beginning, until it is so far."""
+    await world.mine(database, agent)
+    await agent.submit_job(KEY, job)
+    return await to_phase(world, database, agent, wanted)
+
+
+@asynccontextmanager
+async def too_late(database: Database) -> AsyncGenerator[tuple[Fork, Agent]]:
+    """A provider whose assignment is not sent before its deadline passes."""
+    world = Fork(passes_in=frozenset({"provider-assigning"}))
+
+    async def assign(stored: Stored, command: Command) -> Event | Observed | None:
+        if isinstance(command, SubmitAssign):
+            await trio.sleep_forever()
+        return await world.perform(stored, command)
+
+    async with living(database, _Acting(assign)) as agent:
+        await world.mine(database, agent)
+        await world.mine(database, agent)
+        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
+        yield world, agent
+
+
 async def names(database: Database) -> list[str]:
     return [type(entry.event).__name__ for entry in await Journal(database).history(KEY)]
 
@@ -93,9 +124,7 @@ async def names(database: Database) -> list[str]:
 async def test_a_container_that_has_finished_is_not_run_again(database: Database, changed: bool) -> None:
     world = Fork(passes_in=frozenset())
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
-        await to_phase(world, database, agent, "Committed")
+        await at_work(world, database, agent, Mode.LOCK, "Committed")
         await world.take_back(database, agent, 9, changed=changed)
         await applied(agent)
         assert phase(agent.find(KEY)) == "Assigning"
@@ -109,9 +138,7 @@ async def test_a_container_that_has_finished_is_not_run_again(database: Database
 async def test_a_container_that_runs_meanwhile_goes_on_and_counts(database: Database) -> None:
     world = Patient(lambda command: isinstance(command, RunContainer))
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
-        await to_phase(world, database, agent, "Executing")
+        await at_work(world, database, agent, Mode.LOCK, "Executing")
         await world.asked.wait()
         await world.take_back(database, agent, 1, changed=False)
         await applied(agent)
@@ -129,9 +156,7 @@ async def test_a_container_that_runs_meanwhile_goes_on_and_counts(database: Data
 async def test_a_container_is_called_off_when_another_provider_has_won_after_all(database: Database) -> None:
     world = Patient(lambda command: isinstance(command, RunContainer))
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.FIRST), lambda: True)
-        await to_phase(world, database, agent, "Executing")
+        await at_work(world, database, agent, Mode.FIRST, "Executing")
         await world.asked.wait()
         await world.take_back(database, agent, 1, changed=False)
         world.pool[:] = [ASSIGNED_TO_STRANGER]
@@ -150,9 +175,7 @@ async def test_a_container_is_called_off_when_another_provider_has_won_after_all
 async def test_a_deal_that_had_ended_is_opened_again(database: Database) -> None:
     world = Fork()
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.submit_job(KEY, submitted(Mode.LOCK, auto_accept=True))
-        before = await to_phase(world, database, agent, "Settled")
+        before = await buying(world, database, agent, submitted(Mode.LOCK, auto_accept=True), "Settled")
         assert agent.find(KEY) is None
         await world.take_back(database, agent, 1, changed=False)
         await applied(agent)
@@ -166,9 +189,7 @@ async def test_the_same_news_in_one_batch_finds_the_deal_open(database: Database
     """The block that ended it goes and comes again before the owner has looked once."""
     world = Fork()
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.submit_job(KEY, submitted(Mode.LOCK, auto_accept=True))
-        before = await to_phase(world, database, agent, "Settled")
+        before = await buying(world, database, agent, submitted(Mode.LOCK, auto_accept=True), "Settled")
     idle = agent_on(database)
     await world.take_back(database, idle, 1, changed=False)
     await world.mine(database, idle)
@@ -183,9 +204,7 @@ async def test_the_same_news_in_one_batch_finds_the_deal_open(database: Database
 async def test_a_deal_rewound_by_one_process_is_brought_back_by_the_next(database: Database) -> None:
     world = Fork(passes_in=frozenset())
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
-        await to_phase(world, database, agent, "Committed")
+        await at_work(world, database, agent, Mode.LOCK, "Committed")
         await world.take_back(database, agent, 9, changed=True)
         await applied(agent)
     async with living(database, world) as agent:
@@ -218,9 +237,7 @@ async def test_a_result_is_fetched_again_when_another_one_is_committed(database:
     """What was verified against one commitment says nothing of another."""
     world = Fork(passes_in=frozenset())
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.submit_job(KEY, submitted(Mode.LOCK))
-        await to_phase(world, database, agent, "Delivered")
+        await buying(world, database, agent, submitted(Mode.LOCK), "Delivered")
         await world.take_back(database, agent, 1, changed=False)
         await applied(agent)
         hold = Patient(lambda command: isinstance(command, FetchResult))
@@ -237,17 +254,7 @@ async def test_a_result_is_fetched_again_when_another_one_is_committed(database:
 
 
 async def test_a_deadline_that_passed_in_a_block_which_went_away_has_not_passed(database: Database) -> None:
-    world = Fork(passes_in=frozenset({"provider-assigning"}))
-
-    async def assign(stored: Stored, command: Command) -> Event | Observed | None:
-        if isinstance(command, SubmitAssign):
-            await trio.sleep_forever()
-        return await world.perform(stored, command)
-
-    async with living(database, _Acting(assign)) as agent:
-        await world.mine(database, agent)
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
+    async with too_late(database) as (world, agent):
         assert phase(await until_ended(agent, Journal(database), KEY)) == "Lost"
         world.passes_in = frozenset()
         await world.take_back(database, agent, 1, changed=False)
@@ -259,17 +266,7 @@ async def test_a_deadline_that_passed_in_a_block_which_went_away_has_not_passed(
 
 async def test_a_deadline_that_passed_again_leads_to_the_same(database: Database) -> None:
     """The refund of a late deal, and the attempt after it, survive that both blocks are made anew."""
-    world = Fork(passes_in=frozenset({"provider-assigning"}))
-
-    async def assign(stored: Stored, command: Command) -> Event | Observed | None:
-        if isinstance(command, SubmitAssign):
-            await trio.sleep_forever()
-        return await world.perform(stored, command)
-
-    async with living(database, _Acting(assign)) as agent:
-        await world.mine(database, agent)
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
+    async with too_late(database) as (world, agent):
         before = await until_ended(agent, Journal(database), KEY)
         await world.take_back(database, agent, 1, changed=False)
         await world.mine(database, agent)
@@ -315,9 +312,7 @@ async def test_a_refusal_goes_with_the_state_that_caused_it(database: Database) 
         return await world.perform(stored, command) if type(command).__name__ != "SubmitAbandon" else None
 
     async with living(database, _Acting(perform)) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
-        await to_phase(world, database, agent, "Abandoning")
+        await at_work(world, database, agent, Mode.LOCK, "Abandoning")
         await world.take_back(database, agent, 1, changed=False)
         await applied(agent)
         assert phase(agent.find(KEY)) == "Assigning"
@@ -328,9 +323,7 @@ async def test_a_refusal_for_a_question_that_is_not_asked_any_more_is_nothing(da
     world = Patient(lambda command: isinstance(command, SubmitCommit))
     world.passes_in = frozenset()
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.LOCK), lambda: True)
-        await to_phase(world, database, agent, "Committing")
+        await at_work(world, database, agent, Mode.LOCK, "Committing")
         await world.asked.wait()
         await world.take_back(database, agent, 1, changed=False)
         await applied(agent)
@@ -341,9 +334,7 @@ async def test_a_refusal_for_a_question_that_is_not_asked_any_more_is_nothing(da
 async def test_the_container_of_a_direct_deal_is_paid_though_its_blocks_come_twice(database: Database) -> None:
     world = Fork(passes_in=frozenset())
     async with living(database, world) as agent:
-        await world.mine(database, agent)
-        await agent.take_work(KEY, work_taken(Mode.DIRECT), lambda: True)
-        await to_phase(world, database, agent, "Committed")
+        await at_work(world, database, agent, Mode.DIRECT, "Committed")
         world.pool.append(FINALIZED)
         await to_phase(world, database, agent, "Retaining")
         await world.take_back(database, agent, 2, changed=True)

@@ -21,6 +21,7 @@ from capanode.node.chain.follower import (
     run_follower,
 )
 from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.wire import Json, hexadecimal, quantity, read_list, read_object, read_quantity
 from capanode.node.storage.database import Database, Schema, open_database
@@ -63,10 +64,22 @@ def unwind(connection: sqlite3.Connection, block: BlockRef) -> None:
     connection.execute("DELETE FROM seen WHERE block = ?", (block.hash,))
 
 
-def follower(rpc: Rpc, database: Database, confirmations: int = 0, head: HeadWatch | None = None) -> Follower:
+def follower(
+    rpc: Rpc, database: Database, confirmations: int = 0, head: HeadWatch | None = None, *, is_busy: bool = True
+) -> Follower:
     log_filter = LogFilter((EMITTER,), (TOPIC,), decode, first_block=2)
     options = FollowerOptions(confirmations, lag_patience_s=0)
-    return Follower(rpc, database, log_filter, options, apply, unwind, lambda: None, head or HeadWatch())
+    return Follower(
+        rpc,
+        database,
+        log_filter,
+        options,
+        apply,
+        unwind,
+        lambda: None,
+        head or HeadWatch(),
+        is_busy=lambda: is_busy,
+    )
 
 
 async def follow(following: Follower) -> None:
@@ -203,6 +216,147 @@ async def seen_tip(database: Database) -> int:
     stored = await database.read(lambda connection: blocks.tip(connection, 31_337))
     assert stored is not None
     return stored.block.number
+
+
+async def calls_of(rpc: Rpc, following: Follower) -> int:
+    before = rpc.endpoints[0].requests
+    await follow(following)
+    return rpc.endpoints[0].requests - before
+
+
+async def kept(database: Database) -> list[int]:
+    rows = await database.read(lambda connection: connection.execute("SELECT number FROM chain_blocks").fetchall())
+    return [number for (number,) in rows]
+
+
+async def test_idle_look_costs_few_calls_however_many_blocks_there_are(manual_rpc: Rpc, projected: Database) -> None:
+    await begin(manual_rpc)
+    head = HeadWatch()
+    following = follower(manual_rpc, projected, head=head, is_busy=False)
+    await follow(following)
+    await manual_rpc.call_once("anvil_mine", quantity(12))
+
+    # The newest block (and the pending one, asked for on development chains), its end and logs; then that it is done.
+    assert await calls_of(manual_rpc, following) == 2 + 2 + 2
+    assert head.head is not None
+    assert head.head.block.number == await height(manual_rpc)
+
+    await emit(manual_rpc, 3, 4)
+    await manual_rpc.call_once("anvil_mine", quantity(5))
+    assert await calls_of(manual_rpc, following) == 2 + 2 + 2 + 2
+    await assert_equal(manual_rpc, projected)
+    assert len(await kept(projected)) == 4
+
+
+async def test_stretch_that_is_replaced_is_taken_back(manual_rpc: Rpc, projected: Database) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected, is_busy=False)
+    await follow(following)
+    await emit(manual_rpc, 1)
+    await manual_rpc.call_once("anvil_mine", quantity(3))
+    await emit(manual_rpc, 2)
+    await manual_rpc.call_once("anvil_mine", quantity(3))
+    await follow(following)
+    assert (await seen(projected))[1] == 3
+
+    await manual_rpc.call_once("anvil_reorg", 5, [])
+    await follow(following)
+    assert (await seen(projected))[1] == 1
+    await assert_equal(manual_rpc, projected)
+
+
+async def test_stretch_waits_for_its_confirmations(manual_rpc: Rpc, projected: Database) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected, confirmations=4, is_busy=False)
+    await follow(following)
+    await emit(manual_rpc, 1)
+    await manual_rpc.call_once("anvil_mine", quantity(2))
+    await emit(manual_rpc, 2)
+    await manual_rpc.call_once("anvil_mine", quantity(2))
+    await follow(following)
+    await assert_equal(manual_rpc, projected, depth=4)
+    assert (await seen(projected))[1] == 1
+
+
+async def test_logs_left_out_of_a_stretch_are_found_before_it_is_final(
+    manual_rpc: Rpc, projected: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected, is_busy=False)
+    await follow(following)
+    for value in range(3):
+        await emit(manual_rpc, 1 + value)
+        await manual_rpc.call_once("anvil_mine", quantity(4))
+    (endpoint,) = manual_rpc.endpoints
+    whole = endpoint.batch
+
+    async def without_logs(calls: Sequence[Call]) -> tuple[object, ...]:
+        replies = await whole(calls)
+        return tuple([] if call.method == "eth_getLogs" else got for call, got in zip(calls, replies, strict=True))
+
+    with monkeypatch.context() as late:
+        late.setattr(endpoint, "batch", without_logs)
+        await follow(following)
+    assert (await seen(projected))[1] == 0
+
+    # Only what is final is read again, by a node that has just started or as time goes by.
+    await manual_rpc.call_once("anvil_mine", quantity(40))
+    await follow(follower(manual_rpc, projected, is_busy=False))
+    assert (await seen(projected))[1] == 0
+    await manual_rpc.call_once("anvil_mine", quantity(64))
+    await follow(follower(manual_rpc, projected, is_busy=False))
+    await assert_equal(manual_rpc, projected)
+    assert (await seen(projected))[1] == 6
+
+
+async def test_stretch_that_is_read_again_as_it_was_is_final(manual_rpc: Rpc, projected: Database) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected, is_busy=False)
+    await follow(following)
+    for value in range(12):
+        await emit(manual_rpc, value)
+        await manual_rpc.call_once("anvil_mine", quantity(9))
+        await follow(following)
+    # A new one asks what is final, whatever the time.
+    await follow(follower(manual_rpc, projected, is_busy=False))
+    await assert_equal(manual_rpc, projected)
+    final = await projected.read(lambda connection: blocks.final_number(connection, manual_rpc.chain_id))
+    assert final > 30
+    assert min(await kept(projected)) == final
+
+
+async def test_stretch_is_as_long_as_the_endpoint_allows(
+    manual_rpc: Rpc, projected: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected, is_busy=False)
+    await follow(following)
+    await emit(manual_rpc, 1)
+    await manual_rpc.call_once("anvil_mine", quantity(40))
+    (endpoint,) = manual_rpc.endpoints
+    whole, lengths = endpoint.batch, list[int]()
+
+    async def at_most_ten(calls: Sequence[Call]) -> tuple[object, ...]:
+        for call in calls:
+            if call.method == "eth_getLogs":
+                query = read_object(call.params[0])
+                lengths.append(read_quantity(query["toBlock"]) - read_quantity(query["fromBlock"]) + 1)
+                if lengths[-1] > 10:
+                    return (None, RpcError(call.method, -32600, "up to a 10 block range", None))
+        return await whole(calls)
+
+    monkeypatch.setattr(endpoint, "batch", at_most_ten)
+    await follow(following)
+    await assert_equal(manual_rpc, projected)
+    assert sum(length for length in lengths if length <= 10) == 41
+
+
+async def test_busy_node_looks_at_each_block(manual_rpc: Rpc, projected: Database) -> None:
+    await begin(manual_rpc)
+    following = follower(manual_rpc, projected)
+    await manual_rpc.call_once("anvil_mine", quantity(12))
+    await follow(following)
+    assert await kept(projected) == list(range(1, 14))
 
 
 async def test_other_topics_are_not_delivered(manual_rpc: Rpc, projected: Database) -> None:

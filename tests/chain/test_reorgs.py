@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.reorg import ROUNDS_PER_WORLD, Kind, Moment, Tally, run_rounds, scratch
+from tests.chaos.reorg import ROUNDS_PER_WORLD, Kind, Moment, Pace, Tally, run_rounds, scratch
 
 WORLDS = 13
 """Of `ROUNDS_PER_WORLD` rounds each, so 520 rounds; a test a world, as each has to end in time."""
@@ -26,4 +26,4 @@ async def test_random_reorganisations_leave_the_ground_truth(
     assert not tally.mismatches, f"repeat with: python -m tests.chaos.reorg --rounds {ROUNDS_PER_WORLD} --seed {seed}"
     tried += tally.kinds
     if world == WORLDS - 1:
-        assert all(tried[name] for name in (*Kind, *Moment))
+        assert all(tried[name] for name in (*Kind, *Moment, *Pace))

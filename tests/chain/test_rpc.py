@@ -9,8 +9,10 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from capanode.node.chain.endpoint import BARRED_S
 from capanode.node.chain.http import EXCHANGE_TIMEOUT_S
-from capanode.node.chain.rpc import BARRED_S, Call, Rpc, RpcError, open_rpc
+from capanode.node.chain.jsonrpc import Call, RpcError
+from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.wire import BadReply
 from capanode.protocol.faults import Misconfigured, Unavailable
 from tests.fakes.fake_rpc import FakeRpc, Refusal, http_reply, run_fake_rpc

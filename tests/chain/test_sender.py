@@ -9,9 +9,10 @@ import trio
 
 from capanode.node.chain.anvil import Anvil
 from capanode.node.chain.fees import GWEI, FeePolicy
+from capanode.node.chain.jsonrpc import RpcError
 from capanode.node.chain.repair import Watch, look_once, run_sender
 from capanode.node.chain.replacement import cancel, speed_up
-from capanode.node.chain.rpc import Rpc, RpcError, open_rpc
+from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import (
     Cancelled,
     Mined,

@@ -17,9 +17,10 @@ import trio
 
 from capanode.node.chain.anvil import AnvilOptions, development_key, run_anvil
 from capanode.node.chain.fees import GWEI
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.repair import Watch, look_once
 from capanode.node.chain.replacement import cancel, speed_up
-from capanode.node.chain.rpc import Call, Rpc, RpcError, open_rpc
+from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Cancelled, Mined, Pending, Replaced, Sender, SenderOptions, open_sender
 from capanode.node.chain.transaction import Transaction
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA

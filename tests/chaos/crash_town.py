@@ -8,11 +8,10 @@ import json
 import secrets
 import subprocess
 import tarfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +50,7 @@ from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import PeerId, Wei
+from tests.background import kept_open
 from tests.chaos.mortal import Mortal, Zygote
 
 T = TypeVar("T")
@@ -359,7 +359,7 @@ def write_broken_image(target: Path) -> None:
 @contextmanager
 def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
     """A town whose nodes are up and know each other."""
-    with _chain_and_parties(root) as (profile, contracts, parties, token):
+    with kept_open(partial(_chain_and_parties, root), "chain") as (profile, contracts, parties, token):
         zygote = Zygote()
         nodes = {name: mortal_node(zygote, party) for name, party in parties.items()}
         town = CrashTown(root, image, profile, contracts, parties, nodes, token)
@@ -387,51 +387,23 @@ def mortal_node(zygote: Zygote, party: Party) -> Mortal:
 Ground = tuple[NetworkProfile, Contracts, dict[str, Party], trio.lowlevel.TrioToken]
 
 
-@contextmanager
-def _chain_and_parties(root: Path) -> Generator[Ground]:
-    """A chain with everything on it, kept by a loop in a thread of its own."""
-    opened: list[Ground] = []
-    failed: list[BaseException] = []
-    is_open, close = threading.Event(), trio.Event()
-
-    async def serve() -> None:
-        async with run_anvil(AnvilOptions()) as chain:
-            profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id)
-            parties = await _parties(root)
-            bootstrap = (parties["provider"].multiaddr("127.0.0.1"),)
-            profile = replace(profile, bootstrap=bootstrap)
-            for party in parties.values():
-                join(party.folder, profile)
-            grants = [(party, REQUESTER_GRANT) for name, party in parties.items() if name != "provider"]
-            await fund(root, profile, [(parties["provider"], PROVIDER_GRANT), *grants])
-            async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
-                contracts = await resolve(rpc, profile)
-                await _earmark(rpc, contracts, parties["patron"], parties["provider"])
-            opened.append((profile, contracts, parties, trio.lowlevel.current_trio_token()))
-            is_open.set()
-            await close.wait()
-
-    def work() -> None:
-        try:
-            trio.run(serve)
-        except BaseException as error:  # told to whoever waits below
-            failed.append(error)
-        finally:
-            is_open.set()
-
+@asynccontextmanager
+async def _chain_and_parties(root: Path) -> AsyncGenerator[Ground]:
+    """A chain with everything on it."""
     root.mkdir(parents=True, exist_ok=True)
-    thread = threading.Thread(target=work, name="chain")
-    thread.start()
-    is_open.wait()
-    try:
-        if opened:
-            yield opened[0]
-    finally:
-        if opened and thread.is_alive():
-            opened[0][3].run_sync_soon(close.set)
-        thread.join()
-    if failed:
-        raise failed[0]
+    async with run_anvil(AnvilOptions()) as chain:
+        profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id)
+        parties = await _parties(root)
+        bootstrap = (parties["provider"].multiaddr("127.0.0.1"),)
+        profile = replace(profile, bootstrap=bootstrap)
+        for party in parties.values():
+            join(party.folder, profile)
+        grants = [(party, REQUESTER_GRANT) for name, party in parties.items() if name != "provider"]
+        await fund(root, profile, [(parties["provider"], PROVIDER_GRANT), *grants])
+        async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
+            contracts = await resolve(rpc, profile)
+            await _earmark(rpc, contracts, parties["patron"], parties["provider"])
+        yield profile, contracts, parties, trio.lowlevel.current_trio_token()
 
 
 async def _parties(root: Path) -> dict[str, Party]:

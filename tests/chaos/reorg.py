@@ -84,6 +84,14 @@ class Moment(StrEnum):
     ACROSS_RESTART = "across_restart"
 
 
+class Pace(StrEnum):
+    """How the follower reads what is above finality."""
+
+    BY_BLOCK = "by_block"
+    IN_STRETCHES = "in_stretches"
+    MIXED = "mixed"
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A log that counts, as the chain itself tells it."""
@@ -116,7 +124,7 @@ class Tally:
             "rounds": self.rounds,
             "mismatches": len(self.mismatches),
             "blocks_taken_back": self.blocks_taken_back,
-            **{name: self.kinds[name] for name in (*Kind, *Moment)},
+            **{name: self.kinds[name] for name in (*Kind, *Moment, *Pace)},
         }
 
 
@@ -256,11 +264,13 @@ class World:
         self._confirmations = confirmations
         self._dice = dice
         self._tally = tally
+        self._pace = Pace.BY_BLOCK
         self._files = 0
         self._path = folder / "0.db"
 
-    async def round(self, kind: Kind, moment: Moment) -> None:
+    async def round(self, kind: Kind, moment: Moment, pace: Pace) -> None:
         """One reorganisation, and the comparison."""
+        self._pace = pace
         if moment is Moment.IN_CATCH_UP:
             await self._fall_behind()
         depth = await self._room_for(self._dice.randint(1, MAX_DEPTH))
@@ -273,13 +283,13 @@ class World:
         async with self._following() as (database, follower):
             await self._until(moment, follower, take_back)
             if moment is not Moment.ACROSS_RESTART:
-                await self._compare(database, follower, f"{kind} {moment} {depth}")
+                await self._compare(database, follower, f"{kind} {moment} {pace} {depth}")
         if moment is Moment.ACROSS_RESTART:
             await take_back()
             async with self._following() as (database, follower):
-                await self._compare(database, follower, f"{kind} {moment} {depth}")
+                await self._compare(database, follower, f"{kind} {moment} {pace} {depth}")
         self._tally.rounds += 1
-        self._tally.kinds.update((kind, moment))
+        self._tally.kinds.update((kind, moment, pace))
         self._tally.blocks_taken_back += depth
 
     async def _until(self, moment: Moment, follower: Follower, take_back: Callable[[], Awaitable[None]]) -> None:
@@ -321,7 +331,29 @@ class World:
         log_filter = LogFilter((EMITTER,), (TOPIC,), _decode, FIRST_BLOCK)
         options = FollowerOptions(self._confirmations, lag_patience_s=0)
         async with open_database(self._path, [FOLLOWER_SCHEMA, PROJECTION]) as database:
-            yield database, Follower(rpc, database, log_filter, options, apply, unwind, _nothing, HeadWatch())
+            yield (
+                database,
+                Follower(
+                    rpc,
+                    database,
+                    log_filter,
+                    options,
+                    apply,
+                    unwind,
+                    _nothing,
+                    HeadWatch(),
+                    is_busy=self._is_busy,
+                ),
+            )
+
+    def _is_busy(self) -> bool:
+        match self._pace:
+            case Pace.BY_BLOCK:
+                return True
+            case Pace.IN_STRETCHES:
+                return False
+            case Pace.MIXED:
+                return self._dice.random() < 0.5
 
     async def _compare(self, database: Database, follower: Follower, what: str) -> None:
         height = await self._chain.height()
@@ -361,7 +393,7 @@ async def run_rounds(folder: Path, seed: int, rounds: int, tally: Tally) -> None
             await chain.begin()
             world = World(chain, place, dice.choice((0, 0, 2)), dice, tally)
             for _ in range(min(ROUNDS_PER_WORLD, rounds - number * ROUNDS_PER_WORLD)):
-                await world.round(dice.choice(list(Kind)), dice.choice(list(Moment)))
+                await world.round(dice.choice(list(Kind)), dice.choice(list(Moment)), dice.choice(list(Pace)))
 
 
 def _difference(found: Projected, truth: Projected) -> str:

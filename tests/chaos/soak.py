@@ -300,7 +300,12 @@ class Soak:
 
     def all_faults(self) -> Mapping[str, int]:
         """How often each kind was inflicted."""
-        found = {"reorg": self.reorgs.count, "node_ended_by_itself": sum(self.region.ends.values()), **self.faults}
+        found = {
+            "reorg": self.reorgs.count,
+            "development_chain_mended": self.reorgs.mended,
+            "node_ended_by_itself": sum(self.region.ends.values()),
+            **self.faults,
+        }
         return found | {f"rpc_{kind.value}": count for kind, count in self.region.rpc_faults.items()}
 
     def take_pulse(self) -> dict[str, Pulse]:

@@ -9,8 +9,9 @@ import trio
 
 from capanode.node.chain.anvil import Anvil, AnvilOptions, development_key, run_anvil
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA
+from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.repair import run_sender
-from capanode.node.chain.rpc import Call, Rpc, RpcError, open_rpc
+from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Mined, Sender, SenderOptions, open_sender
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.chain.wire import read_quantity

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from capanode.node.chain.anvil import run_anvil
+from capanode.node.chain.approvals import Approvals
+from capanode.node.chain.contracts import Contracts, resolve
+from capanode.node.chain.rpc import Rpc
+from capanode.node.chain.versions import Trust
 from capanode.node.cli.exits import Exit
 from capanode.node.data_folder import DataFolder
 from capanode.node.doctor import Finding, Level, examine
+from capanode.node.network_profile import NetworkProfile
+from capanode.node.storage.database import open_database
+from capanode.node.wiring import SCHEMAS
+from capanode.protocol.ids import Digest
 from deploy.setup_devnet import prepare
 
 
@@ -42,6 +50,29 @@ async def test_ready_nodes_lack_nothing_but_their_being_up(tmp_path: Path) -> No
     assert {"docker", "output disks", "gpu", "stake", "gas", "clock", "chain", "port"} <= set(provider)
     assert "stake" not in requester
     assert "not disputable" in requester["court"].sentence
+
+
+async def test_code_that_its_operator_approved_is_good_whether_the_node_runs_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted: list[Trust | None] = []
+
+    async def seen(rpc: Rpc, profile: NetworkProfile, trust: Trust | None = None) -> Contracts:
+        trusted.append(trust)
+        return await resolve(rpc, profile, trust)
+
+    monkeypatch.setattr("capanode.node.doctor.resolve", seen)
+    async with run_anvil() as chain:
+        await prepare(chain.rpc_url, tmp_path, ["127.0.0.1"], "127.0.0.1", chain_id=chain.chain_id)
+        folder = DataFolder(tmp_path / "nodes" / "requester")
+        await found(folder)
+        async with open_database(folder.database, SCHEMAS) as database:
+            await Approvals(database).add(Digest(b"\x07" * 32))
+            assert (await found(folder))["chain"].level is Level.OK
+        before = folder.database.read_bytes()
+        await found(folder)
+        assert folder.database.read_bytes() == before
+    assert [trust.approved if trust else None for trust in trusted] == [frozenset(), {b"\x07" * 32}, {b"\x07" * 32}]
 
 
 async def test_chain_that_is_down_and_wallet_that_others_read(tmp_path: Path) -> None:

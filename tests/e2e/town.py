@@ -2,10 +2,9 @@
 
 import secrets
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from capanode.node.devnet_parties import Party
 from capanode.node.keys.recover import recover
 from capanode.node.storage.tree_walk import Tree, walk_here
 from capanode.proofs import receipt as receipts
+from tests.background import kept_open
 
 JOB = """\
 version: 1
@@ -177,42 +177,20 @@ def open_town(image: Path, providers: int) -> Generator[Town]:
 @contextmanager
 def open_planned_town(plan: DevnetPlan, image: Path) -> Generator[Town]:
     """As `open_town`, with a plan of one's own."""
-    opened: list[Town] = []
-    failed: list[BaseException] = []
-    is_open, close = threading.Event(), trio.Event()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Town]:
         async with open_devnet(plan, lambda _: None) as devnet:
             town = Town(devnet, image, trio.lowlevel.current_trio_token())
             try:
                 town._processes[devnet.requester.name] = process = await start_node(devnet.requester)
                 await until_up(devnet.requester, process, len(devnet.providers))
-                opened.append(town)
-                is_open.set()
-                await close.wait()
+                yield town
             finally:
                 await town.stop_all()
 
-    def work() -> None:
-        try:
-            trio.run(serve)
-        except BaseException as error:  # told to the test below
-            failed.append(error)
-        finally:
-            is_open.set()
-
-    thread = threading.Thread(target=work, name="devnet")
-    thread.start()
-    is_open.wait()
-    try:
-        if opened:
-            yield opened[0]
-    finally:
-        if opened and thread.is_alive():
-            opened[0]._token.run_sync_soon(close.set)
-        thread.join()
-    if failed:
-        raise failed[0]
+    with kept_open(opened, "devnet") as town:
+        yield town
 
 
 def eventually(is_so: Callable[[], bool], within_s: float = 30) -> None:
