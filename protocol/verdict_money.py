@@ -49,14 +49,15 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One bond C, and what became of the answer behind it."""
+    """One bond C, and what became of the answer behind it; the deal's own requester gets no bounty."""
 
     bond_wei: Wei
     answer: Answer
+    of_requester: bool = False
 
 
 class Vote(StrEnum):
-    """What a verdict makes of one drawn seat."""
+    """What a verdict makes of one drawn seat. Where the seats agreed on nothing, each that revealed agrees."""
 
     AGREES = "agrees"
     DISSENTS = "dissents"
@@ -65,10 +66,10 @@ class Vote(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Appeal:
-    """The money that one side put up for more seats."""
+    """Money put up for more seats; lost if the verdict that it was against is the last one too."""
 
-    by_provider: bool
     prefund_wei: Wei
+    is_lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +131,20 @@ def expired(locked: Locked, reward_wei: Wei) -> Payouts:
     )
 
 
-def upheld(fee_wei: Wei, dispute: Dispute, tariff: Tariff = TARIFF) -> Payouts:
-    """A case that the provider won, or that nobody revealed; the deal itself goes on.
+def upheld(fee_wei: Wei, dispute: Dispute, tariff: Tariff = TARIFF, *, provider_moved: bool = False) -> Payouts:
+    """A case that the provider won, or in which nobody showed an answer; the deal itself goes on.
 
-    The lost bonds pay the seats, then the provider's gas; the rest is burned, with the fees of seats that disagree.
+    The lost bonds pay the seats and, if the provider had to show leaves, its gas; the rest is burned.
     """
     lost = sum(c.bond_wei for c in dispute.challenges if c.answer is not Answer.OPEN)
-    judged = _judged(fee_wei, dispute, lost, tariff, provider_won=True)
-    gas = min(tariff.gas_allowance_wei, judged.purse_wei)
+    judged = _judged(fee_wei, dispute, lost, tariff)
+    gas = min(tariff.gas_allowance_wei, judged.left_wei) if provider_moved else 0
     return Payouts(
         provider_wei=Wei(gas),
         challengers_wei=tuple(c.bond_wei if c.answer is Answer.OPEN else _NOTHING for c in dispute.challenges),
         arbiters_wei=judged.arbiters_wei,
         appellants_wei=judged.appellants_wei,
-        burned_wei=Wei(judged.purse_wei - gas + judged.burned_wei),
+        burned_wei=Wei(judged.left_wei - gas + judged.burned_wei),
     )
 
 
@@ -155,25 +156,25 @@ def overturned(locked: Locked, dispute: Dispute, tariff: Tariff = TARIFF) -> Pay
     """
     bond = locked.fraud_bond_wei
     spendable = tariff.spendable_wei(bond)
-    judged = _judged(locked.fee_wei, dispute, spendable, tariff, provider_won=False)
-    gas = min(tariff.gas_allowance_wei, judged.purse_wei)
-    bounty = min(tariff.bounty_wei(locked.price_wei, bond), judged.purse_wei - gas)
+    judged = _judged(locked.fee_wei, dispute, spendable, tariff)
+    gas = min(tariff.gas_allowance_wei, judged.left_wei)
+    bounty = min(tariff.bounty_wei(locked.price_wei, bond), judged.left_wei - gas)
     right = sum(c.answer is Answer.RIGHT for c in dispute.challenges)
-    prize = (gas + bounty) // right if right else 0
-    wrong = sum(c.bond_wei for c in dispute.challenges if c.answer is Answer.WRONG)
-    burned = bond - spendable + judged.purse_wei - prize * right + wrong + judged.burned_wei
+    shares = (gas // right, bounty // right) if right else (0, 0)
+    challengers = tuple(_after_overturn(challenge, *shares) for challenge in dispute.challenges)
+    bonds = sum(challenge.bond_wei for challenge in dispute.challenges)
     return Payouts(
         requester_wei=_escrow(locked),
         provider_wei=locked.deadline_bond_wei,
-        challengers_wei=tuple(_after_overturn(challenge, prize) for challenge in dispute.challenges),
+        challengers_wei=challengers,
         arbiters_wei=judged.arbiters_wei,
         appellants_wei=judged.appellants_wei,
-        burned_wei=Wei(burned),
+        burned_wei=Wei(bond - spendable + judged.left_wei + bonds - sum(challengers) + judged.burned_wei),
     )
 
 
 def voided(locked: Locked, dispute: Dispute, tariff: Tariff = TARIFF) -> Payouts:
-    """Nobody can reproduce the result: half of m to the provider, V to the seats that revealed, every bond back.
+    """Nobody can reproduce the result: half of m to the provider, the seats' fees out of V, every bond back.
 
     The other half is burned, so that a job made to be irreproducible is never cheaper than an honest one.
     """
@@ -191,21 +192,16 @@ def split(locked: Locked, dispute: Dispute, tariff: Tariff = TARIFF) -> Payouts:
 def _undecided(
     locked: Locked, dispute: Dispute, tariff: Tariff, paid_wei: int, burned_wei: int, fine_wei: int
 ) -> Payouts:
-    revealed = sum(vote is not Vote.ABSENT for vote in dispute.votes)
-    prefunds = sum(appeal.prefund_wei for appeal in dispute.appeals)
-    wanted = max(locked.verification_wei, locked.fee_wei * revealed)
-    each = min(wanted, locked.verification_wei + prefunds) // revealed if revealed else 0
-    from_deposit = min(each * revealed, locked.verification_wei)
-    back = _drawn(dispute.appeals, each * revealed - from_deposit)
-    penalty = tariff.penalty_wei(locked.fee_wei)
+    judged = _judged(locked.fee_wei, dispute, locked.verification_wei, tariff)
+    returned = min(judged.left_wei, locked.verification_wei)
     fines = [min(fine_wei, challenge.bond_wei) for challenge in dispute.challenges]
     return Payouts(
-        requester_wei=Wei(_escrow(locked) - from_deposit - paid_wei - burned_wei),
+        requester_wei=Wei(locked.price_wei - paid_wei - burned_wei + returned),
         provider_wei=Wei(_bonds(locked) + paid_wei),
         challengers_wei=tuple(Wei(c.bond_wei - fine) for c, fine in zip(dispute.challenges, fines, strict=True)),
-        arbiters_wei=tuple(Wei(-penalty if vote is Vote.ABSENT else each) for vote in dispute.votes),
-        appellants_wei=back,
-        burned_wei=Wei(burned_wei + sum(fines) + penalty * (len(dispute.votes) - revealed)),
+        arbiters_wei=judged.arbiters_wei,
+        appellants_wei=judged.appellants_wei,
+        burned_wei=Wei(burned_wei + sum(fines) + judged.left_wei - returned + judged.burned_wei),
     )
 
 
@@ -217,52 +213,36 @@ def prize_wei(locked: Locked, seats: int = 3, rivals: int = 0, tariff: Tariff = 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What each seat earns or loses, what is left of the loser's bond, prefunds that go back, and what is burned."""
+    """What each seat earns or loses, what is left of the pot, the appeals that go back, and what the seats burn."""
 
     arbiters_wei: tuple[Wei, ...]
-    purse_wei: int
+    left_wei: int
     appellants_wei: tuple[Wei, ...]
     burned_wei: int
 
 
-def _judged(fee_wei: Wei, dispute: Dispute, purse_wei: int, tariff: Tariff, *, provider_won: bool) -> _Judged:
-    """The loser pays for every drawn seat: first by what it put up for its appeals, then by its bond.
+def _judged(fee_wei: Wei, dispute: Dispute, purse_wei: int, tariff: Tariff) -> _Judged:
+    """A fee is set aside for every drawn seat, out of the purse and lost appeals; less where these are too little.
 
-    What is missing comes from the winner's prefunds, and less is paid where even these are too little.
+    A seat that does not agree loses a penalty, and its fee burns with that.
     """
-    losing = sum(appeal.prefund_wei for appeal in dispute.appeals if appeal.by_provider is not provider_won)
-    winning = tuple(
-        appeal if appeal.by_provider is provider_won else Appeal(appeal.by_provider, _NOTHING)
-        for appeal in dispute.appeals
-    )
     seats = len(dispute.votes)
-    purses = losing + purse_wei + sum(appeal.prefund_wei for appeal in winning)
-    each = min(fee_wei, purses // seats) if seats else 0
-    due = each * seats
-    from_losing = min(due, losing)
-    from_purse = min(due - from_losing, purse_wei)
-    back = _drawn(winning, due - from_losing - from_purse)
-    others = sum(vote is not Vote.AGREES for vote in dispute.votes)
+    pot = purse_wei + sum(appeal.prefund_wei for appeal in dispute.appeals if appeal.is_lost)
+    each = min(fee_wei, pot // seats) if seats else 0
     penalty = tariff.penalty_wei(Wei(each))
-    arbiters = tuple(Wei(each if vote is Vote.AGREES else -penalty) for vote in dispute.votes)
-    burned = losing - from_losing + (each + penalty) * others
-    return _Judged(arbiters, purse_wei - from_purse, back, burned)
+    others = sum(vote is not Vote.AGREES for vote in dispute.votes)
+    return _Judged(
+        tuple(Wei(each if vote is Vote.AGREES else -penalty) for vote in dispute.votes),
+        pot - each * seats,
+        tuple(_NOTHING if appeal.is_lost else appeal.prefund_wei for appeal in dispute.appeals),
+        (each + penalty) * others,
+    )
 
 
-def _drawn(appeals: tuple[Appeal, ...], amount_wei: int) -> tuple[Wei, ...]:
-    """What is left of prefunds out of which an amount is taken, the first first."""
-    left: list[Wei] = []
-    for appeal in appeals:
-        taken = min(amount_wei, appeal.prefund_wei)
-        amount_wei -= taken
-        left.append(Wei(appeal.prefund_wei - taken))
-    return tuple(left)
-
-
-def _after_overturn(challenge: Challenge, prize_wei: int) -> Wei:
+def _after_overturn(challenge: Challenge, gas_wei: int, bounty_wei: int) -> Wei:
     match challenge.answer:
         case Answer.RIGHT:
-            return Wei(challenge.bond_wei + prize_wei)
+            return Wei(challenge.bond_wei + gas_wei + (0 if challenge.of_requester else bounty_wei))
         case Answer.OPEN:
             return challenge.bond_wei
         case Answer.WRONG:

@@ -23,14 +23,14 @@ class Plan:
 
 def expected_wei(job: Job, plan: Plan) -> float:
     """What the coalition has on average, when an audit recomputes one step by lot."""
-    world, locked, tariff = job.world, job.locked, job.world.tariff
+    world, locked = job.world, job.locked
     found = world.audited * plan.skipped / job.steps
     paid = job.price_wei - world.gas.deal_wei
     worked = job.cost_wei * (job.steps - plan.skipped) / job.steps
     caught = sum(
         chance * _judged(job, plan, judged.end, judged.owned) for judged, chance in chances(plan.owned_ppm).items()
     )
-    lost = (2**plan.sacrifices - 1) * job.challenger_bond_wei - plan.sacrifices * tariff.gas_allowance_wei
+    lost = (2**plan.sacrifices - 1) * job.challenger_bond_wei
     own = plan.owned_ppm / PPM * 3 * plan.sacrifices * (locked.fee_wei - world.gas.seat_wei)
     spent = worked + lost - own + plan.sacrifices * world.gas.challenge_wei
     expected: float = (1 - found) * paid + found * (caught - world.gas.unpaid_deal_wei) - spent
@@ -46,5 +46,5 @@ def _judged(job: Job, plan: Plan, end: End, owned: int) -> float:
         prize = job.prize_wei * plan.puppets / (plan.puppets + 1)
         return prize - locked.fraud_bond_wei - joined - votes - owned * job.world.tariff.penalty_wei(fee)
     if end is End.UPHELD:
-        return locked.amount_wei + job.world.tariff.gas_allowance_wei - joined - bonds - votes + owned * fee
+        return locked.amount_wei - joined - bonds - votes + owned * fee
     return locked.amount_wei * job.world.tariff.void_paid_ppm / PPM - joined - votes + owned * fee

@@ -88,16 +88,14 @@ def _ring_expected(job: Job) -> float:
 
 
 def _grief(job: Job) -> int:
-    lost, provider = wrong_about_a_right_result(job)
     arbiter = _seat(job, Vote.AGREES, upheld=True) - job.step_wei - job.world.gas.seat_wei
-    harm = 3 * max(0, -arbiter) + max(0, job.delay_wei - provider)
-    return lost - job.world.gas.challenge_wei + harm
+    harm = 3 * max(0, -arbiter) + job.delay_wei
+    return wrong_about_a_right_result(job) - job.world.gas.challenge_wei + harm
 
 
 def _grief_expected(job: Job) -> float:
     fee = min(job.locked.fee_wei, job.challenger_bond_wei / 3)
-    gas = min(job.world.tariff.gas_allowance_wei, job.challenger_bond_wei - 3 * fee)
-    harm = 3 * max(0, job.step_wei + job.world.gas.seat_wei - fee) + max(0, job.delay_wei - gas)
+    harm = 3 * max(0, job.step_wei + job.world.gas.seat_wei - fee) + job.delay_wei
     return harm - job.challenger_bond_wei - job.world.gas.challenge_wei
 
 
@@ -107,14 +105,13 @@ def _grief_expected(job: Job) -> float:
 def _flood(job: Job) -> int:
     own = 0
     for further in range(FLOOD):
-        own += wrong_about_a_right_result(job, further)[0] - job.world.gas.challenge_wei
-    return own + max(0, job.delay_wei - wrong_about_a_right_result(job)[1])
+        own += wrong_about_a_right_result(job, further) - job.world.gas.challenge_wei
+    return own + job.delay_wei
 
 
 def _flood_expected(job: Job) -> float:
-    gas = min(job.world.tariff.gas_allowance_wei, max(0, job.challenger_bond_wei - 3 * job.locked.fee_wei))
     own = -(2**FLOOD - 1) * job.challenger_bond_wei - FLOOD * job.world.gas.challenge_wei
-    return own + max(0, job.delay_wei - gas)
+    return own + job.delay_wei
 
 
 # Sees that somebody has challenged a wrong result, and wants to share the bounty without any work.
@@ -135,7 +132,7 @@ def _copy_answer_expected(job: Job) -> float:
 
 def _blind(job: Job, dice: Random) -> int:
     wrong = happens(job.world.wrong_ppm, dice)
-    won = right_among(job, 0) if wrong else wrong_about_a_right_result(job)[0]
+    won = right_among(job, 0) if wrong else wrong_about_a_right_result(job)
     return won - job.world.gas.challenge_wei
 
 

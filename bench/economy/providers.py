@@ -105,8 +105,7 @@ def _self_dispute_expected(job: Job) -> float:
 
 
 def _sacrifice(job: Job, dice: Random) -> int:
-    friend, provider = wrong_about_a_right_result(job)
-    spent = friend + provider - job.step_wei - job.world.gas.challenge_wei
+    spent = wrong_about_a_right_result(job) - job.step_wei - job.world.gas.challenge_wei
     if job.world.challenges_side_by_side and happens(job.world.audited_ppm, dice):
         return spent + convicted(job) - job.world.gas.unpaid_deal_wei
     return spent + _paid(job)
@@ -114,9 +113,7 @@ def _sacrifice(job: Job, dice: Random) -> int:
 
 def _sacrifice_expected(job: Job) -> float:
     p = job.world.audited if job.world.challenges_side_by_side else 0.0
-    tariff, fee = job.world.tariff, job.locked.fee_wei
-    left = max(0, job.challenger_bond_wei - 3 * fee)
-    spent = job.challenger_bond_wei - min(left, tariff.gas_allowance_wei) + job.step_wei + job.world.gas.challenge_wei
+    spent = job.challenger_bond_wei + job.step_wei + job.world.gas.challenge_wei
     return (1 - p) * _paid(job) - p * (job.locked.fraud_bond_wei + job.world.gas.unpaid_deal_wei) - spent
 
 
@@ -130,7 +127,7 @@ def _captors(job: Job, dice: Random) -> int:
     theirs, others = judged.owned, judged.seats - judged.owned
     challenge = Challenge(job.challenger_bond_wei, Answer.RIGHT)
     appeals = tuple(
-        Appeal(by_provider=False, prefund_wei=Wei(seats * job.locked.fee_wei))
+        Appeal(Wei(seats * job.locked.fee_wei), is_lost=judged.end is End.UPHELD)
         for seats in committee.ROUNDS[1 : judged.rounds]
     )
     tariff, locked = job.world.tariff, job.locked
@@ -159,7 +156,7 @@ def _captors_expected(job: Job) -> float:
     p, locked, fee = job.world.audited, job.locked, job.locked.fee_wei
     paid = {
         End.OVERTURNED: (-locked.fraud_bond_wei, -job.world.tariff.penalty_wei(fee)),
-        End.UPHELD: (locked.amount_wei + job.world.tariff.gas_allowance_wei, fee),
+        End.UPHELD: (locked.amount_wei, fee),
         End.VOID: (locked.amount_wei * job.world.tariff.void_paid_ppm / 1e6, fee),
     }
     found = sum(paid[end][0] * chance for end, (chance, _) in _ends(job.world.owned_ppm).items())

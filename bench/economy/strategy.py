@@ -74,9 +74,9 @@ def wrong_about_a_wrong_result(job: Job) -> int:
 
 
 @lru_cache(_RECENT)
-def wrong_about_a_right_result(job: Job, further_steps: int = 0) -> tuple[int, int]:
-    """What the challenger of a right result has more, and what its provider has."""
+def wrong_about_a_right_result(job: Job, further_steps: int = 0) -> int:
+    """What the challenger of a right result has more: less than nothing."""
     bond = job.world.tariff.challenger_bond_wei(job.locked.fee_wei, further_steps)
     dispute = Dispute((Challenge(bond, Answer.WRONG),), COMMITTEE)
     payouts = verdict_money.upheld(job.locked.fee_wei, dispute, job.world.tariff)
-    return payouts.challengers_wei[0] - bond, payouts.provider_wei
+    return payouts.challengers_wei[0] - bond

@@ -16,9 +16,9 @@ TOKEN = 10**18
 AMOUNTS = st.integers(0, 2**90).map(Wei)
 DISPUTES = st.builds(
     Dispute,
-    st.lists(st.builds(Challenge, AMOUNTS, st.sampled_from(Answer)), max_size=5).map(tuple),
+    st.lists(st.builds(Challenge, AMOUNTS, st.sampled_from(Answer), st.booleans()), max_size=5).map(tuple),
     st.lists(st.sampled_from(Vote), max_size=25).map(tuple),
-    st.lists(st.builds(Appeal, st.booleans(), AMOUNTS), max_size=3).map(tuple),
+    st.lists(st.builds(Appeal, AMOUNTS, st.booleans()), max_size=3).map(tuple),
 )
 TARIFFS = st.builds(
     partial(replace, TARIFF),
@@ -118,7 +118,7 @@ def test_the_common_overturn_pays_committee_gas_and_bounty() -> None:
 def test_a_prize_is_what_a_right_challenger_has_more_than_its_bond() -> None:
     locked = deal()
     assert ends.prize_wei(locked) == TOKEN + TARIFF.gas_allowance_wei
-    assert ends.prize_wei(locked, rivals=3) == (TOKEN + TARIFF.gas_allowance_wei) // 4
+    assert ends.prize_wei(locked, rivals=3) == TOKEN // 4 + TARIFF.gas_allowance_wei // 4
     assert ends.prize_wei(deal(steps=1), seats=10) < ends.prize_wei(deal(steps=1))
 
 
@@ -127,7 +127,8 @@ def test_the_fee_of_a_seat_that_dissents_is_burned_with_its_penalty() -> None:
     bond = TARIFF.challenger_bond_wei(fee)
     votes = (Vote.AGREES, Vote.AGREES, Vote.DISSENTS)
     payouts = ends.upheld(fee, Dispute((Challenge(bond, Answer.WRONG),), votes))
-    assert (payouts.arbiters_wei, payouts.burned_wei) == ((fee, fee, -fee), 2 * fee)
+    assert payouts.arbiters_wei == (fee, fee, -fee)
+    assert payouts.burned_wei == 2 * fee + TARIFF.gas_allowance_wei
 
 
 def test_challengers_that_are_right_share_one_bounty_and_the_wrong_one_loses_its_bond() -> None:
@@ -135,24 +136,36 @@ def test_challengers_that_are_right_share_one_bounty_and_the_wrong_one_loses_its
     bond = TARIFF.challenger_bond_wei(locked.fee_wei)
     answers = (Answer.RIGHT, Answer.WRONG, Answer.RIGHT, Answer.OPEN)
     payouts = ends.overturned(locked, Dispute(tuple(Challenge(bond, answer) for answer in answers), committee()))
-    each = (TOKEN + TARIFF.gas_allowance_wei) // 2
+    each = TOKEN // 2 + TARIFF.gas_allowance_wei // 2
     assert payouts.challengers_wei == (bond + each, 0, bond + each, bond)
 
 
-def test_an_upheld_result_costs_the_challenger_its_bond_and_pays_the_providers_gas() -> None:
+@pytest.mark.parametrize("moved", [True, False])
+def test_an_upheld_result_costs_the_challenger_its_bond_and_pays_the_gas_of_a_provider_that_had_to_move(
+    moved: bool,
+) -> None:
     fee = Wei(10**16)
     bond = TARIFF.challenger_bond_wei(fee)
-    payouts = ends.upheld(fee, Dispute((Challenge(bond, Answer.WRONG),), committee()))
+    payouts = ends.upheld(fee, Dispute((Challenge(bond, Answer.WRONG),), committee()), provider_moved=moved)
+    gas = TARIFF.gas_allowance_wei
     assert payouts == Payouts(
-        provider_wei=TARIFF.gas_allowance_wei, challengers_wei=(Wei(0),), arbiters_wei=(fee,) * 3, burned_wei=Wei(0)
+        provider_wei=Wei(gas * moved),
+        challengers_wei=(Wei(0),),
+        arbiters_wei=(fee,) * 3,
+        burned_wei=Wei(gas * (not moved)),
     )
 
 
-def test_without_a_reveal_the_bond_pays_the_providers_gas_and_the_rest_burns() -> None:
-    fee = Wei(10**16)
-    bond = TARIFF.challenger_bond_wei(fee)
-    payouts = ends.upheld(fee, Dispute((Challenge(bond, Answer.WRONG),)))
-    assert (payouts.provider_wei, payouts.burned_wei) == (TARIFF.gas_allowance_wei, 3 * fee)
+def test_without_an_answer_the_bond_burns() -> None:
+    bond = TARIFF.challenger_bond_wei(Wei(10**16))
+    assert ends.upheld(Wei(10**16), Dispute((Challenge(bond, Answer.WRONG),))).burned_wei == bond
+
+
+def test_a_requester_that_challenges_itself_has_its_gas_and_no_bounty() -> None:
+    locked = deal()
+    challenge = Challenge(TARIFF.challenger_bond_wei(locked.fee_wei), Answer.RIGHT, of_requester=True)
+    (back,) = ends.overturned(locked, Dispute((challenge,), committee())).challengers_wei
+    assert back == challenge.bond_wei + TARIFF.gas_allowance_wei
 
 
 def test_an_arbiter_that_stays_away_or_dissents_loses_a_fee_and_the_others_are_paid() -> None:
@@ -164,20 +177,19 @@ def test_an_arbiter_that_stays_away_or_dissents_loses_a_fee_and_the_others_are_p
         -locked.fee_wei,
         -locked.fee_wei,
     )
-    assert ends.voided(locked, Dispute((challenge,), votes)).arbiters_wei == (
-        locked.verification_wei // 2,
-        locked.verification_wei // 2,
-        -locked.fee_wei,
-    )
+    votes = committee(Vote.AGREES, Vote.AGREES, Vote.ABSENT)
+    void = ends.voided(locked, Dispute((challenge,), votes))
+    assert void.arbiters_wei == (locked.fee_wei, locked.fee_wei, -locked.fee_wei)
+    assert void.burned_wei == locked.amount_wei - locked.amount_wei // 2 + 2 * locked.fee_wei
 
 
-@pytest.mark.parametrize("by_provider", [True, False])
-def test_who_appeals_and_loses_pays_the_larger_committee(by_provider: bool) -> None:
+@pytest.mark.parametrize("against_overturn", [True, False])
+def test_who_appeals_and_loses_pays_the_larger_committee(against_overturn: bool) -> None:
     locked = deal()
-    appeal = Appeal(by_provider, Wei(7 * locked.fee_wei))
+    appeal = Appeal(Wei(7 * locked.fee_wei), is_lost=True)
     bond = TARIFF.challenger_bond_wei(locked.fee_wei)
     votes = (Vote.AGREES,) * 10
-    if by_provider:
+    if against_overturn:
         with_appeal = ends.overturned(locked, Dispute((Challenge(bond, Answer.RIGHT),), votes, (appeal,)))
         without = ends.overturned(locked, Dispute((Challenge(bond, Answer.RIGHT),), votes[:3]))
     else:
@@ -190,7 +202,7 @@ def test_who_appeals_and_loses_pays_the_larger_committee(by_provider: bool) -> N
 
 def test_who_appeals_and_wins_has_its_money_back() -> None:
     locked = deal(steps=64)
-    appeal = Appeal(by_provider=False, prefund_wei=Wei(7 * locked.fee_wei))
+    appeal = Appeal(Wei(7 * locked.fee_wei), is_lost=False)
     challenge = Challenge(TARIFF.challenger_bond_wei(locked.fee_wei), Answer.RIGHT)
     payouts = ends.overturned(locked, Dispute((challenge,), (Vote.AGREES,) * 10, (appeal,)))
     assert payouts.appellants_wei == (appeal.prefund_wei,)
@@ -201,8 +213,8 @@ def test_a_split_costs_each_challenger_one_fee_and_halves_the_price() -> None:
     bond = TARIFF.challenger_bond_wei(locked.fee_wei)
     payouts = ends.split(locked, Dispute((Challenge(bond, Answer.OPEN),), (Vote.ABSENT,) * 3))
     assert payouts.challengers_wei == (bond - locked.fee_wei,)
-    assert payouts.requester_wei == locked.price_wei - locked.amount_wei // 2 + locked.verification_wei
-    assert payouts.burned_wei == locked.fee_wei + 3 * locked.fee_wei
+    assert payouts.requester_wei == locked.price_wei - locked.amount_wei // 2
+    assert payouts.burned_wei == locked.fee_wei + 6 * locked.fee_wei  # three fees of V and three penalties
 
 
 def test_amounts_that_no_deal_can_have_are_refused() -> None:
