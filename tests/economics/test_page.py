@@ -19,7 +19,7 @@ WHY = {
     "fraud_ppm": "`Bf` as a multiple of `P·(1 − p)/p`: the margin above the bare condition",
     "floor_times": "least `Bf` in costs of a dispute, `3F` + gas allowance: one pays it, the rest is burn and bounty",
     "verification_fees": "`V` in fees: a committee of three is paid though nobody is guilty",
-    "challenger_fees": "`C` in fees, besides the gas allowance: who is wrong pays the committee, and a provider that had to move",
+    "challenger_fees": "`C` in fees, besides the gas allowance: who is wrong pays committee and provider",
     "penalty_fees": "what an absent or dissenting arbiter loses, in fees: a blind vote must lose what it can win",
     "judging_wei": "`F` besides the price of a step, base units: two votes' gas and the readiness",
     "gas_allowance_wei": "what one party's gas in a dispute is reckoned to cost, base units",
