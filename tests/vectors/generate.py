@@ -5,6 +5,7 @@ and the canonical CBOR from the few lines below. Python and Solidity tests read 
 an object of flat objects; bytes are 0x hex, integers are decimal strings.
 """
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -577,6 +578,65 @@ def trees() -> dict[str, Any]:
     }
 
 
+# ---- a whole job of three steps --------------------------------------------------------------------------
+
+
+def raw_cid(data: bytes) -> str:
+    """CIDv1 of a blob of one chunk: raw, sha2-256, base32."""
+    binary = b"\x01\x55\x12\x20" + sha256(data)
+    return "b" + base64.b32encode(binary).decode().rstrip("=").lower()
+
+
+def state(step: int, files: dict[str, bytes], stdout: bytes, done: int) -> dict[str, Any]:
+    """What a step left: a directory `deep` with a link in it, and files; its manifest holds them all."""
+    link = b"../n"
+    contents = {**files, "deep/way": link}
+    entries = [[path, "file", 0o644, len(content), sha256(content)] for path, content in files.items()]
+    entries += [["deep", "dir", 0o755, 0, bytes(32)], ["deep/way", "link", 0o777, len(link), sha256(link)]]
+    made = tree(sorted(entries))
+    sent = [{"path": entry[0], "content": contents[entry[0]]} for entry in sorted(entries) if entry[0] in contents]
+    manifest = record("result-manifest", {"tree": made["bytes"], "log_tail": b"", "sent": sent, "stored": []})
+    return {
+        "index": step + 1,
+        "tree": made["bytes"],
+        "state_root": made["root"],
+        "exit_code": 0,
+        "stdout": stdout,
+        "stdout_root": sha256(stdout),
+        "done": done,
+        "manifest": manifest,
+        "manifest_cid": raw_cid(manifest),
+    }
+
+
+def steps() -> dict[str, Any]:
+    """Three steps of at most twenty; the last one says that it is the last by a file in the state."""
+    deal = word("deal of three steps")
+    inputs = tree([["data", "file", 0o644, 4, sha256(b"data")]])
+    made = [
+        state(0, {"n": b"0\n"}, b"step 0\n", 0),
+        state(1, {"n": b"1\n"}, b"step 1\n", 0),
+        state(2, {".capanode-done": b"", "n": b"3\n"}, b"step 2\n", 1),
+    ]
+    rows = [[inputs["root"], 0, bytes(32), False, None]]
+    rows += [[s["state_root"], 0, s["stdout_root"], bool(s["done"]), s["manifest_cid"]] for s in made]
+    listed = record("leaf-list", {"deal_id": deal, "first_step": 0, "leaves": rows})
+    leaves = [leaf(deal, i, row[0], row[1], row[2], int(row[3])) for i, row in enumerate(rows)]
+    return {
+        "job": {"deal_id": deal, "first_step": 0, "step_limit": 20, "input_root": inputs["root"]},
+        **{f"state_{s['index']}": s for s in made},
+        "leaf_list": {
+            "bytes": listed,
+            "cid": raw_cid(listed),
+            "leaves_cid": sha256(listed),
+            "leaves": leaves,
+            "trace_root": merkle(leaves),
+            "proof_1": siblings(leaves, 1),
+            "proof_2": siblings(leaves, 2),
+        },
+    }
+
+
 def plain(value: Any) -> Any:
     match value:
         case bytes():
@@ -591,7 +651,7 @@ def plain(value: Any) -> Any:
             return value
 
 
-FILES = {"trace": traces, "typed_data": typed_data, "records": records, "tree": trees}
+FILES = {"trace": traces, "typed_data": typed_data, "records": records, "tree": trees, "steps": steps}
 
 
 def rendered(name: str) -> str:
