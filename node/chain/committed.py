@@ -4,8 +4,9 @@ from typing import Final
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.http import ReplyTooLarge
+from capanode.node.chain.jsonrpc import RpcError
 from capanode.node.chain.logs import LogFilter, LogReader
-from capanode.node.chain.rpc import Rpc, RpcError
+from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, DealId, Digest
