@@ -122,6 +122,25 @@ def test_the_gas_of_the_simulation_is_within_the_bars() -> None:
     assert gas.open_and_settle + 3 * gas.seat <= BARS.get("dispute_committee3_total", 800_000)
 
 
+def at_gas(unit_wei: int) -> World:
+    return replace(DEFAULT, gas=replace(DEFAULT.gas, unit_wei=unit_wei))
+
+
+@pytest.mark.parametrize("unit_wei", [10**10, 2 * 10**10, 3 * 10**10])
+def test_allowance_and_fee_hold_from_half_to_one_and_a_half_of_the_price_of_gas(unit_wei: int) -> None:
+    world = at_gas(unit_wei)
+    assert profitable(world, 1_000, SEED) == ()
+    assert honest_losers(world, 1_000, SEED) == ()
+
+
+def test_an_allowance_far_above_the_gas_is_a_gift_to_puppets() -> None:
+    assert "cheating_with_puppets" in profitable(at_gas(10**9), KINDS, SEED)
+
+
+def test_a_fee_below_the_gas_makes_a_vote_a_loss() -> None:
+    assert "arbiter of an upheld result" in honest_losers(at_gas(10**11), KINDS, SEED)
+
+
 @pytest.mark.parametrize(("rate", "pays"), [(50_000, False), (200_000, False), (250_000, True), (500_000, True)])
 def test_the_margin_of_a_quarter_is_enough_up_to_the_default_rate(rate: int, pays: bool) -> None:
     """Above it a caught cheater's puppets bring a quarter of the bond back, and three quarters of 1.25 are below 1."""
