@@ -121,6 +121,14 @@ def proof(trace: Trace, position: int) -> tuple[Digest, ...]:
     return tuple(level[(position >> height) ^ 1] for height, level in enumerate(_levels(trace)[:-1]))
 
 
+def nodes_below(trace: Trace, height: int, index: int, levels: int) -> tuple[Digest, ...]:
+    """The nodes so many levels below node number `index` of those `height` levels above the leaves, left to right."""
+    all_levels = _levels(trace)
+    if not 0 <= levels <= height < len(all_levels) or not 0 <= index < len(all_levels[height]):
+        raise ValueError("there is no such node in this trace")
+    return tuple(all_levels[height - levels][index << levels : (index + 1) << levels])
+
+
 def root_from_proof(leaf: Digest, position: int, siblings: Sequence[Digest]) -> Digest:
     """The root that a proof leads to."""
     node = leaf

@@ -13,7 +13,7 @@ import trio
 
 from capanode.node.storage.database import Database, Schema
 from capanode.protocol import cases, encoding
-from capanode.protocol.cases import CASE_EVENTS, Case, CaseEvent, CaseOpened, CaseSettled, StepNamed, Verdict
+from capanode.protocol.cases import CASE_EVENTS, Case, CaseEvent, CaseOpened, CaseSettled, Verdict
 from capanode.protocol.events import ChallengeClosed, DealChallenged
 from capanode.protocol.ids import Address, CaseId, DealId, Digest
 
@@ -35,9 +35,6 @@ SCHEMA: Final = Schema(
         """,
     ),
 )
-
-ENDED_DEAL: Final = frozenset({Verdict.OVERTURNED, Verdict.VOID, Verdict.SPLIT, Verdict.MOOT})
-"""Verdicts after which the deal does not go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,8 @@ def receive_in(
     after = _open_against(connection, deal_id)
     if after > before:
         return DealChallenged(deal_id, after, event.tx, event.at)
-    closes = isinstance(event, StepNamed) or (isinstance(event, CaseSettled) and event.verdict not in ENDED_DEAL)
+    # Of a forced reveal that names a step the bond goes on; of the other verdicts the market tells.
+    closes = isinstance(event, CaseSettled) and event.verdict in (Verdict.UPHELD, Verdict.LAPSED)
     return ChallengeClosed(deal_id, after, event.tx, event.at) if closes and after < before else None
 
 
