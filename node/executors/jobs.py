@@ -10,7 +10,8 @@ from capanode.node.executors.outputs import OutputDisk
 from capanode.node.executors.port import End, ExecutionId, RunOutcome, Usage
 from capanode.node.executors.slots import Slot
 
-_TAIL_BYTES: Final = 16 * 1024
+_TAIL_BYTES: Final = 65_536
+"""So much of standard output a leaf is made of. Source: docs/protocol.md §3."""
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,12 @@ async def test_a_step_that_is_cut_off_leaves_the_state_as_it_was(
     spec = counting(image.image_id, script, timeout_s=1)
     cut = await run_step(executor, Step(spec, 0, 3, EMPTY), ExecutionId("aa"), image.image_id, ())
     assert (cut.leaf.exit_code, cut.leaf.done, cut.state) == (124, True, EMPTY)
+
+
+async def test_the_end_of_standard_output_is_part_of_the_leaf_up_to_64_kib(
+    executor: DockerExecutor, image: PreparedImage
+) -> None:
+    spec = counting(image.image_id, "print('a' * 40_000); print('b' * 60_000, end='')")
+    printed = await run_step(executor, Step(spec, 0, 3, EMPTY), ExecutionId("bb"), image.image_id, ())
+    whole = b"a" * 40_000 + b"\n" + b"b" * 60_000
+    assert printed.leaf.stdout_root == sha256(whole[-65_536:]).digest()
