@@ -148,6 +148,7 @@ class Execution:
         if outcome is not None:
             return outcome
         request = await self._request(work, execution, step)
+        log.info("execution-begins", deal=work.deal_id.hex(), step=step.index)
         return await self._executor.run(request, started=lambda _: None)
 
     async def logs(self, work: provider.Work, attempt: int, tail_bytes: int) -> bytes:
@@ -199,6 +200,7 @@ class Execution:
         manifest = await trio.to_thread.run_sync(self._results.keep_state, work, done.state, before)
         checkpoint = _checkpoint_of(done, manifest)
         await self._checkpoints.add(work.deal_id, checkpoint, _printed(done.outcome))
+        log.info("step-over", deal=work.deal_id.hex(), step=done.leaf.index - 1, done=done.leaf.done)
         return checkpoint
 
     async def _finish_steps(self, work: provider.Work, kept: Sequence[Checkpoint]) -> ExecutionFinished:

@@ -17,11 +17,14 @@ from capanode.node.chain.contracts import resolve
 from capanode.node.chain.market import Market
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.chain.token import Token
+from capanode.node.committed.delivery import LEAVES_FILE
 from capanode.node.devnet import Devnet, DevnetPlan, end, open_devnet, start_node, until_up
 from capanode.node.devnet_parties import Party
 from capanode.node.keys.recover import recover
 from capanode.node.storage.tree_walk import Tree, walk_here
+from capanode.proofs import leaf_list
 from capanode.proofs import receipt as receipts
+from capanode.protocol.ids import Digest
 from tests.background import kept_open
 
 JOB = """\
@@ -32,6 +35,17 @@ resources: {{cpu: 0.5, memory: {memory}, disk: 4MiB}}
 timeout: {timeout}
 price_cap: "{cap}"
 verification: exact
+"""
+
+
+STEPS = """\
+version: 1
+image: {image}
+command: [{command}]
+resources: {{cpu: 0.5, memory: 64MiB}}
+steps: {{limit: {limit}, timeout: 10s, state: 2MiB}}
+price_cap: "0.5"
+verification: {{class: exact, deterministic_stdout: true}}
 """
 
 
@@ -93,6 +107,11 @@ class Town:
         """A job of the shell image."""
         text = JOB.format(image=self.image, command=repr(command), timeout=timeout, memory=memory, cap=cap)
         return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, announce, policy, accept)
+
+    def order_of_steps(self, command: str, limit: int) -> JobOrder:
+        """A job of several steps of the shell image."""
+        text = STEPS.format(image=self.image, command=repr(command), limit=limit)
+        return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, "gossip", "award", "auto")
 
     def submit(self, order: JobOrder) -> JobView:
         """The job as its node took it."""
@@ -213,8 +232,16 @@ def false_checks(view: JobView) -> list[str]:
     assert view.result_dir is not None
     outputs = walk_here(Path(view.result_dir))
     assert isinstance(outputs, Tree)
-    checks = receipts.verify(receipts.decode(Path(view.receipt).read_bytes()), recover, outputs=outputs.entries)
+    signed = receipts.decode(Path(view.receipt).read_bytes())
+    checks = receipts.verify(signed, recover, outputs=outputs.entries, leaves=leaves_of(view))
     return [check.sentence for check in checks if not check.ok]
+
+
+def leaves_of(view: JobView) -> tuple[Digest, ...]:
+    """The hashed leaves beside a job's receipt; none for a single step."""
+    assert view.receipt is not None
+    file = Path(view.receipt).with_name(LEAVES_FILE)
+    return leaf_list.trace_of(leaf_list.decode(file.read_bytes())).leaves if file.exists() else ()
 
 
 def events(view: JobView) -> list[str]:

@@ -71,7 +71,8 @@ class Machine:
 
 @asynccontextmanager
 async def machine(folder: Path, play: Play | None = None) -> AsyncGenerator[Machine]:
-    executor = FakeExecutor(folder / "executor", *([play] if play else []))
+    executor = FakeExecutor(folder / "executor")
+    executor.play = play or executor.play
     blobs = BlobStore(folder / "blobs", limit_bytes=2**24)
     network = FakeInternet().node("provider")
     preparation = Preparation(executor, network, blobs, folder / "https", PreparationLimits(2**24, 2**24, 30))
