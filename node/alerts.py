@@ -69,6 +69,8 @@ class Occasion(StrEnum):
     DEAL_LOST = "deal-lost"
     DEAL_SLASHED = "deal-slashed"
     DEAL_REFUNDED = "deal-refunded"
+    RESULT_MISSING = "result-missing"
+    RESULT_WRONG = "result-wrong"
     TRANSACTION_STUCK = "transaction-stuck"
     DRAINED = "drained"
     UPDATE_NEEDED = "update-needed"

@@ -7,7 +7,7 @@ from capanode.node.alerts import Alerts, Occasion
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import hexadecimal, read_quantity
 from capanode.node.journal import Stored
-from capanode.node.units import tokens
+from capanode.node.units import clock_time, tokens
 from capanode.protocol import provider, requester
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, Wei
@@ -28,6 +28,7 @@ class DealEnds:
         self._agent = agent
         self._alerts = alerts
         self._bound: set[str] = set()
+        self._doubted: set[str] = set()
 
     async def run(self) -> None:
         """Watch until cancelled; a watcher that fell behind begins again."""
@@ -48,11 +49,32 @@ class DealEnds:
                 fields = {"job": stored.key, "name": failed.order.name, "returned_wei": str(failed.returned_wei)}
                 sentence = f"The job {failed.order.name} was not done ({failed.reason}): its money is back."
                 self._alerts.raise_(Occasion.DEAL_REFUNDED, sentence, fields)
+            case requester.Withheld() | requester.Faulty() as job if stored.key not in self._doubted:
+                self._doubted.add(stored.key)
+                self._doubt(stored.key, job)
             case state if isinstance(state, _BOUND):
                 self._bound.add(stored.key)
             case _:
                 if stored.ended:
                     self._bound.discard(stored.key)
+                    self._doubted.discard(stored.key)
+
+    def _doubt(self, key: str, job: requester.Withheld | requester.Faulty) -> None:
+        fields = {"job": key, "name": job.order.name, "deal": hexadecimal(job.deal.deal_id)}
+        until = clock_time(job.commitment.window_ends_at)
+        match job:
+            case requester.Withheld():
+                sentence = (
+                    f"The bytes of the result of {job.order.name} are missing ({job.reason}): "
+                    f"its commitment can be challenged until {until}."
+                )
+                self._alerts.raise_(Occasion.RESULT_MISSING, sentence, fields)
+            case requester.Faulty():
+                sentence = (
+                    f"The result of {job.order.name} does not hold, recomputed here (step {job.step}: {job.reason}): "
+                    f"it can be challenged until {until}."
+                )
+                self._alerts.raise_(Occasion.RESULT_WRONG, sentence, {**fields, "step": job.step})
 
     def _lost(self, lost: provider.Lost) -> None:
         deal = hexadecimal(lost.work.deal_id)

@@ -170,6 +170,8 @@ class RequesterSettings(_Section):
 
     audit_rate_ppm: Rate = Ppm(200_000)
     """Share of results that this node recomputes by a secret coin; the fraud bond follows from it."""
+    audits: bool = True
+    """Carry these audits out where a container engine runs; off only where somebody else does."""
     bid_window_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
     """Longest time to collect bids; empty means the network profile's."""
     target_price_wei: Amount | None = Field(default=None, alias="target_price_tokens")

@@ -46,6 +46,9 @@ password_file = {password_file}
 host = {host}
 port = {port}
 
+[requester]
+audits = {audits}
+
 {extra}"""
 
 
@@ -83,9 +86,20 @@ REQUESTER_GRANT: Final = Grant(Wei(10 * COIN), Wei(2_000 * TOKEN), Wei(1_000 * T
 
 
 async def make_party(
-    root: Path, name: str, role: str, *, listen: str, port: int | None, extra: str, program: str = "capanode.node"
+    root: Path,
+    name: str,
+    role: str,
+    *,
+    listen: str,
+    port: int | None,
+    extra: str,
+    program: str = "capanode.node",
+    audits: bool = False,
 ) -> Party:
-    """A data folder with a wallet that opens in milliseconds, its password beside it, a peer key and a config."""
+    """A data folder with a wallet that opens in milliseconds, its password beside it, a peer key and a config.
+
+    Audits are off unless asked for: a coin would make no two runs alike.
+    """
     folder = DataFolder(root / name)
     await trio.to_thread.run_sync(prepare, folder)
     password = secrets.token_hex(16)
@@ -98,6 +112,7 @@ async def make_party(
         password_file=json.dumps(str(password_file)),
         host=json.dumps(listen),
         port=chosen,
+        audits=str(audits).lower(),
         extra=extra,
     )
     write_whole("devnet.config", folder.config, text)

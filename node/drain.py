@@ -199,7 +199,7 @@ def _back_by(job: requester.Open, now: UnixTime) -> UnixTime | None:
         case requester.Awarding() | requester.Running() | requester.Expiring():
             # Its provider may commit this moment, and keeps the result for so long after the window.
             return UnixTime(now + job.deal.terms.window_s + job.order.demand.retention_s)
-        case requester.Committed() | requester.Challenged(folder="") | requester.Paid():
+        case requester.Committed() | requester.Withheld() | requester.Challenged(folder="") | requester.Paid():
             return UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
         case (
             requester.Announcing()
@@ -207,6 +207,8 @@ def _back_by(job: requester.Open, now: UnixTime) -> UnixTime | None:
             | requester.Posted()
             | requester.Renewing()
             | requester.Withdrawing()
+            | requester.Auditing()
+            | requester.Faulty()
             | requester.Delivered()
             | requester.Challenged()
         ):

@@ -14,6 +14,7 @@ import trio
 from capanode.node.journal import Observed, Owed, Stored
 from capanode.protocol.commands import (
     Command,
+    ExpectResult,
     SubmitAbandon,
     SubmitAccept,
     SubmitAnnounce,
@@ -48,6 +49,7 @@ BY_THE_CHAIN: Final = (
     SubmitAnswer,
     SubmitVote,
     SubmitReveal,
+    ExpectResult,
     WakeAt,
 )
 """Commands that follow from where the chain is, called off when it goes back. What else runs, as a container, goes on:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -10,15 +11,18 @@ from capanode.node.announced.submission import Submission
 from capanode.node.assigned.preparation import Preparation
 from capanode.node.bid.auction import Auction
 from capanode.node.chain.head import HeadWatch
+from capanode.node.challenged.audits import Audits
 from capanode.node.committed.delivery import Collector
 from capanode.node.executed.execution import Execution
 from capanode.node.journal import Observed, Side, Stored
 from capanode.node.paid.settlement import Settlement
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import (
+    AuditResult,
     CollectBids,
     Command,
     DropResult,
+    ExpectResult,
     FetchResult,
     KeepResult,
     PostDemand,
@@ -37,10 +41,15 @@ from capanode.protocol.commands import (
     SubmitExpire,
     WakeAt,
 )
-from capanode.protocol.events import DeadlinePassed, ResultDropped, TransactionRefused
+from capanode.protocol.events import DeadlinePassed, ResultDropped, ResultMissing, TransactionRefused
 from capanode.protocol.faults import InvariantViolated
 from capanode.protocol.ids import Address
 from capanode.protocol.standing import Event
+
+_CLAIMABLE: Final = (
+    requester.Committed | requester.Withheld | requester.Auditing | requester.Faulty | requester.Delivered
+)
+"""Phases in which a requester claims where its provider does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class RequesterParts:
     submission: Submission
     auction: Auction
     collector: Collector
+    audits: Audits
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,9 @@ class NodePerformer:
         if isinstance(command, WakeAt):
             # By followed blocks: whatever the other side did in time has been applied before.
             return Observed(DeadlinePassed(command.at), await self._head.wait_until(command.at))
+        if isinstance(command, ExpectResult) and self._requester is not None:
+            block = await self._head.wait_until(command.by)
+            return Observed(ResultMissing(command.by, self._requester.collector.trouble(stored.key)), block)
         settlement = self._settlement(stored.market)
         event = await self._carried_out(stored, command, settlement)
         return await self._seen(event, settlement) if isinstance(event, TransactionRefused) else event
@@ -118,10 +131,14 @@ class NodePerformer:
                 await settlement.cancel(job)
             case SubmitExpire() if isinstance(job, requester.Expiring):
                 await settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
-            case SubmitClaim() if isinstance(job, requester.Committed | requester.Delivered):
+            case SubmitClaim() if isinstance(job, _CLAIMABLE):
                 await settlement.claim(job.deal.terms, job.commitment)
-            case FetchResult() if isinstance(job, requester.Committed | requester.Challenged | requester.Paid):
+            case FetchResult() if isinstance(job, requester.Committed | requester.Withheld):
+                return await parts.audits.drawn(job, await parts.collector.fetch(stored.key, job))
+            case FetchResult() if isinstance(job, requester.Challenged | requester.Paid):
                 return await parts.collector.fetch(stored.key, job)
+            case AuditResult() if isinstance(job, requester.Auditing):
+                return await parts.audits.audit(job)
             case SendAccept() if isinstance(job, requester.Delivered):
                 await parts.collector.hand_accept(job, stored.market)
             case _:

@@ -61,7 +61,8 @@ from capanode.node.chain.sender import Sender, open_sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
-from capanode.node.challenged import kept_evidence
+from capanode.node.challenged import audits, kept_evidence
+from capanode.node.challenged.audits import Audits
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.committed_trace import States
 from capanode.node.challenged.engine_on_demand import EngineOnDemand
@@ -125,6 +126,7 @@ SCHEMAS: Final = (
     migration.SCHEMA,
     checkpoints.SCHEMA,
     kept_evidence.SCHEMA,
+    audits.SCHEMA,
 )
 """Every table of the node's file."""
 
@@ -274,8 +276,9 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
         gas_price = GasPrice()
         await chain.start(run_gas_price, ground.rpc, gas_price)
         async with trio.open_nursery() as deals:
-            buyer = _requester(ground) if ground.config.is_requester else None
             seller = await _provider(ground, gas_price, deals) if ground.config.is_provider else None
+            checker = _checker(ground, seller, deals)
+            buyer = _requester(ground, checker) if ground.config.is_requester else None
             performer = NodePerformer(
                 _settlements(ground, gas_price),
                 ground.head,
@@ -287,7 +290,6 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             await deals.start(ground.agent.run, performer)
             evidence = _evidence_desk(ground, seller)
             evidence.serve()
-            checker = _checker(ground, seller, deals)
             access = BlobAccess(
                 ground.agent,
                 buyer.auction if buyer else None,
@@ -500,7 +502,7 @@ async def _keep_time(head: HeadWatch, clock: ChainClock) -> None:
         clock.saw_head((await head.wait_change()).next_time)
 
 
-def _requester(ground: Ground) -> RequesterParts:
+def _requester(ground: Ground, checker: Checker) -> RequesterParts:
     config, profile = ground.config, ground.profile
     times = AuctionTimes(
         bid_window_s=(config.requester.bid_window_ms or profile.bid_window_ms) / 1000,
@@ -541,7 +543,8 @@ def _requester(ground: Ground) -> RequesterParts:
     choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
     judges = Judges(Pools(ground.rpc).can_judge, lambda: _classes(ground.offers))
     submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
-    return RequesterParts(submission, auction, collector)
+    coin = Audits(ground.database, checker, ground.clock, is_on=config.requester.audits)
+    return RequesterParts(submission, auction, collector, coin)
 
 
 def _classes(offers: OfferBook) -> list[str]:

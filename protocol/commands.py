@@ -75,6 +75,21 @@ class FetchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectResult:
+    """Tell the job when chain time is past `by` and its result is not here: its bytes are missing then."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("expect-result", 1)
+    by: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """Recompute a result that the coin has drawn, where this node can."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("audit-result", 1)
+
+
+@dataclass(frozen=True, slots=True)
 class SendAccept:
     """Sign the acceptance and hand it to the provider."""
 
@@ -198,6 +213,8 @@ RequesterCommand = (
     | SubmitExpire
     | SubmitClaim
     | FetchResult
+    | ExpectResult
+    | AuditResult
     | SendAccept
 )
 ProviderCommand = (

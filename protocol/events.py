@@ -251,6 +251,43 @@ class ResultFetched:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultDrawn:
+    """As `ResultFetched`, and the secret coin says that this node recomputes it before it accepts."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("result-drawn", 1)
+    folder: str
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultMissing:
+    """The bytes of a committed result could not be had in time; `reason` is what came of the last attempt."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("result-missing", 1)
+    at: UnixTime
+    reason: str
+
+
+class AuditFinding(StrEnum):
+    """What came of recomputing a result."""
+
+    HOLDS = "holds"
+    DIFFERS = "differs"
+    UNCLEAR = "unclear"
+    """This node could not do it, or its limits got in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEnded:
+    """The result was recomputed as far as this node could; `step` is the first that does not hold, if one does not."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("audit-ended", 1)
+    finding: AuditFinding
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptRequested:
     """The user accepts the result."""
 
@@ -454,6 +491,9 @@ RequesterEvent = (
     | BidsClosed
     | AwardAnswered
     | ResultFetched
+    | ResultDrawn
+    | ResultMissing
+    | AuditEnded
     | AcceptRequested
     | CancelRequested
     | ProviderLost

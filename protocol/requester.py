@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, assert_never
 
 from capanode.protocol.commands import (
+    AuditResult,
     CollectBids,
+    ExpectResult,
     FetchResult,
     PostDemand,
     RenewDemand,
@@ -25,6 +27,8 @@ from capanode.protocol.commands import (
 )
 from capanode.protocol.events import (
     AcceptRequested,
+    AuditEnded,
+    AuditFinding,
     AwardAnswered,
     BidsClosed,
     CancelRequested,
@@ -42,7 +46,9 @@ from capanode.protocol.events import (
     Ending,
     JobSubmitted,
     RequesterEvent,
+    ResultDrawn,
     ResultFetched,
+    ResultMissing,
     TransactionRefused,
 )
 from capanode.protocol.ids import Address, DealId, PeerId, UnixTime, Wei
@@ -51,6 +57,13 @@ from capanode.protocol.records import Demand, Mode, SignedAward, Spec, Terms
 MIN_CLAIM_PATIENCE_S: Final = 60
 MAX_CLAIM_PATIENCE_S: Final = 86_400
 """How long after the window its provider's claim is waited for, within them the window's length again. Seconds."""
+
+DELIVERY_S: Final = 600
+DELIVERED_BYTES_PER_S: Final = 2**20
+"""How long a committed result is waited for before its bytes are missing, or half of the window where that is less.
+
+**Source**: PROTOCOL §6, data challenges.
+"""
 
 NO_PEER: Final = PeerId("")
 """Stands for a provider's peer that is not known yet."""
@@ -173,6 +186,44 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """A result is committed, and its bytes could not be had in time. They are still asked for."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-withheld", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    since: UnixTime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """The result is here and matches the commitment; the coin has drawn it, and this node recomputes it."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-auditing", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    folder: str
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Recomputing the result has led elsewhere at `step`: it is accepted by its user's word only."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("requester-faulty", 1)
+    order: Order
+    deal: Deal
+    commitment: DealCommitted
+    folder: str
+    receipt: bytes
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The result is here and verified; the window is open."""
 
@@ -265,6 +316,9 @@ Open = (
     | Running
     | Expiring
     | Committed
+    | Withheld
+    | Auditing
+    | Faulty
     | Delivered
     | Challenged
     | Paid
@@ -281,6 +335,9 @@ PHASES: tuple[type[Job], ...] = (
     Running,
     Expiring,
     Committed,
+    Withheld,
+    Auditing,
+    Faulty,
     Delivered,
     Challenged,
     Paid,
@@ -337,6 +394,12 @@ def step(job: Job, event: RequesterEvent, grace_s: int) -> Step:
             return _expiring(job, event)
         case Committed():
             return _committed(job, event)
+        case Withheld():
+            return _withheld(job, event)
+        case Auditing():
+            return _auditing(job, event)
+        case Faulty():
+            return _faulty(job, event)
         case Delivered():
             return _delivered(job, event)
         case Challenged():
@@ -354,7 +417,9 @@ def deal_id_of(job: Job) -> DealId | None:
     match job:
         case Announcing() | Bidding() | Posted() | Renewing() | Withdrawing() | Failed() | Cancelled():
             return job.order.demand.deal_id
-        case Awarding() | Running() | Expiring() | Committed() | Delivered() | Challenged() | Paid():
+        case Awarding() | Running() | Expiring() | Committed() | Withheld() | Auditing() | Faulty():
+            return job.deal.deal_id
+        case Delivered() | Challenged() | Paid():
             return job.deal.deal_id
         case Settled() | Undecided():
             return job.deal.deal_id
@@ -383,7 +448,7 @@ def why_not_cancel(job: Job) -> str:
             return ""
         case Running() | Expiring():
             return "a provider is already bound to it: it ends with a result or with a refund at its deadline"
-        case Committed() | Delivered() | Challenged() | Paid():
+        case Committed() | Withheld() | Auditing() | Faulty() | Delivered() | Challenged() | Paid():
             return "its result is already committed"
         case Settled() | Undecided() | Failed() | Cancelled():
             return "it has already ended"
@@ -541,6 +606,11 @@ def _committed(job: Committed, event: RequesterEvent) -> Step:
             return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
         case ResultFetched():
             return _deliver(job, event.folder, event.receipt)
+        case ResultDrawn():
+            return _audit(job, event)
+        case ResultMissing():
+            missing = Withheld(job.order, job.deal, job.commitment, event.at, event.reason)
+            return Step(missing, (FetchResult(), _wake_to_claim(job)))
         case DeadlinePassed():
             # The provider is gone; what it did not take holds our deposit.
             return Step(job, (SubmitClaim(),))
@@ -548,6 +618,61 @@ def _committed(job: Committed, event: RequesterEvent) -> Step:
             return Step(Challenged(job.order, job.deal, job.commitment, "", b""), (FetchResult(),))
         case DealFinalized():
             return _pay(job, event)
+        case _:
+            return Step(job, ())
+
+
+def _withheld(job: Withheld, event: RequesterEvent) -> Step:
+    match event:
+        case AcceptRequested():
+            return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
+        case ResultFetched():
+            return _deliver(job, event.folder, event.receipt)
+        case ResultDrawn():
+            return _audit(job, event)
+        case DeadlinePassed():
+            return Step(job, (SubmitClaim(),))
+        case DealChallenged():
+            return Step(Challenged(job.order, job.deal, job.commitment, "", b""), (FetchResult(),))
+        case DealFinalized():
+            return _pay(job, event)
+        case _:
+            return Step(job, ())
+
+
+def _auditing(job: Auditing, event: RequesterEvent) -> Step:
+    match event:
+        case AuditEnded(finding=AuditFinding.DIFFERS):
+            faulty = Faulty(job.order, job.deal, job.commitment, job.folder, job.receipt, event.step, event.reason)
+            return Step(faulty, (_wake_to_claim(job),))
+        case AuditEnded():
+            return _deliver(job, job.folder, job.receipt)
+        case AcceptRequested():
+            # It takes effect once the audit has ended well.
+            return Step(replace(job, order=replace(job.order, auto_accept=True)), ())
+        case _:
+            return _kept(job, event)
+
+
+def _faulty(job: Faulty, event: RequesterEvent) -> Step:
+    match event:
+        case AcceptRequested():
+            # Its user knows, and wants it all the same.
+            accepted = replace(job, order=replace(job.order, auto_accept=True))
+            return _deliver(accepted, job.folder, job.receipt)
+        case _:
+            return _kept(job, event)
+
+
+def _kept(job: Auditing | Faulty, event: RequesterEvent) -> Step:
+    """What happens to a result that is here, whatever is thought of it."""
+    match event:
+        case DeadlinePassed():
+            return Step(job, (SubmitClaim(),))
+        case DealChallenged():
+            return Step(Challenged(job.order, job.deal, job.commitment, job.folder, job.receipt), ())
+        case DealFinalized():
+            return Step(_settle(job, event, job.folder, job.receipt), ())
         case _:
             return Step(job, ())
 
@@ -612,20 +737,34 @@ def _paid(job: Paid, event: RequesterEvent) -> Step:
             return Step(job, ())
 
 
-def _deliver(job: Committed | Challenged, folder: str, receipt: bytes) -> Step:
+_Here = Committed | Withheld | Auditing | Faulty | Challenged
+
+
+def _deliver(job: _Here, folder: str, receipt: bytes) -> Step:
     delivered = Delivered(job.order, job.deal, job.commitment, folder, receipt)
-    wake = WakeAt(_claim_at(job.deal.terms, job.commitment))
+    wake = _wake_to_claim(job)
     return Step(delivered, (SendAccept(), wake) if job.order.auto_accept else (wake,))
 
 
-def _pay(job: Committed | Challenged, event: DealFinalized) -> Step:
+def _audit(job: Committed | Withheld, event: ResultDrawn) -> Step:
+    auditing = Auditing(job.order, job.deal, job.commitment, event.folder, event.receipt)
+    return Step(auditing, (AuditResult(), _wake_to_claim(job)))
+
+
+def _wake_to_claim(job: _Here) -> WakeAt:
+    return WakeAt(_claim_at(job.deal.terms, job.commitment))
+
+
+def _pay(job: Committed | Withheld | Challenged, event: DealFinalized) -> Step:
     """Money has moved before the result was here."""
     paid = Paid(job.order, job.deal, job.commitment, event.paid_wei, event.returned_wei)
     final_at = max(job.commitment.window_ends_at, event.at)
     return Step(paid, (FetchResult(), WakeAt(UnixTime(final_at + job.order.demand.retention_s))))
 
 
-def _settle(job: Delivered | Challenged | Paid, money: DealFinalized | Paid, folder: str, receipt: bytes) -> Settled:
+def _settle(
+    job: Auditing | Faulty | Delivered | Challenged | Paid, money: DealFinalized | Paid, folder: str, receipt: bytes
+) -> Settled:
     return Settled(job.order, job.deal, job.commitment, folder, receipt, money.paid_wei, money.returned_wei)
 
 
@@ -639,7 +778,9 @@ def _assigned(order: Order, event: DealAssigned, grace_s: int, known: Terms, awa
 
 def _result(order: Order, deal: Deal, event: DealCommitted) -> Step:
     bound = replace(deal, locked_by=event.locked_by)
-    return Step(Committed(order, bound, event), (FetchResult(), WakeAt(_claim_at(deal.terms, event))))
+    wait_s = min(DELIVERY_S + order.spec.resources.disk_bytes // DELIVERED_BYTES_PER_S, deal.terms.window_s // 2)
+    commands = (FetchResult(), ExpectResult(UnixTime(event.at + wait_s)), WakeAt(_claim_at(deal.terms, event)))
+    return Step(Committed(order, bound, event), commands)
 
 
 def _give_up(order: Order, reason: str, *, renew: bool) -> Step:

@@ -197,6 +197,7 @@ class Answers:
                 requester.Running()
                 | requester.Expiring()
                 | requester.Committed()
+                | requester.Withheld()
                 | requester.Challenged()
                 | requester.Paid()
             ) if self._collector:
@@ -207,7 +208,7 @@ class Answers:
     async def accept(self, job_id: str) -> JobView:
         """As `NodeApi.accept`."""
         stored = await self._find(job_id)
-        if not isinstance(stored.state, requester.Delivered):
+        if not isinstance(stored.state, requester.Auditing | requester.Faulty | requester.Delivered):
             raise Refused(f"there is nothing to accept: the job is {_phase(stored)}")
         await self._agent.tell(stored.key, AcceptRequested())
         return await self.job(stored.key)
@@ -322,7 +323,14 @@ def _job_view(
     deal = _deal(job)
     committed = _commitment(job)
     paid, returned = _money(job)
-    kept = requester.Delivered | requester.Challenged | requester.Settled | requester.Undecided
+    kept = (
+        requester.Auditing
+        | requester.Faulty
+        | requester.Delivered
+        | requester.Challenged
+        | requester.Settled
+        | requester.Undecided
+    )
     folder = job.folder if isinstance(job, kept) else ""
     return JobView(
         job_id=stored.key,
@@ -363,7 +371,9 @@ def _state(job: requester.Job) -> str:
             return "result_ready"
         case requester.Running() | requester.Expiring() | requester.Committed() | requester.Challenged():
             return "running"
-        case requester.Delivered():
+        case requester.Withheld():
+            return "running"
+        case requester.Auditing() | requester.Faulty() | requester.Delivered():
             return "result_ready"
         case requester.Paid() | requester.Settled():
             return "paid"
@@ -381,6 +391,12 @@ def _reason(job: requester.Job) -> str:
     match job:
         case requester.Failed() | requester.Renewing() | requester.Withdrawing():
             return job.reason
+        case requester.Withheld():
+            return f"the bytes of its result are missing: {job.reason}"
+        case requester.Auditing():
+            return "its result is recomputed here before it is accepted"
+        case requester.Faulty():
+            return f"its result does not hold: {job.reason}"
         case requester.Challenged():
             return "its result is challenged: the court decides"
         case requester.Undecided(ending=Ending.VOID):
@@ -400,6 +416,9 @@ def _deal(job: requester.Job) -> requester.Deal | None:
             | requester.Running()
             | requester.Expiring()
             | requester.Committed()
+            | requester.Withheld()
+            | requester.Auditing()
+            | requester.Faulty()
             | requester.Delivered()
             | requester.Challenged()
             | requester.Paid()
@@ -414,6 +433,8 @@ def _deal(job: requester.Job) -> requester.Deal | None:
 def _commitment(job: requester.Job) -> DealCommitted | None:
     match job:
         case requester.Committed() | requester.Delivered() | requester.Challenged() | requester.Paid():
+            return job.commitment
+        case requester.Withheld() | requester.Auditing() | requester.Faulty():
             return job.commitment
         case requester.Settled() | requester.Undecided():
             return job.commitment

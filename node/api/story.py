@@ -44,6 +44,17 @@ def _told(event: Event) -> tuple[str, Mapping[str, Any]]:
             return f"the provider committed to a result (exit code {event.status}); the window is open", fields
         case events.ResultFetched():
             return f"the result is here and matches the commitment: {event.folder}", {"folder": event.folder}
+        case events.ResultDrawn():
+            return "the result is here and matches the commitment; it is recomputed too", {"folder": event.folder}
+        case events.ResultMissing():
+            return f"the bytes of the result are missing: {event.reason}", {"at": event.at}
+        case events.AuditEnded(finding=events.AuditFinding.HOLDS):
+            return "recomputed: the result holds", {"finding": event.finding.value}
+        case events.AuditEnded(finding=events.AuditFinding.DIFFERS):
+            fields = {"finding": event.finding.value, "step": event.step}
+            return f"recomputed: step {event.step} does not hold: {event.reason}", fields
+        case events.AuditEnded():
+            return f"not recomputed: {event.reason}", {"finding": event.finding.value}
         case events.DealFinalized():
             fields = {"paid_wei": event.paid_wei, "returned_wei": event.returned_wei, "tx": _hex(event.tx)}
             paid, back = tokens(event.paid_wei), tokens(event.returned_wei)

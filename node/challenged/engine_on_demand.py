@@ -9,6 +9,10 @@ from capanode.node.executors.port import Executor
 from capanode.protocol.faults import Misconfigured, Unavailable
 
 
+class NoEngine(Unavailable):
+    """Nothing can be computed on this machine."""
+
+
 class EngineOnDemand:
     """Opens the executor once, in a nursery that outlives whoever asks first."""
 
@@ -22,14 +26,14 @@ class EngineOnDemand:
         """The executor, with nothing left over from an earlier process.
 
         Raises:
-            Unavailable: no container engine answers here.
+            NoEngine: no container engine answers here.
         """
         async with self._opening:
             if self._executor is None:
                 try:
                     opened: Executor = await self._nursery.start(run_docker_executor, self._settings)
                 except (Unavailable, Misconfigured) as missing:
-                    raise Unavailable(
+                    raise NoEngine(
                         "a result can be recomputed only where a container engine runs: install and start Docker here"
                         f" ({missing})"
                     ) from missing

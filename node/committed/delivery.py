@@ -59,13 +59,14 @@ COMMITMENT_SEEN_S: Final = 2.0
 LEAVES_FILE: Final = "leaves.cbor"
 """The leaf list, beside the receipt of a job of several steps."""
 
+MAX_TROUBLE_CHARS: Final = 300
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
 
 _HELD: Final = provider.Committed | provider.Claiming | provider.Challenged | provider.Retaining
 """Phases in which a committed result is here for its requester."""
 
-_Fetching = requester.Committed | requester.Challenged | requester.Paid
+_Fetching = requester.Committed | requester.Withheld | requester.Challenged | requester.Paid
 """Phases in which a committed result is fetched."""
 
 
@@ -226,6 +227,11 @@ class Collector:
         self._results = results
         self._max_result_bytes = max_result_bytes
         self._request_s = request_s
+        self._trouble: dict[str, str] = {}
+
+    def trouble(self, key: str) -> str:
+        """Why the result of a job is not here yet, as the last attempt found it."""
+        return self._trouble.get(key, "its provider has not answered yet")
 
     async def fetch(self, key: str, job: _Fetching) -> ResultFetched:
         """Get, check and store the result. Idempotent: a folder that is there was checked before.
@@ -234,6 +240,15 @@ class Collector:
             Unavailable: the provider cannot be reached, or has not seen its own commitment yet.
             PeerFault: what it sent is not what it committed to.
         """
+        try:
+            fetched = await self._fetched(key, job)
+        except (Unavailable, PeerFault, Refused) as fault:
+            self._trouble[key] = str(fault)[:MAX_TROUBLE_CHARS]
+            raise
+        self._trouble.pop(key, None)
+        return fetched
+
+    async def _fetched(self, key: str, job: _Fetching) -> ResultFetched:
         folder = self._results / key
         peer = job.deal.peer or await self._peers.peer_of(job.deal.terms.provider)
         reply = encoding.decode(ResultReply, await self._ask(peer, RESULT_PROTOCOL, ResultRequest(job.deal.deal_id)))

@@ -93,6 +93,7 @@ class ProviderWatch:
                 | requester.Running()
                 | requester.Expiring()
                 | requester.Committed()
+                | requester.Withheld()
                 | requester.Challenged(folder="")
                 | requester.Paid()
             ):

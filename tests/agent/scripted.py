@@ -18,6 +18,7 @@ from capanode.protocol.commands import (
     CollectBids,
     Command,
     DropResult,
+    ExpectResult,
     FetchResult,
     PostDemand,
     Prepare,
@@ -90,7 +91,7 @@ class World:
 
     async def perform(self, stored: Stored, command: Command) -> Event | Observed | None:
         """As `Performer.perform`: a deal that goes well."""
-        if not isinstance(command, WakeAt):
+        if not isinstance(command, WakeAt | ExpectResult):
             self.performed[type(command).__name__] += 1
         await trio.lowlevel.checkpoint()
         match command:
@@ -120,6 +121,8 @@ class World:
                 self._once(stored, "claim", FINALIZED)
             case DropResult():
                 return ResultDropped()
+            case ExpectResult():
+                await trio.sleep_forever()
             case WakeAt():
                 if stored.state.RECORD[0] in ("provider-committed", "provider-retaining"):
                     return PASSED

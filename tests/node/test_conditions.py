@@ -12,8 +12,8 @@ from capanode.node.config import AlertSettings
 from capanode.node.journal import Side, Stored
 from capanode.protocol import provider, requester
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import ZERO_ADDRESS, Address, Wei
-from tests.protocol.deals import FINISHED, submitted, work_taken
+from capanode.protocol.ids import ZERO_ADDRESS, Address, PeerId, Wei
+from tests.protocol.deals import COMMITTED, DEAL, FINISHED, NOW, submitted, terms, work_taken
 
 TAKEN = provider.take(work_taken()).deal
 assert isinstance(TAKEN, provider.Preparing)
@@ -82,3 +82,11 @@ async def test_gas_is_told_once_each_time_it_runs_low(autojump_clock: MockClock)
         await trio.sleep(2 * GAS_EVERY_S)
         assert len(alerts.recent()) == 2
         nursery.cancel_scope.cancel()
+
+
+def test_missing_bytes_and_wrong_results_are_told_once() -> None:
+    deal = requester.Deal(DEAL, terms(), PeerId("provider"), ZERO_ADDRESS)
+    withheld = requester.Withheld(ORDER, deal, COMMITTED, NOW, "the provider does not answer")
+    faulty = requester.Faulty(ORDER, deal, COMMITTED, "/results/1", b"", 12, "'model.npz'")
+    assert seen(withheld, withheld) == [Occasion.RESULT_MISSING]
+    assert seen(faulty, faulty) == [Occasion.RESULT_WRONG]

@@ -5,6 +5,8 @@ from dataclasses import replace
 from capanode.protocol.events import (
     AcceptReceived,
     AcceptRequested,
+    AuditEnded,
+    AuditFinding,
     AwardAnswered,
     BidsClosed,
     CancelRequested,
@@ -29,8 +31,10 @@ from capanode.protocol.events import (
     ProviderLost,
     ProviderReturned,
     RequesterEvent,
+    ResultDrawn,
     ResultDropped,
     ResultFetched,
+    ResultMissing,
     TransactionRefused,
     WorkTaken,
 )
@@ -205,6 +209,9 @@ def renewed(mode: Mode = Mode.LOCK) -> DemandRenewed:
     return DemandRenewed(demand(mode), announcement(mode) if mode in (Mode.AWARD, Mode.FIRST) else None)
 
 
+DRAWN = ResultDrawn("/results/1", b"receipt")
+MISSING = ResultMissing(NOW, "the provider does not answer")
+AUDITS = tuple(AuditEnded(finding, 0, "why") for finding in AuditFinding)
 NOBODY = BidsClosed(None, None, None, 0, "nobody bid")
 
 PROVIDER_EVENTS: tuple[ProviderEvent, ...] = (
@@ -255,6 +262,9 @@ REQUESTER_EVENTS: tuple[RequesterEvent, ...] = (
     AwardAnswered(True, ""),
     AwardAnswered(False, "busy"),
     ResultFetched("/results/1", b"receipt"),
+    DRAWN,
+    MISSING,
+    *AUDITS,
     AcceptRequested(),
     CancelRequested(),
     ProviderLost(NOW, UnixTime(NOW + 60)),

@@ -16,9 +16,11 @@ import pytest
 
 from capanode.protocol import provider, requester
 from capanode.protocol.commands import (
+    AuditResult,
     CollectBids,
     Command,
     DropResult,
+    ExpectResult,
     FetchResult,
     Prepare,
     RenewDemand,
@@ -52,13 +54,16 @@ from tests.protocol.deals import (
     ANNOUNCED,
     ASSIGNED,
     ASSIGNED_TO_STRANGER,
+    AUDITS,
     CANCELLED,
     CHALLENGED,
     CLOSED,
     COMMITTED,
+    DRAWN,
     FINALIZED,
     FINISHED,
     GRACE_S,
+    MISSING,
     NOBODY,
     OVERTURNED,
     PASSED,
@@ -202,8 +207,14 @@ def _answers(world: World, command: Command) -> Iterable[Any]:
             return (chosen(Mode.AWARD), NOBODY)
         case SendAward():
             return (AwardAnswered(True, ""), AwardAnswered(False, "busy"))
+        case FetchResult() if isinstance(world.state, requester.Committed | requester.Withheld):
+            return (ResultFetched("/results/1", b"receipt"), DRAWN)
         case FetchResult():
             return (ResultFetched("/results/1", b"receipt"),)
+        case ExpectResult():
+            return (MISSING,)
+        case AuditResult():
+            return AUDITS
         case Prepare():
             return (Prepared(), PrepareFailed("no image"))
         case RunContainer():
@@ -313,6 +324,9 @@ MOVERS: dict[str, str] = {
     "Running": "the clock at commit_by + G, then own expire",
     "Expiring": "own expire, which anybody may send",
     "Committed": "the clock a while after the window, then own claim, which anybody may send",
+    "Withheld": "the clock a while after the window, then own claim, which anybody may send",
+    "Auditing": "own audit, which ends with the window",
+    "Faulty": "the clock a while after the window, then own claim, which anybody may send",
     "Delivered": "the clock a while after the window, then own claim, which anybody may send",
     "Challenged": "the court's clocks, which anybody may call for",
     "Paid": "the clock at the end of the retention",

@@ -1,0 +1,123 @@
+"""The requester's coin falls the same way whenever it is looked at, and what it draws is recomputed."""
+
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from capanode.node.chain.clock import ChainClock
+from capanode.node.challenged.audits import SCHEMA, Audits
+from capanode.node.executors.port import RunRequest
+from capanode.node.storage.database import open_database
+from capanode.protocol import requester
+from capanode.protocol.auditing import is_drawn
+from capanode.protocol.events import AuditFinding, DealCommitted, ResultDrawn, ResultFetched
+from capanode.protocol.faults import Unavailable
+from capanode.protocol.ids import ZERO_ADDRESS, DealId, Digest, PeerId, Ppm, UnixTime
+from capanode.protocol.records import Spec, VerificationClass
+from tests.challenged.committed import WINDOW_ENDS_AT, play
+from tests.challenged.test_checking import Desk, another, checking, sleeps
+from tests.fakes.fake_executor import Played
+from tests.protocol import deals
+from tests.protocol.deals import NOW, SPEC
+
+FETCHED = ResultFetched("/results/1", b"receipt")
+ALWAYS, NEVER = Ppm(1_000_000), Ppm(0)
+
+
+def committed_job(trace_root: Digest, rate_ppm: Ppm = ALWAYS, spec: Spec = SPEC) -> requester.Committed:
+    """A job whose provider has committed to this trace."""
+    submitted = replace(deals.submitted(), spec=spec)
+    job = requester.submit(replace(submitted, demand=replace(submitted.demand, audit_rate_ppm=rate_ppm))).job
+    assert isinstance(job, requester.Bidding)
+    logged: DealCommitted = replace(deals.COMMITTED, trace_root=trace_root, window_ends_at=WINDOW_ENDS_AT)
+    return requester.Committed(
+        job.order, requester.Deal(deals.DEAL, deals.terms(), PeerId("provider"), ZERO_ADDRESS), logged
+    )
+
+
+@asynccontextmanager
+async def audits(folder: Path, desk: Desk, *, is_on: bool = True, now: int = NOW) -> AsyncGenerator[Audits]:
+    async with open_database(folder / "audits.sqlite", [SCHEMA]) as database:
+        yield Audits(database, desk.checker, ChainClock(lambda: float(now)), is_on=is_on)
+
+
+def test_as_many_are_drawn_as_the_rate_says(dice: random.Random) -> None:
+    secret = dice.randbytes(32)
+    drawn = sum(is_drawn(secret, DealId(dice.randbytes(32)), Digest(bytes(32)), Ppm(200_000)) for _ in range(5000))
+    assert 850 < drawn < 1150
+    assert is_drawn(secret, DealId(bytes(32)), Digest(bytes(32)), ALWAYS)
+    assert not is_drawn(secret, DealId(bytes(32)), Digest(bytes(32)), NEVER)
+
+
+def test_without_the_secret_nothing_is_foreseen(dice: random.Random) -> None:
+    deal, root, rate = DealId(dice.randbytes(32)), Digest(dice.randbytes(32)), Ppm(500_000)
+    assert len({is_drawn(dice.randbytes(32), deal, root, rate) for _ in range(64)}) == 2
+    secret = dice.randbytes(32)
+    assert len({is_drawn(secret, deal, Digest(dice.randbytes(32)), rate) for _ in range(64)}) == 2
+
+
+async def test_the_coin_falls_the_same_way_after_a_restart(tmp_path: Path, dice: random.Random) -> None:
+    jobs = [committed_job(Digest(dice.randbytes(32)), Ppm(500_000)) for _ in range(32)]
+    async with checking(tmp_path) as desk:
+        fallen: list[list[bool]] = []
+        for _ in range(2):
+            async with audits(tmp_path, desk) as coin:
+                fallen.append([isinstance(await coin.drawn(job, FETCHED), ResultDrawn) for job in jobs])
+    assert fallen[0] == fallen[1]
+    assert set(fallen[0]) == {True, False}
+
+
+async def test_nothing_is_drawn_where_nothing_can_be_judged(tmp_path: Path) -> None:
+    root = Digest(b"\x55" * 32)
+    async with checking(tmp_path) as desk:
+        async with audits(tmp_path, desk) as coin:
+            assert await coin.drawn(committed_job(root), FETCHED) == ResultDrawn("/results/1", b"receipt")
+            assert await coin.drawn(committed_job(root, NEVER), FETCHED) == FETCHED
+            open_job = replace(SPEC, verification=VerificationClass.NONE)
+            assert await coin.drawn(committed_job(root, spec=open_job), FETCHED) == FETCHED
+        async with audits(tmp_path, desk, is_on=False) as coin:
+            assert await coin.drawn(committed_job(root), FETCHED) == FETCHED
+
+
+def auditing(desk: Desk) -> requester.Auditing:
+    job = committed_job(Digest(b"\x55" * 32))
+    deal = replace(job.deal, deal_id=desk.deal.deal)
+    return requester.Auditing(job.order, deal, job.commitment, "/results/1", b"receipt")
+
+
+@pytest.mark.parametrize(
+    ("rerun", "finding", "reason"),
+    [(play, AuditFinding.HOLDS, ""), (another, AuditFinding.DIFFERS, "'counts.csv': its bytes are not the same")],
+)
+async def test_what_was_drawn_is_recomputed(
+    tmp_path: Path, rerun: Callable[[RunRequest], Awaitable[Played]], finding: AuditFinding, reason: str
+) -> None:
+    async with checking(tmp_path, rerun) as desk, audits(tmp_path, desk) as coin:
+        ended = await coin.audit(auditing(desk))
+        assert (ended.finding, ended.step) == (finding, 0)
+        assert ended.reason.startswith(reason)
+
+
+async def test_a_machine_that_may_not_judge_says_so(tmp_path: Path) -> None:
+    async with checking(tmp_path, hardware="x86_64-v2") as desk, audits(tmp_path, desk) as coin:
+        ended = await coin.audit(auditing(desk))
+        assert ended.finding is AuditFinding.UNCLEAR
+        assert "x86_64-v2" in ended.reason
+
+
+async def test_an_engine_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    async with checking(tmp_path) as desk, audits(tmp_path, desk) as coin:
+        desk.executor.engine_up = False
+        with pytest.raises(Unavailable):
+            await coin.audit(auditing(desk))
+        desk.executor.engine_up = True
+        assert (await coin.audit(auditing(desk))).finding is AuditFinding.HOLDS
+
+
+async def test_an_audit_ends_with_the_window(tmp_path: Path) -> None:
+    async with checking(tmp_path, sleeps) as desk, audits(tmp_path, desk, now=UnixTime(WINDOW_ENDS_AT)) as coin:
+        assert (await coin.audit(auditing(desk))).finding is AuditFinding.UNCLEAR
