@@ -7,7 +7,18 @@ from typing import Annotated, cast
 
 import typer
 
-from capanode.node.cli import challenges, devnet, jobs, keeping, networks, nodes, receipts, running, wallets
+from capanode.node.cli import (
+    challenges,
+    determinism,
+    devnet,
+    jobs,
+    keeping,
+    networks,
+    nodes,
+    receipts,
+    running,
+    wallets,
+)
 from capanode.node.cli.exits import Exit, exit_of
 from capanode.node.cli.output import note
 from capanode.protocol.faults import Fault
@@ -40,6 +51,7 @@ def _root(
 nodes.add_to(app)
 running.add_to(app)
 keeping.add_to(app)
+determinism.add_to(jobs.app)
 app.add_typer(jobs.app, name="job")
 app.add_typer(challenges.app, name="challenge")
 app.add_typer(wallets.app, name="wallet")

@@ -51,13 +51,13 @@ def ran(text: str, image: str, out: Path | None, folder: DataFolder, as_json: bo
 
 
 async def _run(job: JobFile, image: str, target: Path, state: Path) -> RunOutcome:
-    reference, archive = await trio.to_thread.run_sync(_reference, image)
+    reference, archive = await trio.to_thread.run_sync(local_image, image)
     node = f"local{secrets.token_hex(4)}"
     outcome: RunOutcome | None = None
     async with trio.open_nursery() as nursery:
         executor: DockerExecutor = await nursery.start(run_docker_executor, DockerSettings(node=node, state=state))
         prepared = await executor.prepare(reference, archive=archive, progress=lambda step: note(step.doing))
-        request = _request(job, prepared.image_id)
+        request = local_request(job, prepared.image_id, Path.cwd())
         try:
             outcome = await executor.run(request, started=lambda _: None)
             if outcome.outputs is not None:
@@ -71,11 +71,17 @@ async def _run(job: JobFile, image: str, target: Path, state: Path) -> RunOutcom
     return outcome
 
 
-def _request(job: JobFile, image: ImageId) -> RunRequest:
+def local_request(job: JobFile, image: ImageId, base: Path, *, pinned: bool = False) -> RunRequest:
+    """A job ready to run here; `base` is where its inputs' paths begin, `pinned` asks for the pins of `exact`.
+
+    Raises:
+        Refused: it needs what only the market has.
+    """
     needs = job.resources
     if needs.gpu is not None:
-        raise Refused("`run --local` has no GPU lease: leave --gpus away, or submit to the market.")
-    pins = dict(determinism_env()) if job.verification is VerificationClass.EXACT else {}
+        raise Refused("a local run has no GPU lease: leave GPUs away, or submit to the market.")
+    pinned = pinned or job.verification in (VerificationClass.EXACT, VerificationClass.TOLERANCE)
+    pins = dict(determinism_env()) if pinned else {}
     return RunRequest(
         execution_id=execution_id(secrets.token_hex(16)),
         image=image,
@@ -86,20 +92,21 @@ def _request(job: JobFile, image: ImageId) -> RunRequest:
         disk_bytes=needs.disk_bytes,
         pids=PIDS,
         timeout_s=needs.timeout_s,
-        inputs=tuple((name, _local(name, source)) for name, source in job.inputs),
+        inputs=tuple((name, _local(name, source, base)) for name, source in job.inputs),
     )
 
 
-def _local(name: str, source: object) -> Path:
+def _local(name: str, source: object, base: Path) -> Path:
     if not isinstance(source, LocalInput):
-        raise Refused(f"`run --local` takes files of this machine only, and the input {name} is none.")
-    path = Path.cwd() / source.path
+        raise Refused(f"a local run takes files of this machine only, and the input {name} is none.")
+    path = base / source.path
     if not path.is_file():
         raise Refused(f"the input {name} is not there: {path} is no file.")
     return path
 
 
-def _reference(image: str) -> tuple[ImageRef, Path | None]:
+def local_image(image: str) -> tuple[ImageRef, Path | None]:
+    """A pinned image as the executor takes it, and its archive if it is one; blocks."""
     if "@sha256:" in image:
         return registry_image(image), None
     archive = Path(image)

@@ -91,6 +91,7 @@ class RunRequest:
     (name, host path), seen read-only at /in/<name>. Outputs go to /out, which is empty at the start. With a `state`
     the one writable folder is /state instead: it holds the state at the start, and is the outputs at the end.
     `is_check` marks what is computed again to check somebody: it is the first to go when memory runs out.
+    `cpus` are the processors that it may run on, such as `0,2`; empty for any.
     """
 
     execution_id: ExecutionId
@@ -106,6 +107,7 @@ class RunRequest:
     gpu_uuids: tuple[str, ...] = ()
     state: State | None = None
     is_check: bool = False
+    cpus: str = ""
 
     def __post_init__(self) -> None:
         if mistakes := _mistakes(self):

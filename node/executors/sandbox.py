@@ -183,6 +183,7 @@ def _limits(request: RunRequest) -> dict[str, Any]:
         "Memory": request.memory_bytes,
         "MemorySwap": request.memory_bytes,
         "NanoCpus": request.cpu_millis * 1_000_000,
+        **({"CpusetCpus": request.cpus} if request.cpus else {}),
         "PidsLimit": request.pids,
         "ShmSize": shared_bytes,
         "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp_bytes},mode=1777"},

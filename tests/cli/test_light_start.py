@@ -15,6 +15,7 @@ HEAVY = (
     "structlog",
     "cbor2",
     "yaml",
+    "numpy",
 )
 """Each costs a command between 30 and 600 ms before it has done anything."""
 
