@@ -37,7 +37,7 @@ from capanode.node.network_profile import NetworkProfile
 from capanode.node.storage.whole_file import write_whole
 from capanode.protocol.faults import Misconfigured, Unavailable
 
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 15.0
 """A node writes what it has to and closes its streams; then it is killed."""
 POLL_S: Final = 0.05
@@ -59,6 +59,9 @@ class DevnetPlan:
     cheater: bool = False
     """Add a provider that asks less than all others, and cheats."""
 
+    watcher: bool = False
+    """Add a node that looks at what others have committed to, and has money for challenges."""
+
     block_time_s: int | None = None
     idle_block_s: int | None = None
     """Besides a block for each transaction, one every so often: a court's draws wait for blocks. Seconds."""
@@ -66,10 +69,19 @@ class DevnetPlan:
     provider_config: Sequence[str] = ()
     """More TOML for each provider's config, in order; the last one serves the rest."""
 
+    audits: bool = False
+    """Have the requester audit results by its coin."""
+
+    requester_config: str = ""
+    """More TOML for the requester's config, beginning in its own section."""
+
     requester_runs: bool = False
     """Start the requester's node too; else commands start one when they need it."""
 
     provider_grant: Grant = PROVIDER_GRANT
+    cheater_grant: Grant | None = None
+    """The same as the other providers', unless said otherwise."""
+
     requester_grant: Grant = REQUESTER_GRANT
     directory_delay_s: int = 0
     """Seconds from publishing a new version of a contract to its activity."""
@@ -83,7 +95,10 @@ class Devnet:
     rpc_url: str
     profile: NetworkProfile
     providers: tuple[Party, ...]
+    """The one that cheats, where there is one, last."""
+
     requester: Party
+    watcher: Party | None
     processes: Mapping[str, trio.Process] = field(default_factory=dict[str, trio.Process])
 
 
@@ -147,16 +162,16 @@ async def open_devnet(plan: DevnetPlan, report: Report) -> AsyncGenerator[Devnet
             report(f"making {plan.providers} providers and a requester, with keys and money")
             if plan.cheater:
                 report("making a provider more, which cheats")
-            providers, requester = await _parties(plan)
+            providers, requester, watcher = await _parties(plan)
+            visitors = (requester,) if watcher is None else (requester, watcher)
             profile = replace(profile, bootstrap=tuple(p.multiaddr("127.0.0.1") for p in providers))
-            for party in (*providers, requester):
+            for party in (*providers, *visitors):
                 join(party.folder, profile)
-            grants = [(party, plan.provider_grant) for party in providers]
-            await fund(plan.root, profile, [*grants, (requester, plan.requester_grant)])
+            await fund(plan.root, profile, _grants(plan, providers, visitors))
             report("starting the nodes")
-            running = (*providers, requester) if plan.requester_runs else providers
+            running = (*providers, *(party for party in visitors if plan.requester_runs or party is watcher))
             async with _running(running) as processes:
-                devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, processes)
+                devnet = Devnet(plan.root, chain.rpc_url, profile, providers, requester, watcher, processes)
                 for party in running:
                     await until_up(party, processes[party.name], len(running) - 1)
                 write_whole("devnet.state", plan.root / STATE_FILE, json.dumps(_state(devnet), indent=2))
@@ -205,7 +220,15 @@ def _next_steps(devnet: Devnet) -> tuple[str, ...]:
     )
 
 
-async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party]:
+def _grants(plan: DevnetPlan, providers: Sequence[Party], visitors: Sequence[Party]) -> list[tuple[Party, Grant]]:
+    cheats = plan.cheater_grant or plan.provider_grant
+    return [
+        *((party, cheats if party.program == _CHEATER else plan.provider_grant) for party in providers),
+        *((party, plan.requester_grant) for party in visitors),
+    ]
+
+
+async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party, Party | None]:
     extras = list(plan.provider_config) or [""]
     extras += [extras[-1]] * (plan.providers - len(extras))
     nodes = plan.root / "nodes"
@@ -219,8 +242,13 @@ async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party]:
                 nodes, "cheater", "provider", listen="127.0.0.1", port=None, extra=_CHEAP, program=_CHEATER
             )
         )
-    requester = await make_party(nodes, "requester", "requester", listen="127.0.0.1", port=None, extra="")
-    return tuple(providers), requester
+    requester = await make_party(
+        nodes, "requester", "requester", listen="127.0.0.1", port=None, extra=plan.requester_config, audits=plan.audits
+    )
+    watcher = None
+    if plan.watcher:
+        watcher = await make_party(nodes, "watcher", "requester", listen="127.0.0.1", port=None, extra="")
+    return tuple(providers), requester, watcher
 
 
 @asynccontextmanager

@@ -29,7 +29,13 @@ def up(
     from capanode.node.devnet import DevnetPlan, run_devnet
 
     idle_block_s = IDLE_BLOCK_S if block_time is None else None
-    plan = DevnetPlan(data.expanduser().absolute(), providers, cheater, block_time, idle_block_s)
+    plan = DevnetPlan(
+        data.expanduser().absolute(),
+        providers,
+        cheater=cheater,
+        block_time_s=block_time,
+        idle_block_s=idle_block_s,
+    )
     run_devnet(plan, note, emit if as_json else lambda _: None)
 
 
