@@ -14,6 +14,7 @@ from eth_hash.auto import keccak
 from capanode.proofs import tree
 from capanode.proofs.commitment import Commitment, commitment_digest, trace_of_single_step
 from capanode.proofs.trace import trace_root
+from capanode.protocol.comparator import comparator_digest
 from capanode.protocol.encoding import BadMessage
 from capanode.protocol.ids import ZERO_DIGEST, Address, Cid, DealId, Digest
 from capanode.protocol.judging import Rules, steps_word
@@ -106,6 +107,8 @@ def verify(evidence: Evidence, deal_id: DealId, bound_hash: int) -> None:
     steps = steps_word(evidence.rules, evidence.first_step, evidence.step_limit)
     bound = demand_digest(spec_digest(evidence.spec), evidence.input_root, steps)
     _hold(bound == evidence.terms.demand_digest, "its spec, inputs or rules are not those that the terms bind")
+    compared = evidence.rules is None or evidence.rules.comparator == comparator_digest(evidence.spec.comparator)
+    _hold(compared, "its rules bind another comparator than its spec has")
     why = why_private(evidence.spec, evidence.rules)
     _hold(not why, f"the job is not for everybody: {why}")
     _hold(len(evidence.inputs) == len(evidence.spec.inputs), "it does not name each input")

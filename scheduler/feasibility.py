@@ -18,7 +18,7 @@ from capanode.scheduler.refusal import Kind, Refusal
 from capanode.scheduler.rules import Rules
 from capanode.scheduler.windows import least_window_s, transfer_s
 
-SUPPORTED: Final = frozenset({VerificationClass.EXACT, VerificationClass.NONE})
+SUPPORTED: Final = frozenset({VerificationClass.EXACT, VerificationClass.TOLERANCE, VerificationClass.NONE})
 """The classes that this version can execute and commit."""
 
 NOT_DISPUTABLE: Final = "not disputable: this market has no court, so a wrong result cannot be challenged"
@@ -160,7 +160,7 @@ def _against_class(demand: Demand, market: Market) -> tuple[Refusal, ...]:
             Refusal(
                 Kind.VERIFICATION,
                 f"this version cannot execute the class {demand.verification}",
-                "choose exact or none",
+                "choose exact, tolerance or none",
             ),
         )
     fee = market.arbiter_fee_wei if demand.rules is None else demand.rules.arbiter_fee_wei

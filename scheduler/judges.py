@@ -5,23 +5,22 @@ Pure: whether a pool of arbiters is large enough for what is at stake is the cha
 **Source**: docs/protocol.md §7.
 """
 
-from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm, Wei
+from capanode.protocol.comparator import comparator_digest
+from capanode.protocol.ids import Ppm, Wei
 from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.records import Demand, Spec
 from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.refusal import Kind, Refusal
 
 
-def class_rules(
-    spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, fee_wei: Wei, comparator: Digest = ZERO_DIGEST
-) -> Rules:
+def class_rules(spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, fee_wei: Wei) -> Rules:
     """The rules under which arbiters of a hardware class judge a job that everybody may read."""
     return Rules(
         verification=spec.verification,
         sealed=False,
         quorum=0,
         pool=class_pool(hardware_class),
-        comparator=comparator,
+        comparator=comparator_digest(spec.comparator),
         max_state_bytes=state_bytes(spec),
         step_s=step_s(spec),
         arbiter_fee_wei=fee_wei,

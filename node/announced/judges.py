@@ -46,14 +46,14 @@ class Judges:
         match spec.verification:
             case VerificationClass.NONE:
                 return Judged(None, hardware_class, "class none: nothing of the result is verified")
-            case VerificationClass.EXACT if not market.is_disputable:
+            case VerificationClass.EXACT | VerificationClass.TOLERANCE if not market.is_disputable:
                 return Judged(None, hardware_class, NOT_DISPUTABLE)
-            case VerificationClass.EXACT:
-                return await self._exact(market, spec, hardware_class, price_cap_wei, audit_rate_ppm)
-            case VerificationClass.TOLERANCE | VerificationClass.REPLICATED:
-                return Judged(None, hardware_class, f"class {spec.verification} cannot be bought in this version")
+            case VerificationClass.EXACT | VerificationClass.TOLERANCE:
+                return await self._by_class(market, spec, hardware_class, price_cap_wei, audit_rate_ppm)
+            case VerificationClass.REPLICATED:
+                return Judged(None, hardware_class, "class replicated cannot be bought in this version")
 
-    async def _exact(
+    async def _by_class(
         self, market: MarketVersion, spec: Spec, hardware_class: str, price_cap_wei: Wei, audit_rate_ppm: Ppm
     ) -> Judged:
         fee = TARIFF.arbiter_fee_up_wei(price_cap_wei, step_limit(spec))
@@ -64,8 +64,8 @@ class Judges:
         for found in asked:
             if await self._can_judge(market, class_pool(found), 0, at_stake):
                 rules = class_rules(spec, found, audit_rate_ppm, fee)
-                sentence = f"class exact: arbiters of {found} judge disputed steps, for {tokens(fee)} tokens each"
-                return Judged(rules, found, sentence)
+                judged = f"class {spec.verification}: arbiters of {found} judge disputed steps"
+                return Judged(rules, found, f"{judged}, for {tokens(fee)} tokens each")
         return Judged(
             None,
             hardware_class,

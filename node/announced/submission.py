@@ -126,6 +126,7 @@ class Submission:
             verification=job.verification,
             deterministic_stdout=job.deterministic_stdout,
             steps=job.steps,
+            comparator=job.comparator,
         )
         fee = TARIFF.arbiter_fee_up_wei(job.price_cap_wei, step_limit(spec))
         needed = Wei(job.price_cap_wei + verification_deposit_wei(fee, job.verification))

@@ -27,6 +27,7 @@ from capanode.node.paid.settlement import terms_of_abi
 from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.awards import deal_id, signed_digest
+from capanode.protocol.comparator import comparator_digest
 from capanode.protocol.events import WorkTaken
 from capanode.protocol.faults import Fault, PeerFault, Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, PeerId, UnixTime, Wei
@@ -384,6 +385,8 @@ def _require_consistent(sent: AwardRequest, found: DealId) -> None:
         raise PeerFault("the spec asks for more than its demand said")
     if (demand.first_step, demand.step_limit) != (0, step_limit(spec)):
         raise PeerFault("the demand is not for all steps of its spec, from the first one on")
+    if demand.rules is not None and demand.rules.comparator != comparator_digest(spec.comparator):
+        raise PeerFault("the rules of judging bind another comparator than the spec's")
     if demand.rules is not None and not leaves_room(demand.rules, spec):
         raise PeerFault("the rules of judging leave arbiters too little time or room for the job")
     _require_same(demand, terms, sent.award.deal_id)

@@ -68,7 +68,7 @@ class Checker:
 
     def __init__(self, finder: EvidenceFinder, states: States, reexecution: Reexecution) -> None:
         self._finder = finder
-        self._states = states
+        self.states = states
         self._reexecution = reexecution
 
     async def trace_of(self, deal_id: DealId) -> CommittedTrace:
@@ -110,17 +110,24 @@ class Checker:
         theirs, ours = trace.after(index), made.leaf
         if theirs == ours:
             return StepCheck(index, Verdict.HOLDS, theirs, ours, (), ())
-        findings = await self._findings(trace, theirs, made.state)
+        findings, reasons = await self._findings(trace, theirs, made.state), _reasons(theirs, ours)
+        if trace.found.evidence.spec.comparator is not None and not findings and not reasons:
+            return StepCheck(index, Verdict.HOLDS, theirs, ours, (), ())
         verdict = Verdict.UNCLEAR if _is_limit(theirs, made) else Verdict.DIFFERS
-        return StepCheck(index, verdict, theirs, ours, _reasons(theirs, ours), findings)
+        return StepCheck(index, verdict, theirs, ours, reasons, findings)
 
     async def _findings(self, trace: CommittedTrace, theirs: Leaf, ours: State) -> tuple[tuple[str, str], ...]:
         # Not at the top: it loads numpy, which only nodes that check need.
+        from capanode.node.challenged.comparison import compared
         from capanode.proofs.compare import Result, compare
 
-        entries = await self._states.entries(trace, theirs)
-        compared = compare(Result(entries, _unread), Result(ours.entries, _unread), None)
-        return tuple((finding.path, finding.reason) for finding in compared.findings)
+        comparator = trace.found.evidence.spec.comparator
+        if comparator is None:
+            entries = await self.states.entries(trace, theirs)
+            found = compare(Result(entries, _unread), Result(ours.entries, _unread), None)
+        else:
+            found = await compared(ours, await self.states.of(trace, theirs), comparator)
+        return tuple((finding.path, finding.reason) for finding in found.findings)
 
 
 def _unread(path: str) -> bytes:

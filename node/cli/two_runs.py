@@ -10,12 +10,13 @@ from typing import Any, Final, assert_never
 
 import trio
 
+from capanode.node.challenged.comparison import result_of
 from capanode.node.cli.exits import Exit
 from capanode.node.cli.local import local_image, local_request
 from capanode.node.cli.output import emit, note, say
 from capanode.node.data_folder import DataFolder, private_folder
 from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
-from capanode.node.executors.port import End, RunOutcome, RunRequest, execution_id
+from capanode.node.executors.port import End, RunOutcome, RunRequest, State, execution_id
 from capanode.node.jobfile.job_file import JobFile
 from capanode.node.storage.tree_walk import Tree, Unfit, content_of, walk_here
 from capanode.proofs.comparators.distance import Distance
@@ -141,7 +142,7 @@ def other_cpus() -> str:
 
 
 def _reported(job: JobFile, one: Run, other: Run) -> Report:
-    ours, theirs = _result(one), _result(other)
+    ours, theirs = (result_of(State(run.tree.entries, content_of(run.folder))) for run in (one, other))
     exact = compare(ours, theirs, None)
     same_end = (one.outcome.end, one.outcome.exit_code) == (other.outcome.end, other.outcome.exit_code)
     same_stdout = one.outcome.stdout_tail == other.outcome.stdout_tail
@@ -169,17 +170,6 @@ def _stated(job: JobFile, compared: Comparison, differing: tuple[Differing, ...]
     if job.verification is VerificationClass.NONE:
         return all(one.suggestion is not None for one in differing)
     return compared.equal
-
-
-def _result(run: Run) -> Result:
-    entries = {entry.path: entry for entry in run.tree.entries}
-    opened = content_of(run.folder)
-
-    def read(path: str) -> bytes:
-        with opened(entries[path]) as stream:
-            return stream.read(MAX_FILE_BYTES)
-
-    return Result(run.tree.entries, read)
 
 
 def _differing(path: str, reason: str, ours: Result, theirs: Result) -> Differing:

@@ -155,8 +155,9 @@ def request_of(
 
 
 def job_env(spec: Spec, index: int) -> tuple[tuple[str, str], ...]:
-    """The environment of the program: the pins that make `exact` results repeatable, the spec's, the step's number."""
-    pins = determinism_env() if spec.verification is VerificationClass.EXACT else ()
+    """The environment of the program: the pins that make results repeatable, the spec's, the step's number."""
+    pinned = spec.verification in (VerificationClass.EXACT, VerificationClass.TOLERANCE)
+    pins = determinism_env() if pinned else ()
     env = {**dict(pins), **dict(spec.env)}
     if spec.steps is not None:
         env |= {STEP_VARIABLE: str(index), STEPS_VARIABLE: str(spec.steps.limit)}

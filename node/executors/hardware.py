@@ -7,7 +7,7 @@ from capanode.scheduler.hardware import cpu_class
 
 
 def determinism_env() -> tuple[tuple[str, str], ...]:
-    """What every `exact` job finds in its environment; a job's own settings come after and win.
+    """What every `exact` or `tolerance` job finds in its environment; a job's own settings come after and win.
 
     One thread and one set of CPU instructions, since sums change with both. **Source**: measured,
     docs/protocol.md §7.

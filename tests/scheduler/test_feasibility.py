@@ -98,7 +98,6 @@ REFUSED: dict[str, tuple[dict[str, Any], Kind]] = {
     "no GPU": ({"resources": resources(gpu=gpu_need())}, Kind.GPU),
     "other hardware": ({"hardware_class": "aarch64"}, Kind.HARDWARE_CLASS),
     "bit by bit on a lower level": ({"hardware_class": "x86_64-v2"}, Kind.HARDWARE_CLASS),
-    "tolerance": ({"verification": VerificationClass.TOLERANCE}, Kind.VERIFICATION),
     "replicated": ({"verification": VerificationClass.REPLICATED}, Kind.VERIFICATION),
     "small deposit": ({"verification_wei": Wei(3 * 10**16 - 1)}, Kind.VERIFICATION),
     "no time to run": ({"commit_within_s": 70}, Kind.TIME),
