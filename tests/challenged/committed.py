@@ -30,11 +30,11 @@ from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.cid import cid_of
 from capanode.node.storage.database import Database, open_database
 from capanode.proofs.evidence import Evidence, slot_hash
-from capanode.proofs.trace import trace_for_single_step, trace_root
+from capanode.proofs.trace import Trace, trace_for_single_step, trace_root
 from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.events import DealCommitted, ExecutionFinished, Prepared, WorkTaken
-from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest, PeerId, UnixTime
+from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, PeerId, UnixTime
 from capanode.protocol.messages import EVIDENCE_PROTOCOL
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Input, Spec
@@ -212,9 +212,12 @@ def watching(internet: FakeInternet, name: str, folder: Path, markets: Markets, 
 
 def _logged(work: provider.Work, result: ExecutionFinished) -> DealCommitted:
     """What the market logs of the commitment."""
-    trace = trace_for_single_step(
-        work.deal_id, work.demand.input_root, result.result_root, result.status, result.stdout_root
-    )
+    if result.traced is None:
+        trace = trace_for_single_step(
+            work.deal_id, work.demand.input_root, result.result_root, result.status, result.stdout_root
+        )
+    else:
+        trace = Trace(result.traced.posted)
     return replace(
         deals.COMMITTED,
         deal_id=work.deal_id,
@@ -222,6 +225,8 @@ def _logged(work: provider.Work, result: ExecutionFinished) -> DealCommitted:
         trace_root=trace_root(trace),
         result_root=result.result_root,
         delivery_root=result.result_root,
+        leaves_cid=result.traced.leaves_cid if result.traced is not None else ZERO_DIGEST,
+        step_count=result.traced.step_count if result.traced is not None else 1,
         status=result.status,
         amount_wei=work.terms.price_wei,
         locked_by=ZERO_ADDRESS,

@@ -1,7 +1,7 @@
 """A result is computed again from its evidence: an honest one holds, an altered one is named with what differs."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,10 +57,13 @@ class Desk:
 
 @asynccontextmanager
 async def checking(
-    folder: Path, rerun: Callable[[RunRequest], Awaitable[Played]] = play, hardware: str = HARDWARE
+    folder: Path,
+    rerun: Callable[[RunRequest], Awaitable[Played]] = play,
+    hardware: str = HARDWARE,
+    deal_of: AbstractAsyncContextManager[Committed] | None = None,
 ) -> AsyncGenerator[Desk]:
     """`rerun` is what the job does on the watcher's machine."""
-    async with committed(folder) as deal:
+    async with deal_of or committed(folder) as deal:
         executor, room = FakeExecutor(folder / "watcher-executor", rerun), Room()
 
         async def ours() -> Executor:
