@@ -3,6 +3,7 @@
 Verified: tests/executors/test_port_contract.py holds the Docker executor and this one to the same words.
 """
 
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,13 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How a played job ends and what it leaves: exit code, streams, output files by name."""
+    """How a played job ends and what it leaves: exit code, streams, output files and links by path."""
 
     exit_code: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
     files: tuple[tuple[str, bytes], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     end: End = End.EXITED
 
 
@@ -154,9 +156,7 @@ class FakeExecutor:
         self._adopted.discard(execution_id)
         outcome = self.outcomes.pop(execution_id, None)
         if outcome is not None and outcome.outputs is not None:
-            for file in outcome.outputs.iterdir():
-                file.unlink()
-            outcome.outputs.rmdir()
+            shutil.rmtree(outcome.outputs)
 
     async def sweep(self, keep: set[ExecutionId]) -> list[str]:
         orphans = sorted(set(self.outcomes) - keep - self._adopted)
@@ -183,7 +183,11 @@ class FakeExecutor:
         if played is None:
             played = Played(end=End.CANCELLED if running.cancelled else End.TIMEOUT)
         for name, content in played.files:
+            (outputs / name).parent.mkdir(parents=True, exist_ok=True)
             (outputs / name).write_bytes(content)
+        for name, target in played.links:
+            (outputs / name).parent.mkdir(parents=True, exist_ok=True)
+            (outputs / name).symlink_to(target)
         return RunOutcome(
             execution_id=request.execution_id,
             end=played.end,

@@ -17,13 +17,15 @@ from capanode.node.storage.cid import digest_of
 from capanode.node.storage.database import open_database
 from capanode.proofs import leaf_list, trace
 from capanode.proofs.step import DONE_FILE, STEP_VARIABLE
-from capanode.protocol import provider
+from capanode.protocol import encoding, provider
 from capanode.protocol.events import ExecutionFailed, ExecutionFinished
-from capanode.protocol.ids import ZERO_ADDRESS, Wei
+from capanode.protocol.ids import ZERO_ADDRESS, DealId, Wei
+from capanode.protocol.messages import ResultManifest
 from capanode.protocol.records import Steps
 from tests.fakes.fake_executor import FakeExecutor, Play, Played
 from tests.fakes.fake_network import FakeInternet
 from tests.protocol.deals import COMMITTED, work_taken
+from tests.vectors import golden
 
 STEPS = Steps(limit=4, timeout_s=10, state_bytes=2**20)
 
@@ -207,3 +209,28 @@ async def test_an_attempt_that_this_machine_failed_does_not_cost_the_steps_befor
         assert isinstance(await execution.run(deal), ExecutionFailed)
         assert isinstance(await execution.run(replace(deal, attempt=2)), ExecutionFinished)
         assert [number_in(run) for run in at.executor.runs] == [0, 1, 1, 2, 3]
+
+
+async def test_a_whole_trace_is_the_reference(tmp_path: Path) -> None:
+    """The runner against vectors made without our code: a job of twenty steps that says after three that it is done."""
+    vectors = golden.load("steps")
+
+    async def replay(request: RunRequest) -> Played:
+        made = vectors[f"state_{number_in(request) + 1}"]
+        manifest = encoding.decode(ResultManifest, made["manifest"])
+        files = tuple((file.path, file.content) for file in manifest.sent if file.path != "deep/way")
+        return Played(stdout=made["stdout"], files=files, links=(("deep/way", "../n"),))
+
+    deal = executing(Steps(limit=vectors["job"]["step_limit"], timeout_s=10, state_bytes=2**20))
+    root, deal_id = vectors["job"]["input_root"], DealId(vectors["job"]["deal_id"])
+    work = replace(deal.work, deal_id=deal_id, demand=replace(deal.work.demand, input_root=root))
+    async with machine(tmp_path, replay) as at:
+        done = await at.begun().run(replace(deal, work=work))
+        assert isinstance(done, ExecutionFinished)
+        assert done.traced is not None
+        assert at.blobs.path(done.traced.leaf_list).read_bytes() == vectors["leaf_list"]["bytes"]
+        assert (done.traced.leaf_list, done.traced.leaves_cid) == (
+            vectors["leaf_list"]["cid"],
+            vectors["leaf_list"]["leaves_cid"],
+        )
+        assert list(done.traced.posted) == vectors["leaf_list"]["leaves"]
