@@ -37,6 +37,7 @@ def _told(event: Event) -> tuple[str, Mapping[str, Any]]:
             fields = {
                 "result_root": _hex(event.result_root),
                 "trace_root": _hex(event.trace_root),
+                "leaves_cid": _hex(event.leaves_cid),
                 "status": event.status,
                 "window_ends_at": event.window_ends_at,
                 "tx": _hex(event.tx),

@@ -99,7 +99,9 @@ class Reexecution:
         execution = reexecution_of(evidence.deal_id, index)
         async with self._turn:
             try:
-                yield await self._computed(executor, step, execution, image, inputs)
+                made = await self._computed(executor, step, execution, image, inputs)
+                log.info("recomputed", deal=evidence.deal_id.hex(), step=index)
+                yield made
             finally:
                 await _release(executor, execution)
 
