@@ -42,7 +42,7 @@ def run(
     gpus: Annotated[int, typer.Option(min=0, max=64, help="How many.")] = 0,
     timeout: Annotated[str, typer.Option(help="Longest run, such as 10m.")] = "10m",
     price: Annotated[str, typer.Option(metavar="TOKENS", help="The most that it may cost.")] = "1",
-    verification: Annotated[str, typer.Option("--class", help="exact, tolerance, replicated or none.")] = "none",
+    verification: Annotated[str, typer.Option("--class", help="exact or none; tolerance needs a job file.")] = "none",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Copy the outputs there.")] = None,
     name: Annotated[str, typer.Option(help="What to call it.")] = "run",
     announce: Annotated[str, typer.Option(help="`gossip` or `chain`.")] = "gossip",

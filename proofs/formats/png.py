@@ -107,22 +107,29 @@ def _samples(header: _Header, data: bytes) -> Array:
 
 
 def _unfiltered(filters: Array, filtered: Array) -> Array:
-    """Each pixel needs those to its left, above, and left above: all of one diagonal are known at once."""
+    """Each pixel needs those to its left, above, and left above: all of one diagonal are known at once.
+
+    One pixel down and one to the left is always the same number of pixels further, so a diagonal is a plain slice. The
+    last two are kept by row, shifted by one: what is never written there is the border of zeros that the filters want.
+    """
     height, width, step = filtered.shape
-    # A border of zeros to the left and above, as the filters want it.
-    known = np.zeros((height + 1, width + 1, step), np.int16)
+    flat, found = filtered.reshape(-1, step), np.empty((height * width, step), np.uint8)
+    rows = filters[:, None]
+    kept = np.zeros((3, height + 1, step), np.int16)
     for diagonal in range(height + width - 1):
-        y: Array = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1), dtype=np.int64)
-        x: Array = diagonal - y
-        left, above, corner = known[y + 1, x], known[y, x + 1], known[y, x]
-        kind = filters[y][:, None]
+        first, end = max(0, diagonal - width + 1), min(height, diagonal + 1)
+        at = slice(diagonal + first * (width - 1), diagonal + (end - 1) * (width - 1) + 1, max(1, width - 1))
+        before, earlier, now = kept[(diagonal - 1) % 3], kept[(diagonal - 2) % 3], kept[diagonal % 3]
+        left, above, corner = before[first + 1 : end + 1], before[first:end], earlier[first:end]
+        kind = rows[first:end]
         guess = np.select(
             [kind == 0, kind == 1, kind == 2, kind == 3],
             [np.zeros_like(left), left, above, (left + above) >> 1],
             _paeth(left, above, corner),
         )
-        known[y + 1, x + 1] = (filtered[y, x] + guess) & 0xFF
-    return known[1:, 1:].astype(np.uint8)
+        now[first + 1 : end + 1] = (flat[at] + guess) & 0xFF
+        found[at] = now[first + 1 : end + 1]
+    return found.reshape(height, width, step)
 
 
 def _paeth(left: Array, above: Array, corner: Array) -> Array:

@@ -12,10 +12,12 @@ from capanode.node.challenged.checking import Check, Checker, Verdict
 from capanode.node.challenged.committed_trace import States
 from capanode.node.challenged.reexecution import Bench, Reexecution
 from capanode.node.executors.port import Executor, RunRequest
+from capanode.proofs.evidence import BadEvidence
 from capanode.protocol.comparator import WHOLE_PPM, Closeness, Comparator, FileRule, Format, bits
-from capanode.protocol.ids import Ppm
+from capanode.protocol.ids import Digest, Ppm
 from capanode.protocol.records import Resources, VerificationClass
 from tests.challenged.committed import INPUT, committed
+from tests.challenged.test_evidence import RULES
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.node.market_place import HARDWARE
 from tests.protocol.deals import SPEC
@@ -78,3 +80,12 @@ async def test_bounds_decide(
     check = await checked(tmp_path, again)
     assert check.verdict is verdict
     assert [path for step in check.steps for path, _ in step.findings] == differing
+
+
+async def test_rules_that_bind_another_comparator_are_no_evidence(tmp_path: Path) -> None:
+    other = Digest(b"\x55" * 32)
+    rules = replace(RULES, verification=VerificationClass.TOLERANCE, comparator=other)
+    changes = {"verification": VerificationClass.TOLERANCE, "rules": rules}
+    async with committed(tmp_path, SPEC_WITH_ROOM, leaving(0.0), **changes) as deal:
+        with pytest.raises(BadEvidence, match="another comparator"):
+            await deal.watcher.finder.fetch_evidence(deal.deal)
