@@ -86,6 +86,10 @@ class Preparation:
         """Where an input that was prepared lies."""
         return self._blobs.path(item.cid) if item.cid is not None else self._downloaded(item)
 
+    def keep(self, work: provider.Work, until: UnixTime) -> None:
+        """Keep what a deal is computed from at least until then; blocks."""
+        self._blobs.extend(reason=reason_of_inputs(work), until=until)
+
     def tidy(self, works: Sequence[provider.Work]) -> int:
         """Remove downloads that none of these deals needs, unless they are fresh; bytes freed."""
         wanted = {item.sha256.hex() for work in works for item in work.spec.inputs if item.cid is None}
@@ -116,7 +120,7 @@ class Preparation:
             raise Refused(f"the input {item.name} does not have the sha256 that the job states")
 
     async def _have_blob(self, cid: Cid, size_bytes: int, work: provider.Work) -> None:
-        reason, until = f"deal:{work.deal_id.hex()}", needed_until(work)
+        reason, until = reason_of_inputs(work), needed_until(work)
         if not self._blobs.has(cid):
             await fetch_blob(
                 self._network,
@@ -139,6 +143,11 @@ def reference_of(image: Image) -> ImageRef:
         return archived_image(image.archive.cid, f"sha256:{image.archive.image_id.hex()}")
     assert image.registry is not None
     return registry_image(image.registry.reference)
+
+
+def reason_of_inputs(work: provider.Work) -> str:
+    """Why image and inputs of a deal are kept."""
+    return f"deal:{work.deal_id.hex()}"
 
 
 def needed_until(work: provider.Work) -> UnixTime:

@@ -11,8 +11,8 @@ from typing import Final
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.assigned.preparation import Preparation, needed_until
-from capanode.node.challenged.evidence import PUBLIC, reason_of
+from capanode.node.assigned.preparation import Preparation, needed_until, reason_of_inputs
+from capanode.node.challenged.evidence import PUBLIC
 from capanode.node.challenged.kept_evidence import KeptEvidence
 from capanode.node.committed.blob_access import blobs_of
 from capanode.node.executed.execution import Execution
@@ -109,7 +109,7 @@ class OwnEvidence:
         if item.cid is not None:
             return item.cid
         path, until = self._preparation.input_path(item), needed_until(work)
-        return await trio.to_thread.run_sync(self._put, path, reason_of(work.deal_id), until)
+        return await trio.to_thread.run_sync(self._put, path, reason_of_inputs(work), until)
 
     def _put(self, path: Path, reason: str, until: UnixTime) -> Cid:
         return self._blobs.put_file(path, reason=reason, until=until)

@@ -162,6 +162,7 @@ class Execution:
         """Keep a disputed result for as long as a dispute can last."""
         until = UnixTime(deal.commitment.window_ends_at + LONGEST_DISPUTE_S + deal.work.demand.retention_s)
         await trio.to_thread.run_sync(self._results.extend, deal.work, until)
+        await trio.to_thread.run_sync(self._preparation.keep, deal.work, until)
 
     async def drop(self, deal: provider.Retaining | provider.Discarding) -> None:
         """Forget a result that nobody needs any more."""
