@@ -4,6 +4,11 @@ Steady state: the same parties, whose accounts are all in use, at their second d
 (a verification deposit and a fraud bond of five prices), with one step, a fixed price in 18 decimals, and a locator
 of 90 bytes; the claim pays the provider and returns the deposit.
 
+`dispute_open_settle` is the challenge and the transaction that settles it when the provider was right, and
+`dispute_overturned_open_settle` when it was wrong, which moves the money of five accounts. `dispute_committee3_total`
+is the dearer of the two with all between: showing, draw, three hidden votes, their count, and the committee's pay.
+`commit_k16` posts all leaves, `commit_k1024` both proofs.
+
 `announced_deal` is posted at a price and taken by the first (announce, assignFirst, commit, claim). An award for an
 announced deal adds the requester's signature (`announced_award_deal_at_cap`) and, below the cap, one more write that
 returns the difference at once (`announced_award_deal`).
@@ -23,6 +28,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import rlp  # type: ignore[import-untyped]
+from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
@@ -30,6 +37,7 @@ from eth_typing import Hash32
 
 from bench import report
 from capanode.contracts_abi import artifacts, bindings
+from capanode.proofs import trace
 from capanode.protocol import typed_data
 from capanode.protocol.ids import (
     ZERO_ADDRESS,
@@ -56,6 +64,23 @@ SALT_BYTES: Final = 4
 BATCH: Final = 100
 OPEN_DEALS: Final = 50
 NO_ADDRESS: Final = ZERO_ADDRESS
+ARBITERS: Final = 7
+CLASS: Final = b"x86_64-v3"
+GAS_ALLOWANCE: Final = TOKEN // 50
+COURT_CLOCKS: Final = bindings.CourtClocks(
+    join_blocks=1,
+    reveal_blocks=20,
+    vote_time=300,
+    reveal_time=300,
+    appeal_time=300,
+    answer_time=300,
+    max_dispute=30 * 86_400,
+    min_age=0,
+    leave_time=7 * 86_400,
+    min_arbiters=7,
+    min_stake=TOKEN,
+    gas_allowance=GAS_ALLOWANCE,
+)
 
 DICE = random.Random(20)
 
@@ -112,6 +137,9 @@ class Chain:
             time.sleep(0.005)
         raise RuntimeError(f"transaction {digest} was not mined")
 
+    def read(self, to: Address, data: bytes) -> str:
+        return str(self.call("eth_call", {"to": "0x" + to.hex(), "data": "0x" + data.hex()}, "latest"))
+
     def now(self) -> int:
         return int(self.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
@@ -139,6 +167,9 @@ class Bench:
     provider: Party
     hot_key: Party
     sender: Party
+    court: Address
+    pools: Address
+    arbiters: tuple[Party, ...]
 
     def send(self, data: bytes, sender: Party | None = None) -> dict[str, Any]:
         return self.chain.send(sender or self.sender, self.market, data)
@@ -156,6 +187,10 @@ BARS: Final = {
     "lock_deal_total": 150_000,
     "announced_deal_total": 180_000,
     "extra_open_deal_growth": 100,
+    "dispute_open_settle": 115_000,
+    "dispute_committee3_total": 800_000,
+    "commit_k16": 135_000,
+    "commit_k1024": 135_000,
 }
 
 
@@ -185,6 +220,8 @@ def measure(chain: Chain) -> dict[str, report.Figure]:
     figures |= ways_out(wallet)
     figures |= batch(wallet)
     figures["extra_open_deal_growth"] = growth(wallet)
+    figures |= more_steps(wallet)
+    figures |= disputes(wallet)
     return figures
 
 
@@ -329,6 +366,145 @@ def average_total(bench: Bench, deals: int = 5) -> float:
     return sum(sum(finish(bench, lock_deal(bench)).values()) for _ in range(deals)) / deals
 
 
+# Disputes ------------------------------------------------------------------------------------------------------------
+
+
+def more_steps(bench: Bench) -> dict[str, int]:
+    """Commits of traces with many steps; the second of each, since the first makes nothing that stays."""
+    return {f"commit_k{steps}": commit_of(bench, steps) for steps in (16, 1024)}
+
+
+def commit_of(bench: Bench, steps: int) -> int:
+    demand = bindings.DemandCore(SpecDigest(DICE.randbytes(32)), Digest(DICE.randbytes(32)), steps)
+    terms = replace(
+        new_terms(bench, Mode.LOCK)[0],
+        demand_digest=typed_data.demand_digest(demand.spec_digest, demand.input_root, demand.steps),
+    )
+    deal_id = award_digest(bench, terms)
+    bench.send(bindings.encode_deal_market_assign(terms, bench.requester.sign(deal_id)))
+    result = replace(new_commitment(), leaves_cid=Digest(DICE.randbytes(32)), step_count=steps)
+    leaves = [trace.first_leaf(0, demand.input_root)]
+    leaves += [trace.Leaf(i, Digest(DICE.randbytes(32)), 0, Digest(bytes(32)), done=False) for i in range(1, steps)]
+    leaves.append(trace.Leaf(steps, result.result_root, 0, Digest(bytes(32)), done=True))
+    made = trace.trace_of(deal_id, leaves)
+    words = trace.posted(made)
+    data = bindings.encode_deal_market_commit_steps(bench.locked_by, terms, demand, deal_id, result, words)
+    return bench.gas(data)
+
+
+def disputes(bench: Bench) -> dict[str, int]:
+    """A STEP challenge of a deal of class exact with one step, judged by a committee of three."""
+    figures: dict[str, int] = {}
+    for upheld in (True, False, True, False):  # the first ones pay for fresh slots
+        gas = dispute(bench, upheld=upheld)
+        name = "dispute" if upheld else "dispute_overturned"
+        figures |= {f"{name}_{part}": used for part, used in gas.items()}
+        figures[f"{name}_open_settle"] = gas["challenge"] + gas["settle"]
+        figures[f"{name}_total"] = sum(gas.values())
+    figures["dispute_committee3_total"] = max(figures["dispute_total"], figures["dispute_overturned_total"])
+    return figures
+
+
+def dispute(bench: Bench, *, upheld: bool) -> dict[str, int]:
+    rules = bindings.Rules(
+        class_=1,
+        sealed=False,
+        quorum=0,
+        pool=Digest(keccak(CLASS)),
+        comparator=Digest(bytes(32)),
+        max_state_bytes=2**30,
+        step_seconds=60,
+        arbiter_fee=VERIFICATION // 3,
+        audit_ppm=200_000,
+    )
+    word = int.from_bytes(keccak(encode((bindings.Rules.ABI,), (rules.to_abi(),))), "big") % 2**192
+    demand = bindings.DemandCore(SpecDigest(DICE.randbytes(32)), Digest(DICE.randbytes(32)), word << 64 | 1)
+    digest = typed_data.demand_digest(demand.spec_digest, demand.input_root, demand.steps)
+    terms = replace(new_terms(bench, Mode.LOCK)[0], demand_digest=digest, window=1_000)
+    deal_id = award_digest(bench, terms)
+    bench.send(bindings.encode_deal_market_assign(terms, bench.requester.sign(deal_id)))
+    result = new_commitment()
+    receipt = bench.send(bindings.encode_deal_market_commit(bench.locked_by, terms, demand, deal_id, result))
+    deal = committed(bench, deal_id, terms, receipt, {}).claim
+    return judged(bench, deal, demand, rules, result, upheld=upheld)
+
+
+def judged(
+    bench: Bench,
+    deal: bindings.Claim,
+    demand: bindings.DemandCore,
+    rules: bindings.Rules,
+    result: bindings.Commitment,
+    *,
+    upheld: bool,
+) -> dict[str, int]:
+    nothing = Digest(bytes(32))
+    first = trace.first_leaf(0, demand.input_root)
+    last = trace.Leaf(1, result.result_root, 0, nothing, done=True)
+    made = trace.trace_of(deal.deal_id, (first, last))
+    leaf, proof = made.leaves[1], [made.leaves[0]]
+    statement = bindings.Statement(trace.trace_root(made), result.result_root, result.result_root, nothing, 1, 0)
+    grounds = bindings.Grounds(demand, rules, statement)
+    answer, salt = DICE.randbytes(32), DICE.randbytes(32)
+    challenger = bench.hot_key
+    case_id = keccak(encode(("bytes32", "uint256", "uint256", "uint256"), (deal.deal_id, 0, 0, 0)))
+    hidden = keccak(
+        encode(
+            ("bytes32",) * 4 + ("address",),
+            (keccak(b"capanode.answer.1"), case_id, answer, salt, "0x" + challenger.address.hex()),
+        )
+    )
+    gas = {
+        "challenge": court_gas(
+            bench, challenger, bindings.encode_dispute_court_challenge(deal, demand, rules, 0, 0, 0, hidden)
+        )
+    }
+    file = bindings.File(deal, 0, 0, 0, challenger.address, VERIFICATION + GAS_ALLOWANCE, hidden)
+    bench.chain.call("evm_mine")
+    opening = bindings.Opening(answer, salt)
+    shown = bench.chain.send(
+        challenger,
+        bench.court,
+        bindings.encode_dispute_court_show_answer(file, grounds, 0, opening, leaf, proof),
+    )
+    gas["show_and_draw"] = int(shown["gasUsed"], 16)
+    arbiters = drawn(bench, shown)
+    vote, found = (1, leaf) if upheld else (2, answer)
+    for seat, arbiter in enumerate(arbiters):
+        sealed = keccak(
+            encode(
+                ("bytes32", "bytes32", "uint256", "uint8", "bytes32", "bytes32", "address"),
+                (keccak(b"capanode.vote.1"), case_id, 0, vote, found, salt, "0x" + arbiter.address.hex()),
+            )
+        )
+        data = bindings.encode_dispute_court_cast_vote(rules.pool, case_id, seat, sealed)
+        gas["cast"] = gas.get("cast", 0) + court_gas(bench, arbiter, data)
+    for seat, arbiter in enumerate(arbiters):
+        data = bindings.encode_dispute_court_reveal_vote(rules.pool, case_id, seat, vote, found, salt)
+        gas["reveal"] = gas.get("reveal", 0) + court_gas(bench, arbiter, data)
+    resolving = bindings.encode_dispute_court_resolve(file, grounds, leaf, proof)
+    gas["resolve"] = court_gas(bench, challenger, resolving)
+    bench.chain.wait(COURT_CLOCKS.appeal_time + 1)
+    settling = bindings.encode_dispute_court_settle(file, grounds, [opening])
+    gas["settle"] = court_gas(bench, challenger, settling)
+    gas["pay_committee"] = court_gas(
+        bench, challenger, bindings.encode_dispute_court_pay_committee(rules.pool, case_id, 0)
+    )
+    return gas
+
+
+def drawn(bench: Bench, receipt: dict[str, Any]) -> list[Party]:
+    """The arbiters whom the log of a draw names, by seat."""
+    log = receipt["logs"][-1]
+    event = bindings.Drawn.decode([bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:]))
+    parties = {party.address: party for party in bench.arbiters}
+    return [parties[address] for address in event.arbiters]
+
+
+def court_gas(bench: Bench, sender: Party, data: bytes) -> int:
+    return int(bench.chain.send(sender, bench.court, data)["gasUsed"], 16)
+
+
 # Values --------------------------------------------------------------------------------------------------------------
 
 
@@ -398,18 +574,25 @@ def deploy(chain: Chain) -> Bench:
     Account.enable_unaudited_hdwallet_features()
     mnemonic = "test test test test test test test test test test test junk"
     keys = (Account.from_mnemonic(mnemonic, account_path=f"m/44'/60'/0'/0/{i}") for i in itertools.count())
-    requester, provider, hot_key = (Party(key) for key in itertools.islice(keys, 3))
+    requester, provider, hot_key, *arbiters = (Party(key) for key in itertools.islice(keys, 3 + ARBITERS))
     token = create(chain, requester, "TestToken", b"")
     clocks = bindings.Clocks(
         grace=0, window_floor=WINDOW_S, free_thaw=0, earmark_thaw=0, stake_thaw=0, expire_reward=TOKEN // 100
     )
-    arguments = bindings.encode_deal_market_constructor(token, NO_ADDRESS, clocks)
-    market = create(chain, requester, "DealMarket", arguments)
-    for party in (requester, provider):
+    nonce = int(chain.call("eth_getTransactionCount", requester.key.address, "latest"), 16)
+    court = Address(keccak(rlp.encode([requester.address, nonce + 1]))[12:])  # made right after its market
+    market = create(chain, requester, "DealMarket", bindings.encode_deal_market_constructor(token, court, clocks))
+    create(chain, requester, "DisputeCourt", bindings.encode_dispute_court_constructor(market, COURT_CLOCKS))
+    for party in (requester, provider, hot_key, *arbiters):
         chain.send(party, token, bindings.encode_test_token_mint(party.address, 10**6 * TOKEN))
         chain.send(party, token, bindings.encode_test_token_approve(market, 2**256 - 1))
     domain = typed_data.domain(CHAIN_ID, market)
-    return Bench(chain, market, domain, requester, provider, hot_key, sender=provider)
+    pools = Address(bytes.fromhex(chain.read(court, bindings.encode_dispute_court_pools())[2:])[12:])
+    for party in (hot_key, *arbiters):
+        chain.send(party, market, bindings.encode_deal_market_deposit(10**4 * TOKEN))
+    for party in arbiters:
+        chain.send(party, pools, bindings.encode_arbiter_pools_enroll(CLASS.decode(), 10**3 * TOKEN))
+    return Bench(chain, market, domain, requester, provider, hot_key, provider, court, pools, tuple(arbiters))
 
 
 def create(chain: Chain, sender: Party, name: str, arguments: bytes) -> Address:

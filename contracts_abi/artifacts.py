@@ -9,7 +9,7 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 _PACKAGE: Final = "capanode.contracts_abi"
-CONTRACTS: Final = ("DealMarket", "Directory", "ProviderRegistry", "TestToken")
+CONTRACTS: Final = ("ArbiterPools", "DealMarket", "Directory", "DisputeCourt", "ProviderRegistry", "TestToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,9 @@ def load(name: str) -> Artifact:
 def shipped(name: str) -> tuple[Code, ...]:
     """The code of this release's contract called `name`, then that of earlier releases which it still works with."""
     document = json.loads(resources.files(_PACKAGE).joinpath("earlier.json").read_bytes())
-    earlier = (Code(bytes.fromhex(entry["codeHash"][2:]), _places(entry["immutables"])) for entry in document[name])
+    earlier = (
+        Code(bytes.fromhex(entry["codeHash"][2:]), _places(entry["immutables"])) for entry in document.get(name, ())
+    )
     return (load(name).code, *earlier)
 
 

@@ -57,6 +57,61 @@ def _require_log(what: str, topics: Sequence[bytes], topic_count: int, data: byt
 
 
 @dataclass(frozen=True, slots=True)
+class CourtClocks:
+    """`struct CourtClocks`."""
+
+    ABI: ClassVar[str] = "(uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint32,uint96,uint96)"
+
+    join_blocks: int
+    reveal_blocks: int
+    vote_time: int
+    reveal_time: int
+    appeal_time: int
+    answer_time: int
+    max_dispute: int
+    min_age: int
+    leave_time: int
+    min_arbiters: int
+    min_stake: int
+    gas_allowance: int
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (
+            self.join_blocks,
+            self.reveal_blocks,
+            self.vote_time,
+            self.reveal_time,
+            self.appeal_time,
+            self.answer_time,
+            self.max_dispute,
+            self.min_age,
+            self.leave_time,
+            self.min_arbiters,
+            self.min_stake,
+            self.gas_allowance,
+        )
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "CourtClocks":
+        """The struct of what eth_abi decoded."""
+        return cls(
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10],
+            values[11],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Clocks:
     """`struct Clocks`."""
 
@@ -229,10 +284,166 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """`struct File`."""
+
+    ABI: ClassVar[str] = f"({Claim.ABI},uint8,uint32,uint32,address,uint96,bytes32)"
+
+    deal: Claim
+    kind: int
+    step: int
+    serial: int
+    opener: Address
+    bond: int
+    answer: bytes
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (self.deal.to_abi(), self.kind, self.step, self.serial, self.opener, self.bond, self.answer)
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "File":
+        """The struct of what eth_abi decoded."""
+        return cls(
+            Claim.from_abi(values[0]), values[1], values[2], values[3], _address(values[4]), values[5], values[6]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`struct Rules`."""
+
+    ABI: ClassVar[str] = "(uint8,bool,uint8,bytes32,bytes32,uint64,uint32,uint96,uint32)"
+
+    class_: int
+    sealed: bool
+    quorum: int
+    pool: bytes
+    comparator: bytes
+    max_state_bytes: int
+    step_seconds: int
+    arbiter_fee: int
+    audit_ppm: int
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (
+            self.class_,
+            self.sealed,
+            self.quorum,
+            self.pool,
+            self.comparator,
+            self.max_state_bytes,
+            self.step_seconds,
+            self.arbiter_fee,
+            self.audit_ppm,
+        )
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "Rules":
+        """The struct of what eth_abi decoded."""
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`struct Statement`."""
+
+    ABI: ClassVar[str] = "(bytes32,bytes32,bytes32,bytes32,uint256,uint256)"
+
+    trace_root: Digest
+    result_root: Digest
+    delivery_root: Digest
+    leaves_cid: Digest
+    step_count: int
+    status: int
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (self.trace_root, self.result_root, self.delivery_root, self.leaves_cid, self.step_count, self.status)
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "Statement":
+        """The struct of what eth_abi decoded."""
+        return cls(Digest(values[0]), Digest(values[1]), Digest(values[2]), Digest(values[3]), values[4], values[5])
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """`struct Grounds`."""
+
+    ABI: ClassVar[str] = f"({DemandCore.ABI},{Rules.ABI},{Statement.ABI})"
+
+    demand: DemandCore
+    rules: Rules
+    result: Statement
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (self.demand.to_abi(), self.rules.to_abi(), self.result.to_abi())
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "Grounds":
+        """The struct of what eth_abi decoded."""
+        return cls(DemandCore.from_abi(values[0]), Rules.from_abi(values[1]), Statement.from_abi(values[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class LeafProof:
+    """`struct LeafProof`."""
+
+    ABI: ClassVar[str] = "(uint256,uint256,bytes32,uint256,bytes32,uint256,bytes32[])"
+
+    position: int
+    step: int
+    state_root: Digest
+    exit: int
+    stdout_root: Digest
+    done: int
+    proof: tuple[bytes, ...]
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (self.position, self.step, self.state_root, self.exit, self.stdout_root, self.done, self.proof)
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "LeafProof":
+        """The struct of what eth_abi decoded."""
+        return cls(
+            values[0],
+            values[1],
+            Digest(values[2]),
+            values[3],
+            Digest(values[4]),
+            values[5],
+            tuple(each for each in values[6]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`struct Opening`."""
+
+    ABI: ClassVar[str] = "(bytes32,bytes32)"
+
+    answer: bytes
+    salt: bytes
+
+    def to_abi(self) -> tuple[object, ...]:
+        """The fields in order, as eth_abi takes them."""
+        return (self.answer, self.salt)
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> "Opening":
+        """The struct of what eth_abi decoded."""
+        return cls(values[0], values[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Reputation:
     """`struct Reputation`."""
 
-    ABI: ClassVar[str] = "(uint32,uint32,uint32,uint32,uint32,uint96)"
+    ABI: ClassVar[str] = "(uint32,uint32,uint32,uint32,uint32,uint96,uint32,uint32,uint32)"
 
     finalized: int
     accepted: int
@@ -240,15 +451,153 @@ class Reputation:
     expired: int
     cancelled: int
     paid: int
+    overturned: int
+    voided: int
+    split: int
 
     def to_abi(self) -> tuple[object, ...]:
         """The fields in order, as eth_abi takes them."""
-        return (self.finalized, self.accepted, self.abandoned, self.expired, self.cancelled, self.paid)
+        return (
+            self.finalized,
+            self.accepted,
+            self.abandoned,
+            self.expired,
+            self.cancelled,
+            self.paid,
+            self.overturned,
+            self.voided,
+            self.split,
+        )
 
     @classmethod
     def from_abi(cls, values: Sequence[Any]) -> "Reputation":
         """The struct of what eth_abi decoded."""
-        return cls(values[0], values[1], values[2], values[3], values[4], values[5])
+        return cls(values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7], values[8])
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """`event Activated`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("f7ae745c0fa2e9e8ea6ab1a336bb49808b29fff4dec3576aafdc7e9081522aed")
+
+    pool: bytes
+    arbiter: Address
+    stake: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Activated":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Activated", topics, 3, data, 32)
+        return cls(pool=topics[1], arbiter=Address(topics[2][12:32]), stake=int.from_bytes(data[0:32], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """`event Enrolled`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("cff4f995d802e6fd0012f7f020c0f2db3f02d7388f4b6f482019a44df22dc9d3")
+
+    pool: bytes
+    arbiter: Address
+    amount: int
+    active_from: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Enrolled":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Enrolled", topics, 3, data, 64)
+        return cls(
+            pool=topics[1],
+            arbiter=Address(topics[2][12:32]),
+            amount=int.from_bytes(data[0:32], "big"),
+            active_from=int.from_bytes(data[32:64], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeesCollected:
+    """`event FeesCollected`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("cdcf7ee0122b4d8fff3c795a99a143426e4476aed34d4428aad5028542ccf6db")
+
+    pool: bytes
+    arbiter: Address
+    amount: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "FeesCollected":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("FeesCollected", topics, 3, data, 32)
+        return cls(pool=topics[1], arbiter=Address(topics[2][12:32]), amount=int.from_bytes(data[0:32], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveBegun:
+    """`event LeaveBegun`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("5e755eb6faa9941c4692ced4061e07cbc16dfbaffa2594d3439ed043ffa5b291")
+
+    pool: bytes
+    arbiter: Address
+    ready_at: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "LeaveBegun":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("LeaveBegun", topics, 3, data, 32)
+        return cls(pool=topics[1], arbiter=Address(topics[2][12:32]), ready_at=int.from_bytes(data[0:32], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """`event Left`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("23254ef6cafc939b0f84a92855a8266d3bfeec8c7ea52321eb2b717aab0f661b")
+
+    pool: bytes
+    arbiter: Address
+    stake: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Left":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Left", topics, 3, data, 32)
+        return cls(pool=topics[1], arbiter=Address(topics[2][12:32]), stake=int.from_bytes(data[0:32], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Penalised:
+    """`event Penalised`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("d725c07745c658cfa623088ce12d505531736ea1eba6add34c63a12b5ca538ee")
+
+    pool: bytes
+    arbiter: Address
+    amount: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Penalised":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Penalised", topics, 3, data, 32)
+        return cls(pool=topics[1], arbiter=Address(topics[2][12:32]), amount=int.from_bytes(data[0:32], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class SetNamed:
+    """`event SetNamed`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("54f69877b3a519df0e81bb0a0ae8168da2814774e78144375b4797ba0384ae24")
+
+    pool: bytes
+    arbiters: tuple[Address, ...]
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "SetNamed":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("SetNamed", topics, 2, data, None)
+        values = _decode("SetNamed", ("address[]",), data)
+        return cls(pool=topics[1], arbiters=tuple(_address(each) for each in values[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +729,33 @@ class DealFinalized:
 
 
 @dataclass(frozen=True, slots=True)
+class DealJudged:
+    """`event DealJudged`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("00c4e722f097ddd962630443d3f5f27b12b717907b8f49510ab95b74a15f3e03")
+
+    deal_id: DealId
+    provider: Address
+    end: int
+    paid: int
+    returned: int
+    slashed: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "DealJudged":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("DealJudged", topics, 3, data, 128)
+        return cls(
+            deal_id=DealId(topics[1]),
+            provider=Address(topics[2][12:32]),
+            end=int.from_bytes(data[0:32], "big"),
+            paid=int.from_bytes(data[32:64], "big"),
+            returned=int.from_bytes(data[64:96], "big"),
+            slashed=int.from_bytes(data[96:128], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DealRefunded:
     """`event DealRefunded`."""
 
@@ -418,19 +794,6 @@ class Deposited:
         """The event of a log whose first topic is `TOPIC`."""
         _require_log("Deposited", topics, 2, data, 32)
         return cls(account=Address(topics[1][12:32]), amount=int.from_bytes(data[0:32], "big"))
-
-
-@dataclass(frozen=True, slots=True)
-class EIP712DomainChanged:
-    """`event EIP712DomainChanged`."""
-
-    TOPIC: ClassVar[bytes] = bytes.fromhex("0a6387c9ea3628b88a633bb4f3b151770f70085117a15f9bf3787cda53f13d31")
-
-    @classmethod
-    def decode(cls, topics: Sequence[bytes], data: bytes) -> "EIP712DomainChanged":
-        """The event of a log whose first topic is `TOPIC`."""
-        _require_log("EIP712DomainChanged", topics, 1, data, 0)
-        return cls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -702,6 +1065,345 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerShown:
+    """`event AnswerShown`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("490628fdd559daa06dff4e0b0e6898561945b98313407e1e46afdaece7bbcd38")
+
+    case_id: bytes
+    challenger: Address
+    index: int
+    answer: bytes
+    salt: bytes
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "AnswerShown":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("AnswerShown", topics, 3, data, 96)
+        return cls(
+            case_id=topics[1],
+            challenger=Address(topics[2][12:32]),
+            index=int.from_bytes(data[0:32], "big"),
+            answer=data[32:64],
+            salt=data[64:96],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """`event Answered`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("8cb336dbca881442f85f1da0b7717aad0ce9552cac7fd5d3cd8accb248848f73")
+
+    case_id: bytes
+    nodes: tuple[bytes, ...]
+    height: int
+    index: int
+    deadline: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Answered":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Answered", topics, 2, data, None)
+        values = _decode("Answered", ("bytes32[]", "uint8", "uint32", "uint40"), data)
+        return cls(
+            case_id=topics[1],
+            nodes=tuple(each for each in values[0]),
+            height=values[1],
+            index=values[2],
+            deadline=values[3],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Appealed:
+    """`event Appealed`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("9411d99e8d92b82ae8b973c6b4ab3acb88ee7579c3c52dca9757ff317ccd8075")
+
+    case_id: bytes
+    appellant: Address
+    round: int
+    amount: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Appealed":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Appealed", topics, 3, data, 64)
+        return cls(
+            case_id=topics[1],
+            appellant=Address(topics[2][12:32]),
+            round=int.from_bytes(data[0:32], "big"),
+            amount=int.from_bytes(data[32:64], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`event Asked`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("5b2001be09cb83ebf8a614e4952ae5aca554e6463c95dca7a584f8fd5a6058c4")
+
+    case_id: bytes
+    node: bytes
+    height: int
+    index: int
+    deadline: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Asked":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Asked", topics, 2, data, 128)
+        return cls(
+            case_id=topics[1],
+            node=data[0:32],
+            height=int.from_bytes(data[32:64], "big"),
+            index=int.from_bytes(data[64:96], "big"),
+            deadline=int.from_bytes(data[96:128], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Challenged:
+    """`event Challenged`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("70da6bd4be4db24c34008f925d93316bdefd102b75b5e1b1f3a97fa8e0bc2e55")
+
+    case_id: bytes
+    deal_id: DealId
+    opener: Address
+    kind: int
+    step: int
+    serial: int
+    bond: int
+    answer: bytes
+    seed_block: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Challenged":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Challenged", topics, 4, data, 192)
+        return cls(
+            case_id=topics[1],
+            deal_id=DealId(topics[2]),
+            opener=Address(topics[3][12:32]),
+            kind=int.from_bytes(data[0:32], "big"),
+            step=int.from_bytes(data[32:64], "big"),
+            serial=int.from_bytes(data[64:96], "big"),
+            bond=int.from_bytes(data[96:128], "big"),
+            answer=data[128:160],
+            seed_block=int.from_bytes(data[160:192], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteePaid:
+    """`event CommitteePaid`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("09acbe6311cc0897a97fb48c7b7199a9ebe23ea60ee39210255dff4c87a8f4a0")
+
+    case_id: bytes
+    round: int
+    burned: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "CommitteePaid":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("CommitteePaid", topics, 2, data, 64)
+        return cls(
+            case_id=topics[1], round=int.from_bytes(data[0:32], "big"), burned=int.from_bytes(data[32:64], "big")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """`event Drawing`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("33ab5b8ffe538ca6b2b2182c01b7086fa703fdf60c31844f29a20a03a5735aff")
+
+    case_id: bytes
+    round: int
+    seats: int
+    seed_block: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Drawing":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Drawing", topics, 2, data, 96)
+        return cls(
+            case_id=topics[1],
+            round=int.from_bytes(data[0:32], "big"),
+            seats=int.from_bytes(data[32:64], "big"),
+            seed_block=int.from_bytes(data[64:96], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """`event Drawn`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("be6b62b19657b086acd7892e1bd0fd2a57b1f215e54aa192c65e805a44adfafc")
+
+    case_id: bytes
+    pool: bytes
+    round: int
+    step: int
+    claimed_leaf: bytes
+    vote_by: int
+    arbiters: tuple[Address, ...]
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Drawn":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Drawn", topics, 3, data, None)
+        values = _decode("Drawn", ("uint8", "uint32", "bytes32", "uint40", "address[]"), data)
+        return cls(
+            case_id=topics[1],
+            pool=topics[2],
+            round=values[0],
+            step=values[1],
+            claimed_leaf=values[2],
+            vote_by=values[3],
+            arbiters=tuple(_address(each) for each in values[4]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`event Joined`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("26d26a81c0728ab97dc7aef97ad76e4539e2f92497eff97ad788aa5056e55f73")
+
+    case_id: bytes
+    challenger: Address
+    index: int
+    bond: int
+    answer: bytes
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Joined":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Joined", topics, 3, data, 96)
+        return cls(
+            case_id=topics[1],
+            challenger=Address(topics[2][12:32]),
+            index=int.from_bytes(data[0:32], "big"),
+            bond=int.from_bytes(data[32:64], "big"),
+            answer=data[64:96],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`event Resolved`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("07fc42105702846d7452900ee418a5ec83a8cdaf9cb06a222fbd2ee1d8ff2e8f")
+
+    case_id: bytes
+    round: int
+    verdict: int
+    leaf: bytes
+    appeal_by: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Resolved":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Resolved", topics, 2, data, 128)
+        return cls(
+            case_id=topics[1],
+            round=int.from_bytes(data[0:32], "big"),
+            verdict=int.from_bytes(data[32:64], "big"),
+            leaf=data[64:96],
+            appeal_by=int.from_bytes(data[96:128], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """`event Settled`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("31c226e08471224961629fbb9c1e8ab2c6af4f5767f9400767c9106d44573f05")
+
+    case_id: bytes
+    deal_id: DealId
+    verdict: int
+    fee: int
+    bounty: int
+    burned: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "Settled":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("Settled", topics, 3, data, 128)
+        return cls(
+            case_id=topics[1],
+            deal_id=DealId(topics[2]),
+            verdict=int.from_bytes(data[0:32], "big"),
+            fee=int.from_bytes(data[32:64], "big"),
+            bounty=int.from_bytes(data[64:96], "big"),
+            burned=int.from_bytes(data[96:128], "big"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepNamed:
+    """`event StepNamed`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("edd2bec8969654e7d1e646acb56bf341415f123ab96d4e9b57f7d5bc10eea4a3")
+
+    case_id: bytes
+    step_case_id: bytes
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "StepNamed":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("StepNamed", topics, 3, data, 0)
+        return cls(case_id=topics[1], step_case_id=topics[2])
+
+
+@dataclass(frozen=True, slots=True)
+class VoteCast:
+    """`event VoteCast`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("cfdd1cdc83798b3af423f21e3573a60debeba504aa4e31afe1ef961bc5a7c934")
+
+    case_id: bytes
+    round: int
+    seat: int
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "VoteCast":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("VoteCast", topics, 2, data, 64)
+        return cls(case_id=topics[1], round=int.from_bytes(data[0:32], "big"), seat=int.from_bytes(data[32:64], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRevealed:
+    """`event VoteRevealed`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("3bdfda8ba4d7385a970ab4c43d6b85e93bc354728547deb2b732ec01f72b0548")
+
+    case_id: bytes
+    round: int
+    seat: int
+    vote: int
+    leaf: bytes
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "VoteRevealed":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("VoteRevealed", topics, 2, data, 128)
+        return cls(
+            case_id=topics[1],
+            round=int.from_bytes(data[0:32], "big"),
+            seat=int.from_bytes(data[32:64], "big"),
+            vote=int.from_bytes(data[64:96], "big"),
+            leaf=data[96:128],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DealRecorded:
     """`event DealRecorded`."""
 
@@ -718,6 +1420,19 @@ class DealRecorded:
         return cls(
             deal_id=DealId(topics[1]), provider=Address(topics[2][12:32]), phase=int.from_bytes(data[0:32], "big")
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EIP712DomainChanged:
+    """`event EIP712DomainChanged`."""
+
+    TOPIC: ClassVar[bytes] = bytes.fromhex("0a6387c9ea3628b88a633bb4f3b151770f70085117a15f9bf3787cda53f13d31")
+
+    @classmethod
+    def decode(cls, topics: Sequence[bytes], data: bytes) -> "EIP712DomainChanged":
+        """The event of a log whose first topic is `TOPIC`."""
+        _require_log("EIP712DomainChanged", topics, 1, data, 0)
+        return cls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -825,14 +1540,21 @@ class Transfer:
 
 
 Event = (
-    DealAnnounced
+    Activated
+    | Enrolled
+    | FeesCollected
+    | LeaveBegun
+    | Left
+    | Penalised
+    | SetNamed
+    | DealAnnounced
     | DealAssigned
     | DealCancelled
     | DealCommitted
     | DealFinalized
+    | DealJudged
     | DealRefunded
     | Deposited
-    | EIP712DomainChanged
     | Earmarked
     | HotKeySet
     | PayoutSet
@@ -847,7 +1569,22 @@ Event = (
     | OwnershipTransferStarted
     | OwnershipTransferred
     | Published
+    | AnswerShown
+    | Answered
+    | Appealed
+    | Asked
+    | Challenged
+    | CommitteePaid
+    | Drawing
+    | Drawn
+    | Joined
+    | Resolved
+    | Settled
+    | StepNamed
+    | VoteCast
+    | VoteRevealed
     | DealRecorded
+    | EIP712DomainChanged
     | NodeRegistered
     | NodeRemoved
     | NodeUpdated
@@ -856,14 +1593,21 @@ Event = (
 )
 
 EVENTS: Final[Mapping[bytes, Callable[[Sequence[bytes], bytes], Event]]] = {
+    Activated.TOPIC: Activated.decode,
+    Enrolled.TOPIC: Enrolled.decode,
+    FeesCollected.TOPIC: FeesCollected.decode,
+    LeaveBegun.TOPIC: LeaveBegun.decode,
+    Left.TOPIC: Left.decode,
+    Penalised.TOPIC: Penalised.decode,
+    SetNamed.TOPIC: SetNamed.decode,
     DealAnnounced.TOPIC: DealAnnounced.decode,
     DealAssigned.TOPIC: DealAssigned.decode,
     DealCancelled.TOPIC: DealCancelled.decode,
     DealCommitted.TOPIC: DealCommitted.decode,
     DealFinalized.TOPIC: DealFinalized.decode,
+    DealJudged.TOPIC: DealJudged.decode,
     DealRefunded.TOPIC: DealRefunded.decode,
     Deposited.TOPIC: Deposited.decode,
-    EIP712DomainChanged.TOPIC: EIP712DomainChanged.decode,
     Earmarked.TOPIC: Earmarked.decode,
     HotKeySet.TOPIC: HotKeySet.decode,
     PayoutSet.TOPIC: PayoutSet.decode,
@@ -878,7 +1622,22 @@ EVENTS: Final[Mapping[bytes, Callable[[Sequence[bytes], bytes], Event]]] = {
     OwnershipTransferStarted.TOPIC: OwnershipTransferStarted.decode,
     OwnershipTransferred.TOPIC: OwnershipTransferred.decode,
     Published.TOPIC: Published.decode,
+    AnswerShown.TOPIC: AnswerShown.decode,
+    Answered.TOPIC: Answered.decode,
+    Appealed.TOPIC: Appealed.decode,
+    Asked.TOPIC: Asked.decode,
+    Challenged.TOPIC: Challenged.decode,
+    CommitteePaid.TOPIC: CommitteePaid.decode,
+    Drawing.TOPIC: Drawing.decode,
+    Drawn.TOPIC: Drawn.decode,
+    Joined.TOPIC: Joined.decode,
+    Resolved.TOPIC: Resolved.decode,
+    Settled.TOPIC: Settled.decode,
+    StepNamed.TOPIC: StepNamed.decode,
+    VoteCast.TOPIC: VoteCast.decode,
+    VoteRevealed.TOPIC: VoteRevealed.decode,
     DealRecorded.TOPIC: DealRecorded.decode,
+    EIP712DomainChanged.TOPIC: EIP712DomainChanged.decode,
     NodeRegistered.TOPIC: NodeRegistered.decode,
     NodeRemoved.TOPIC: NodeRemoved.decode,
     NodeUpdated.TOPIC: NodeUpdated.decode,
@@ -891,6 +1650,235 @@ def decode_log(topics: Sequence[bytes], data: bytes) -> Event | None:
     """The event of a log, or None when it is none of these contracts'."""
     decoder = EVENTS.get(topics[0]) if topics else None
     return None if decoder is None else decoder(topics, data)
+
+
+def encode_arbiter_pools_constructor(clocks: CourtClocks) -> bytes:
+    """What follows the bytecode of `ArbiterPools` in the transaction that deploys it."""
+    return encode((CourtClocks.ABI,), (clocks.to_abi(),))
+
+
+ARBITER_POOLS_ACTIVATE: Final = bytes.fromhex("1fa9472d")
+
+
+def encode_arbiter_pools_activate(pool: bytes, arbiter: Address) -> bytes:
+    """Calldata of `ArbiterPools.activate`."""
+    return ARBITER_POOLS_ACTIVATE + encode(("bytes32", "address"), (pool, arbiter))
+
+
+ARBITER_POOLS_ARBITER_OF: Final = bytes.fromhex("ba430eb4")
+
+
+def encode_arbiter_pools_arbiter_of(pool: bytes, arbiter: Address) -> bytes:
+    """Calldata of `ArbiterPools.arbiterOf`."""
+    return ARBITER_POOLS_ARBITER_OF + encode(("bytes32", "address"), (pool, arbiter))
+
+
+class ArbiterPoolsArbiterOf(NamedTuple):
+    """Result of `ArbiterPools.arbiterOf`."""
+
+    stake: int
+    fees: int
+    duty: int
+    ready_at: int
+
+
+def decode_arbiter_pools_arbiter_of(data: bytes) -> ArbiterPoolsArbiterOf:
+    """What `ArbiterPools.arbiterOf` returned."""
+    values = _decode("ArbiterPools.arbiterOf", ("uint96", "uint96", "uint8", "uint40"), data)
+    return ArbiterPoolsArbiterOf(values[0], values[1], values[2], values[3])
+
+
+ARBITER_POOLS_BEGIN_LEAVE: Final = bytes.fromhex("1172c94e")
+
+
+def encode_arbiter_pools_begin_leave(pool: bytes) -> bytes:
+    """Calldata of `ArbiterPools.beginLeave`."""
+    return ARBITER_POOLS_BEGIN_LEAVE + encode(("bytes32",), (pool,))
+
+
+ARBITER_POOLS_CAN_JUDGE: Final = bytes.fromhex("ce601c13")
+
+
+def encode_arbiter_pools_can_judge(pool: bytes, quorum: int, amount: int) -> bytes:
+    """Calldata of `ArbiterPools.canJudge`."""
+    return ARBITER_POOLS_CAN_JUDGE + encode(("bytes32", "uint8", "uint256"), (pool, quorum, amount))
+
+
+def decode_arbiter_pools_can_judge(data: bytes) -> bool:
+    """What `ArbiterPools.canJudge` returned."""
+    (value,) = _decode("ArbiterPools.canJudge", ("bool",), data)
+    result: bool = value
+    return result
+
+
+ARBITER_POOLS_COLLECT: Final = bytes.fromhex("497777d5")
+
+
+def encode_arbiter_pools_collect(pool: bytes) -> bytes:
+    """Calldata of `ArbiterPools.collect`."""
+    return ARBITER_POOLS_COLLECT + encode(("bytes32",), (pool,))
+
+
+ARBITER_POOLS_COURT: Final = bytes.fromhex("00971a30")
+
+
+def encode_arbiter_pools_court() -> bytes:
+    """Calldata of `ArbiterPools.court`."""
+    return ARBITER_POOLS_COURT
+
+
+def decode_arbiter_pools_court(data: bytes) -> Address:
+    """What `ArbiterPools.court` returned."""
+    (value,) = _decode("ArbiterPools.court", ("address",), data)
+    result: Address = _address(value)
+    return result
+
+
+ARBITER_POOLS_COURT_CLOCKS: Final = bytes.fromhex("9576c5bb")
+
+
+def encode_arbiter_pools_court_clocks() -> bytes:
+    """Calldata of `ArbiterPools.courtClocks`."""
+    return ARBITER_POOLS_COURT_CLOCKS
+
+
+def decode_arbiter_pools_court_clocks(data: bytes) -> CourtClocks:
+    """What `ArbiterPools.courtClocks` returned."""
+    (value,) = _decode("ArbiterPools.courtClocks", (CourtClocks.ABI,), data)
+    result: CourtClocks = CourtClocks.from_abi(value)
+    return result
+
+
+ARBITER_POOLS_DRAWN: Final = bytes.fromhex("9eac0ee9")
+
+
+def encode_arbiter_pools_drawn(pool: bytes, seed: bytes, seats: int, parties: Sequence[Address]) -> bytes:
+    """Calldata of `ArbiterPools.drawn`."""
+    return ARBITER_POOLS_DRAWN + encode(("bytes32", "bytes32", "uint256", "address[]"), (pool, seed, seats, parties))
+
+
+class ArbiterPoolsDrawn(NamedTuple):
+    """Result of `ArbiterPools.drawn`."""
+
+    positions: tuple[int, ...]
+    wallets: tuple[Address, ...]
+
+
+def decode_arbiter_pools_drawn(data: bytes) -> ArbiterPoolsDrawn:
+    """What `ArbiterPools.drawn` returned."""
+    values = _decode("ArbiterPools.drawn", ("uint256[]", "address[]"), data)
+    return ArbiterPoolsDrawn(tuple(each for each in values[0]), tuple(_address(each) for each in values[1]))
+
+
+ARBITER_POOLS_EARN: Final = bytes.fromhex("26924da5")
+
+
+def encode_arbiter_pools_earn(pool: bytes, position: int, fee: int) -> bytes:
+    """Calldata of `ArbiterPools.earn`."""
+    return ARBITER_POOLS_EARN + encode(("bytes32", "uint256", "uint96"), (pool, position, fee))
+
+
+ARBITER_POOLS_ENROLL: Final = bytes.fromhex("8897e342")
+
+
+def encode_arbiter_pools_enroll(hardware_class: str, amount: int) -> bytes:
+    """Calldata of `ArbiterPools.enroll`."""
+    return ARBITER_POOLS_ENROLL + encode(("string", "uint96"), (hardware_class, amount))
+
+
+ARBITER_POOLS_LEAVE: Final = bytes.fromhex("5265303c")
+
+
+def encode_arbiter_pools_leave(pool: bytes) -> bytes:
+    """Calldata of `ArbiterPools.leave`."""
+    return ARBITER_POOLS_LEAVE + encode(("bytes32",), (pool,))
+
+
+ARBITER_POOLS_NAME_SET: Final = bytes.fromhex("9e72d69f")
+
+
+def encode_arbiter_pools_name_set(arbiters: Sequence[Address]) -> bytes:
+    """Calldata of `ArbiterPools.nameSet`."""
+    return ARBITER_POOLS_NAME_SET + encode(("address[]",), (arbiters,))
+
+
+def decode_arbiter_pools_name_set(data: bytes) -> bytes:
+    """What `ArbiterPools.nameSet` returned."""
+    (value,) = _decode("ArbiterPools.nameSet", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+ARBITER_POOLS_NAMED: Final = bytes.fromhex("a550f86d")
+
+
+def encode_arbiter_pools_named(pool: bytes) -> bytes:
+    """Calldata of `ArbiterPools.named`."""
+    return ARBITER_POOLS_NAMED + encode(("bytes32",), (pool,))
+
+
+class ArbiterPoolsNamed(NamedTuple):
+    """Result of `ArbiterPools.named`."""
+
+    positions: tuple[int, ...]
+    wallets: tuple[Address, ...]
+
+
+def decode_arbiter_pools_named(data: bytes) -> ArbiterPoolsNamed:
+    """What `ArbiterPools.named` returned."""
+    values = _decode("ArbiterPools.named", ("uint256[]", "address[]"), data)
+    return ArbiterPoolsNamed(tuple(each for each in values[0]), tuple(_address(each) for each in values[1]))
+
+
+ARBITER_POOLS_PENALISE: Final = bytes.fromhex("3a1a444a")
+
+
+def encode_arbiter_pools_penalise(pool: bytes, position: int, amount: int) -> bytes:
+    """Calldata of `ArbiterPools.penalise`."""
+    return ARBITER_POOLS_PENALISE + encode(("bytes32", "uint256", "uint96"), (pool, position, amount))
+
+
+def decode_arbiter_pools_penalise(data: bytes) -> int:
+    """What `ArbiterPools.penalise` returned."""
+    (value,) = _decode("ArbiterPools.penalise", ("uint96",), data)
+    result: int = value
+    return result
+
+
+ARBITER_POOLS_POOL_OF: Final = bytes.fromhex("ba4a6bd4")
+
+
+def encode_arbiter_pools_pool_of(pool: bytes) -> bytes:
+    """Calldata of `ArbiterPools.poolOf`."""
+    return ARBITER_POOLS_POOL_OF + encode(("bytes32",), (pool,))
+
+
+class ArbiterPoolsPoolOf(NamedTuple):
+    """Result of `ArbiterPools.poolOf`."""
+
+    active: int
+    stake: int
+
+
+def decode_arbiter_pools_pool_of(data: bytes) -> ArbiterPoolsPoolOf:
+    """What `ArbiterPools.poolOf` returned."""
+    values = _decode("ArbiterPools.poolOf", ("uint32", "uint256"), data)
+    return ArbiterPoolsPoolOf(values[0], values[1])
+
+
+ARBITER_POOLS_WALLET_AT: Final = bytes.fromhex("26611753")
+
+
+def encode_arbiter_pools_wallet_at(pool: bytes, position: int) -> bytes:
+    """Calldata of `ArbiterPools.walletAt`."""
+    return ARBITER_POOLS_WALLET_AT + encode(("bytes32", "uint256"), (pool, position))
+
+
+def decode_arbiter_pools_wallet_at(data: bytes) -> Address:
+    """What `ArbiterPools.walletAt` returned."""
+    (value,) = _decode("ArbiterPools.walletAt", ("address",), data)
+    result: Address = _address(value)
+    return result
 
 
 def encode_deal_market_constructor(token: Address, court: Address, clocks: Clocks) -> bytes:
@@ -1062,6 +2050,14 @@ def encode_deal_market_begin_withdraw(amount: int) -> bytes:
     return DEAL_MARKET_BEGIN_WITHDRAW + encode(("uint96",), (amount,))
 
 
+DEAL_MARKET_BURN_HELD: Final = bytes.fromhex("c20091fa")
+
+
+def encode_deal_market_burn_held(amount: int) -> bytes:
+    """Calldata of `DealMarket.burnHeld`."""
+    return DEAL_MARKET_BURN_HELD + encode(("uint96",), (amount,))
+
+
 DEAL_MARKET_CANCEL: Final = bytes.fromhex("42c3a7a6")
 
 
@@ -1087,14 +2083,6 @@ def encode_deal_market_cancel_mutual(
         ("bytes32", Terms.ABI, "address", "uint96", "uint40", "bytes", "bytes"),
         (deal_id, terms.to_abi(), locked_by, amount, valid_until, requester_signature, provider_signature),
     )
-
-
-DEAL_MARKET_CHALLENGE: Final = bytes.fromhex("32029cd7")
-
-
-def encode_deal_market_challenge(value0: Claim, value1: int, value2: bytes) -> bytes:
-    """Calldata of `DealMarket.challenge`."""
-    return DEAL_MARKET_CHALLENGE + encode((Claim.ABI, "uint256", "bytes32"), (value0.to_abi(), value1, value2))
 
 
 DEAL_MARKET_CLAIM: Final = bytes.fromhex("1fa3d911")
@@ -1126,6 +2114,14 @@ def decode_deal_market_clocks(data: bytes) -> Clocks:
     (value,) = _decode("DealMarket.clocks", (Clocks.ABI,), data)
     result: Clocks = Clocks.from_abi(value)
     return result
+
+
+DEAL_MARKET_CLOSE_CHALLENGE: Final = bytes.fromhex("be1c0df8")
+
+
+def encode_deal_market_close_challenge(committed: Claim, spend: bool) -> bytes:
+    """Calldata of `DealMarket.closeChallenge`."""
+    return DEAL_MARKET_CLOSE_CHALLENGE + encode((Claim.ABI, "bool"), (committed.to_abi(), spend))
 
 
 DEAL_MARKET_COMMIT: Final = bytes.fromhex("014795b4")
@@ -1237,36 +2233,6 @@ def decode_deal_market_earmark_of(data: bytes) -> DealMarketEarmarkOf:
     return DealMarketEarmarkOf(values[0], values[1], values[2])
 
 
-DEAL_MARKET_EIP712_DOMAIN: Final = bytes.fromhex("84b0196e")
-
-
-def encode_deal_market_eip712_domain() -> bytes:
-    """Calldata of `DealMarket.eip712Domain`."""
-    return DEAL_MARKET_EIP712_DOMAIN
-
-
-class DealMarketEip712Domain(NamedTuple):
-    """Result of `DealMarket.eip712Domain`."""
-
-    fields: bytes
-    name: str
-    version: str
-    chain_id: int
-    verifying_contract: Address
-    salt: bytes
-    extensions: tuple[int, ...]
-
-
-def decode_deal_market_eip712_domain(data: bytes) -> DealMarketEip712Domain:
-    """What `DealMarket.eip712Domain` returned."""
-    values = _decode(
-        "DealMarket.eip712Domain", ("bytes1", "string", "string", "uint256", "address", "bytes32", "uint256[]"), data
-    )
-    return DealMarketEip712Domain(
-        values[0], values[1], values[2], values[3], _address(values[4]), values[5], tuple(each for each in values[6])
-    )
-
-
 DEAL_MARKET_EXPIRE: Final = bytes.fromhex("6de2b6b4")
 
 
@@ -1311,6 +2277,44 @@ def decode_deal_market_multicall(data: bytes) -> tuple[bytes, ...]:
     return result
 
 
+DEAL_MARKET_OPEN_CHALLENGE: Final = bytes.fromhex("e896a7ac")
+
+
+def encode_deal_market_open_challenge(committed: Claim, base: int, challenger: Address) -> bytes:
+    """Calldata of `DealMarket.openChallenge`."""
+    return DEAL_MARKET_OPEN_CHALLENGE + encode((Claim.ABI, "uint96", "address"), (committed.to_abi(), base, challenger))
+
+
+def decode_deal_market_open_challenge(data: bytes) -> int:
+    """What `DealMarket.openChallenge` returned."""
+    (value,) = _decode("DealMarket.openChallenge", ("uint96",), data)
+    result: int = value
+    return result
+
+
+DEAL_MARKET_OVERRULE: Final = bytes.fromhex("cb4b27ac")
+
+
+def encode_deal_market_overrule(committed: Claim, end: int) -> bytes:
+    """Calldata of `DealMarket.overrule`."""
+    return DEAL_MARKET_OVERRULE + encode((Claim.ABI, "uint8"), (committed.to_abi(), end))
+
+
+def decode_deal_market_overrule(data: bytes) -> int:
+    """What `DealMarket.overrule` returned."""
+    (value,) = _decode("DealMarket.overrule", ("uint256",), data)
+    result: int = value
+    return result
+
+
+DEAL_MARKET_PAY: Final = bytes.fromhex("e18f6a46")
+
+
+def encode_deal_market_pay(amount: int, to: Address) -> bytes:
+    """Calldata of `DealMarket.pay`."""
+    return DEAL_MARKET_PAY + encode(("uint96", "address"), (amount, to))
+
+
 DEAL_MARKET_PAYOUT_OF: Final = bytes.fromhex("6da61d1e")
 
 
@@ -1324,6 +2328,14 @@ def decode_deal_market_payout_of(data: bytes) -> Address:
     (value,) = _decode("DealMarket.payoutOf", ("address",), data)
     result: Address = _address(value)
     return result
+
+
+DEAL_MARKET_PULL: Final = bytes.fromhex("ce980f8e")
+
+
+def encode_deal_market_pull(from_: Address, amount: int) -> bytes:
+    """Calldata of `DealMarket.pull`."""
+    return DEAL_MARKET_PULL + encode(("address", "uint96"), (from_, amount))
 
 
 DEAL_MARKET_SET_HOT_KEY: Final = bytes.fromhex("c89e1c94")
@@ -1657,6 +2669,318 @@ def decode_directory_version_at(data: bytes) -> Version:
     (value,) = _decode("Directory.versionAt", (Version.ABI,), data)
     result: Version = Version.from_abi(value)
     return result
+
+
+def encode_dispute_court_constructor(market: Address, clocks: CourtClocks) -> bytes:
+    """What follows the bytecode of `DisputeCourt` in the transaction that deploys it."""
+    return encode(("address", CourtClocks.ABI), (market, clocks.to_abi()))
+
+
+DISPUTE_COURT_ANSWER_LEAVES: Final = bytes.fromhex("1bb95418")
+
+
+def encode_dispute_court_answer_leaves(file: File, nodes: Sequence[bytes]) -> bytes:
+    """Calldata of `DisputeCourt.answerLeaves`."""
+    return DISPUTE_COURT_ANSWER_LEAVES + encode((File.ABI, "bytes32[]"), (file.to_abi(), nodes))
+
+
+DISPUTE_COURT_APPEAL: Final = bytes.fromhex("69917130")
+
+
+def encode_dispute_court_appeal(file: File, grounds: Grounds) -> bytes:
+    """Calldata of `DisputeCourt.appeal`."""
+    return DISPUTE_COURT_APPEAL + encode((File.ABI, Grounds.ABI), (file.to_abi(), grounds.to_abi()))
+
+
+DISPUTE_COURT_BEGIN_AUDIT: Final = bytes.fromhex("8e71ddcb")
+
+
+def encode_dispute_court_begin_audit(deal: Claim, demand: DemandCore, rules: Rules) -> bytes:
+    """Calldata of `DisputeCourt.beginAudit`."""
+    return DISPUTE_COURT_BEGIN_AUDIT + encode(
+        (Claim.ABI, DemandCore.ABI, Rules.ABI), (deal.to_abi(), demand.to_abi(), rules.to_abi())
+    )
+
+
+def decode_dispute_court_begin_audit(data: bytes) -> bytes:
+    """What `DisputeCourt.beginAudit` returned."""
+    (value,) = _decode("DisputeCourt.beginAudit", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+DISPUTE_COURT_CASE_ID_OF: Final = bytes.fromhex("794aa64e")
+
+
+def encode_dispute_court_case_id_of(deal_id: DealId, kind: int, step: int, serial: int) -> bytes:
+    """Calldata of `DisputeCourt.caseIdOf`."""
+    return DISPUTE_COURT_CASE_ID_OF + encode(("bytes32", "uint8", "uint32", "uint32"), (deal_id, kind, step, serial))
+
+
+def decode_dispute_court_case_id_of(data: bytes) -> bytes:
+    """What `DisputeCourt.caseIdOf` returned."""
+    (value,) = _decode("DisputeCourt.caseIdOf", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+DISPUTE_COURT_CASE_OF: Final = bytes.fromhex("d49224e9")
+
+
+def encode_dispute_court_case_of(case_id: bytes) -> bytes:
+    """Calldata of `DisputeCourt.caseOf`."""
+    return DISPUTE_COURT_CASE_OF + encode(("bytes32",), (case_id,))
+
+
+class DisputeCourtCaseOf(NamedTuple):
+    """Result of `DisputeCourt.caseOf`."""
+
+    phase: int
+    verdict: int
+    round: int
+    seats: int
+    challengers: int
+    time: int
+
+
+def decode_dispute_court_case_of(data: bytes) -> DisputeCourtCaseOf:
+    """What `DisputeCourt.caseOf` returned."""
+    values = _decode("DisputeCourt.caseOf", ("uint8", "uint8", "uint8", "uint8", "uint8", "uint40"), data)
+    return DisputeCourtCaseOf(values[0], values[1], values[2], values[3], values[4], values[5])
+
+
+DISPUTE_COURT_CAST_VOTE: Final = bytes.fromhex("984e9fd5")
+
+
+def encode_dispute_court_cast_vote(pool: bytes, case_id: bytes, seat: int, hidden_vote: bytes) -> bytes:
+    """Calldata of `DisputeCourt.castVote`."""
+    return DISPUTE_COURT_CAST_VOTE + encode(
+        ("bytes32", "bytes32", "uint8", "bytes32"), (pool, case_id, seat, hidden_vote)
+    )
+
+
+DISPUTE_COURT_CHALLENGE: Final = bytes.fromhex("4efd404b")
+
+
+def encode_dispute_court_challenge(
+    deal: Claim, demand: DemandCore, rules: Rules, kind: int, step: int, serial: int, answer: bytes
+) -> bytes:
+    """Calldata of `DisputeCourt.challenge`."""
+    return DISPUTE_COURT_CHALLENGE + encode(
+        (Claim.ABI, DemandCore.ABI, Rules.ABI, "uint8", "uint32", "uint32", "bytes32"),
+        (deal.to_abi(), demand.to_abi(), rules.to_abi(), kind, step, serial, answer),
+    )
+
+
+def decode_dispute_court_challenge(data: bytes) -> bytes:
+    """What `DisputeCourt.challenge` returned."""
+    (value,) = _decode("DisputeCourt.challenge", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+DISPUTE_COURT_CHALLENGE_SPEC: Final = bytes.fromhex("c2cf17d4")
+
+
+def encode_dispute_court_challenge_spec(deal: Claim, grounds: Grounds, leaf: LeafProof) -> bytes:
+    """Calldata of `DisputeCourt.challengeSpec`."""
+    return DISPUTE_COURT_CHALLENGE_SPEC + encode(
+        (Claim.ABI, Grounds.ABI, LeafProof.ABI), (deal.to_abi(), grounds.to_abi(), leaf.to_abi())
+    )
+
+
+DISPUTE_COURT_DEMAND_LEAVES: Final = bytes.fromhex("41e7d921")
+
+
+def encode_dispute_court_demand_leaves(deal: Claim, grounds: Grounds, serial: int) -> bytes:
+    """Calldata of `DisputeCourt.demandLeaves`."""
+    return DISPUTE_COURT_DEMAND_LEAVES + encode(
+        (Claim.ABI, Grounds.ABI, "uint32"), (deal.to_abi(), grounds.to_abi(), serial)
+    )
+
+
+def decode_dispute_court_demand_leaves(data: bytes) -> bytes:
+    """What `DisputeCourt.demandLeaves` returned."""
+    (value,) = _decode("DisputeCourt.demandLeaves", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+DISPUTE_COURT_DESCEND: Final = bytes.fromhex("8b18e598")
+
+
+def encode_dispute_court_descend(file: File, nodes: Sequence[bytes], child: int) -> bytes:
+    """Calldata of `DisputeCourt.descend`."""
+    return DISPUTE_COURT_DESCEND + encode((File.ABI, "bytes32[]", "uint8"), (file.to_abi(), nodes, child))
+
+
+DISPUTE_COURT_DRAW: Final = bytes.fromhex("1b6dcc2e")
+
+
+def encode_dispute_court_draw(file: File, grounds: Grounds, claimed: bytes, proof: Sequence[bytes]) -> bytes:
+    """Calldata of `DisputeCourt.draw`."""
+    return DISPUTE_COURT_DRAW + encode(
+        (File.ABI, Grounds.ABI, "bytes32", "bytes32[]"), (file.to_abi(), grounds.to_abi(), claimed, proof)
+    )
+
+
+DISPUTE_COURT_GIVE: Final = bytes.fromhex("6d174572")
+
+
+def encode_dispute_court_give(amount: int, to: Address) -> bytes:
+    """Calldata of `DisputeCourt.give`."""
+    return DISPUTE_COURT_GIVE + encode(("uint96", "address"), (amount, to))
+
+
+DISPUTE_COURT_JOIN: Final = bytes.fromhex("0c91754b")
+
+
+def encode_dispute_court_join(file: File, demand: DemandCore, rules: Rules, answer: bytes) -> bytes:
+    """Calldata of `DisputeCourt.join`."""
+    return DISPUTE_COURT_JOIN + encode(
+        (File.ABI, DemandCore.ABI, Rules.ABI, "bytes32"), (file.to_abi(), demand.to_abi(), rules.to_abi(), answer)
+    )
+
+
+DISPUTE_COURT_MARKET: Final = bytes.fromhex("80f55605")
+
+
+def encode_dispute_court_market() -> bytes:
+    """Calldata of `DisputeCourt.market`."""
+    return DISPUTE_COURT_MARKET
+
+
+def decode_dispute_court_market(data: bytes) -> Address:
+    """What `DisputeCourt.market` returned."""
+    (value,) = _decode("DisputeCourt.market", ("address",), data)
+    result: Address = _address(value)
+    return result
+
+
+DISPUTE_COURT_NAME_STEP: Final = bytes.fromhex("bebbee97")
+
+
+def encode_dispute_court_name_step(
+    file: File, grounds: Grounds, nodes: Sequence[bytes], child: int, serial: int, answer: bytes
+) -> bytes:
+    """Calldata of `DisputeCourt.nameStep`."""
+    return DISPUTE_COURT_NAME_STEP + encode(
+        (File.ABI, Grounds.ABI, "bytes32[]", "uint8", "uint32", "bytes32"),
+        (file.to_abi(), grounds.to_abi(), nodes, child, serial, answer),
+    )
+
+
+def decode_dispute_court_name_step(data: bytes) -> bytes:
+    """What `DisputeCourt.nameStep` returned."""
+    (value,) = _decode("DisputeCourt.nameStep", ("bytes32",), data)
+    result: bytes = value
+    return result
+
+
+DISPUTE_COURT_PAY_COMMITTEE: Final = bytes.fromhex("fc93592b")
+
+
+def encode_dispute_court_pay_committee(pool: bytes, case_id: bytes, round: int) -> bytes:
+    """Calldata of `DisputeCourt.payCommittee`."""
+    return DISPUTE_COURT_PAY_COMMITTEE + encode(("bytes32", "bytes32", "uint8"), (pool, case_id, round))
+
+
+DISPUTE_COURT_POOLS: Final = bytes.fromhex("c5c51dca")
+
+
+def encode_dispute_court_pools() -> bytes:
+    """Calldata of `DisputeCourt.pools`."""
+    return DISPUTE_COURT_POOLS
+
+
+def decode_dispute_court_pools(data: bytes) -> Address:
+    """What `DisputeCourt.pools` returned."""
+    (value,) = _decode("DisputeCourt.pools", ("address",), data)
+    result: Address = _address(value)
+    return result
+
+
+DISPUTE_COURT_RESOLVE: Final = bytes.fromhex("6588dc5c")
+
+
+def encode_dispute_court_resolve(file: File, grounds: Grounds, claimed: bytes, proof: Sequence[bytes]) -> bytes:
+    """Calldata of `DisputeCourt.resolve`."""
+    return DISPUTE_COURT_RESOLVE + encode(
+        (File.ABI, Grounds.ABI, "bytes32", "bytes32[]"), (file.to_abi(), grounds.to_abi(), claimed, proof)
+    )
+
+
+DISPUTE_COURT_RETARGET: Final = bytes.fromhex("84fac535")
+
+
+def encode_dispute_court_retarget(file: File) -> bytes:
+    """Calldata of `DisputeCourt.retarget`."""
+    return DISPUTE_COURT_RETARGET + encode((File.ABI,), (file.to_abi(),))
+
+
+DISPUTE_COURT_REVEAL_VOTE: Final = bytes.fromhex("4dbec437")
+
+
+def encode_dispute_court_reveal_vote(
+    pool: bytes, case_id: bytes, seat: int, vote: int, leaf: bytes, salt: bytes
+) -> bytes:
+    """Calldata of `DisputeCourt.revealVote`."""
+    return DISPUTE_COURT_REVEAL_VOTE + encode(
+        ("bytes32", "bytes32", "uint8", "uint8", "bytes32", "bytes32"), (pool, case_id, seat, vote, leaf, salt)
+    )
+
+
+DISPUTE_COURT_SEAT_OF: Final = bytes.fromhex("215fe229")
+
+
+def encode_dispute_court_seat_of(pool: bytes, case_id: bytes, round: int, seat: int) -> bytes:
+    """Calldata of `DisputeCourt.seatOf`."""
+    return DISPUTE_COURT_SEAT_OF + encode(("bytes32", "bytes32", "uint8", "uint8"), (pool, case_id, round, seat))
+
+
+class DisputeCourtSeatOf(NamedTuple):
+    """Result of `DisputeCourt.seatOf`."""
+
+    arbiter: Address
+    state: int
+
+
+def decode_dispute_court_seat_of(data: bytes) -> DisputeCourtSeatOf:
+    """What `DisputeCourt.seatOf` returned."""
+    values = _decode("DisputeCourt.seatOf", ("address", "uint8"), data)
+    return DisputeCourtSeatOf(_address(values[0]), values[1])
+
+
+DISPUTE_COURT_SETTLE: Final = bytes.fromhex("f8c07534")
+
+
+def encode_dispute_court_settle(file: File, grounds: Grounds, openings: Sequence[Opening]) -> bytes:
+    """Calldata of `DisputeCourt.settle`."""
+    return DISPUTE_COURT_SETTLE + encode(
+        (File.ABI, Grounds.ABI, Opening.ABI + "[]"),
+        (file.to_abi(), grounds.to_abi(), [each.to_abi() for each in openings]),
+    )
+
+
+DISPUTE_COURT_SHOW_ANSWER: Final = bytes.fromhex("279dd2a6")
+
+
+def encode_dispute_court_show_answer(
+    file: File, grounds: Grounds, index: int, opening: Opening, claimed: bytes, proof: Sequence[bytes]
+) -> bytes:
+    """Calldata of `DisputeCourt.showAnswer`."""
+    return DISPUTE_COURT_SHOW_ANSWER + encode(
+        (File.ABI, Grounds.ABI, "uint8", Opening.ABI, "bytes32", "bytes32[]"),
+        (file.to_abi(), grounds.to_abi(), index, opening.to_abi(), claimed, proof),
+    )
+
+
+DISPUTE_COURT_TAKE: Final = bytes.fromhex("89691eeb")
+
+
+def encode_dispute_court_take(from_: Address, amount: int) -> bytes:
+    """Calldata of `DisputeCourt.take`."""
+    return DISPUTE_COURT_TAKE + encode(("address", "uint96"), (from_, amount))
 
 
 def encode_provider_registry_constructor(market: Address) -> bytes:
@@ -2046,6 +3370,33 @@ def decode_test_token_transfer_from(data: bytes) -> bool:
 _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]] = {
     bytes.fromhex("08c379a0"): ("Error", ("reason",), ("string",), "The contract refused."),
     bytes.fromhex("4e487b71"): ("Panic", ("code",), ("uint256",), "The contract failed a check of its own."),
+    bytes.fromhex("54a9b94f"): (
+        "BadSet",
+        (),
+        (),
+        "A named set has 1 to 15 addresses in ascending order, none of them zero.",
+    ),
+    bytes.fromhex("998d0f6f"): ("ClassTooLong", ("length",), ("uint256",), "A hardware class has at most 64 bytes."),
+    bytes.fromhex("d9cc3b78"): ("NotCourt", ("sender",), ("address",), "Only the court may do this."),
+    bytes.fromhex("a3370570"): (
+        "NotReady",
+        ("ready_at",),
+        ("uint40",),
+        "It is too early: the stake is not old enough, or the time to leave not over.",
+    ),
+    bytes.fromhex("0f65a055"): ("PoolFull", ("pool",), ("bytes32",), "The pool has as many arbiters as it can hold."),
+    bytes.fromhex("0bb73f11"): (
+        "StakeTooSmall",
+        ("stake", "least"),
+        ("uint96", "uint96"),
+        "The stake would be below the least one.",
+    ),
+    bytes.fromhex("b24e970c"): (
+        "WrongDuty",
+        ("arbiter", "duty"),
+        ("address", "uint8"),
+        "The arbiter is not where this call starts from.",
+    ),
     bytes.fromhex("3d152137"): (
         "AboveLockCeiling",
         ("key", "available", "needed"),
@@ -2142,7 +3493,6 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("address", "uint256", "uint256"),
         "The stake that no deal locks is too small.",
     ),
-    bytes.fromhex("b3512b0c"): ("InvalidShortString", (), (), "The contract reverted with InvalidShortString."),
     bytes.fromhex("7d980737"): ("LocatorTooLong", ("length",), ("uint256",), "The locator has more than 512 bytes."),
     bytes.fromhex("5f6cf12f"): (
         "NotActingFor",
@@ -2156,7 +3506,6 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("uint256", "bytes32", "uint8", "uint40"),
         "Claim number `index` cannot be paid: wrong phase, window still open, or not what the slot binds.",
     ),
-    bytes.fromhex("fd57cf8f"): ("NotDisputable", (), (), "This market has no court, so results cannot be challenged."),
     bytes.fromhex("0691b032"): (
         "NotRequester",
         ("sender", "requester"),
@@ -2176,7 +3525,6 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("address",),
         "The contract reverted with SafeERC20FailedOperation.",
     ),
-    bytes.fromhex("305a27a9"): ("StringTooLong", ("str",), ("string",), "The contract reverted with StringTooLong."),
     bytes.fromhex("65340458"): (
         "TermsMismatch",
         ("deal_id",),
@@ -2186,6 +3534,12 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
     bytes.fromhex("c357c3c5"): ("Thawing", ("ready_at",), ("uint40",), "The thaw is not over."),
     bytes.fromhex("2a35a324"): ("TooEarly", ("deadline",), ("uint256",), "The deadline has not passed yet."),
     bytes.fromhex("691e5682"): ("TooLate", ("deadline",), ("uint256",), "The deadline has passed."),
+    bytes.fromhex("454b5905"): (
+        "TooManyChallenges",
+        ("deal_id",),
+        ("bytes32",),
+        "As many cases as a deal can have are open.",
+    ),
     bytes.fromhex("a915c656"): ("WrongMode", ("mode",), ("uint8",), "These terms are for another way of dealing."),
     bytes.fromhex("a1365a0a"): (
         "WrongPhase",
@@ -2219,6 +3573,65 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("bytes32", "uint256"),
         "The name has no version of this number.",
     ),
+    bytes.fromhex("16e16ddc"): ("BadClocks", (), (), "The clocks cannot work."),
+    bytes.fromhex("fbafac0f"): ("BadOpening", (), (), "This does not open what was hidden."),
+    bytes.fromhex("7ca55c77"): ("BadProof", (), (), "The proof does not lead to the committed root."),
+    bytes.fromhex("d0d33930"): ("ClockOver", ("clock",), ("uint256",), "The clock for this has run out."),
+    bytes.fromhex("1c6b0349"): ("ClockRunning", ("clock",), ("uint256",), "The clock for this is still running."),
+    bytes.fromhex("75751aaa"): (
+        "FileMismatch",
+        ("case_id",),
+        ("bytes32",),
+        "What was passed is not what the case's slot binds.",
+    ),
+    bytes.fromhex("dea8f1bd"): (
+        "GroundsMismatch",
+        ("deal_id",),
+        ("bytes32",),
+        "What was passed is not what the deal's terms and commitment bind.",
+    ),
+    bytes.fromhex("fdcc39b4"): ("NoFurtherAppeal", (), (), "No appeal leads further."),
+    bytes.fromhex("9904140d"): (
+        "NoSeed",
+        ("seed_block",),
+        ("uint256",),
+        "The hash of the block is not to be had yet, or no more: retarget.",
+    ),
+    bytes.fromhex("3e27d920"): ("NoSuchStep", ("step",), ("uint256",), "The committed trace has no such step."),
+    bytes.fromhex("162e2108"): ("NoViolation", (), (), "The leaf says nothing that is forbidden."),
+    bytes.fromhex("0966e632"): (
+        "NotChallengeable",
+        ("deal_id",),
+        ("bytes32",),
+        "The deal's class is none, or the case is of a kind that this call does not open.",
+    ),
+    bytes.fromhex("3496527b"): ("NotPaired", ("market",), ("address",), "This market has another court."),
+    bytes.fromhex("56554e4d"): ("NotPools", ("sender",), ("address",), "Only the court's pools may do this."),
+    bytes.fromhex("d7eb3afd"): (
+        "NotYourSeat",
+        ("seat",),
+        ("uint8",),
+        "The seat is not this sender's, or not in the state that this call starts from.",
+    ),
+    bytes.fromhex("8f49694d"): (
+        "SealedDeal",
+        ("requester",),
+        ("address",),
+        "The deal is sealed: nobody but its requester may challenge.",
+    ),
+    bytes.fromhex("3dd9a535"): (
+        "TooFewArbiters",
+        ("pool",),
+        ("bytes32",),
+        "The pool has too few arbiters who are no party to the case.",
+    ),
+    bytes.fromhex("976754e9"): ("TooManyChallengers", (), (), "A case takes at most 8 challengers."),
+    bytes.fromhex("b683b729"): (
+        "WrongCasePhase",
+        ("case_id", "phase"),
+        ("bytes32", "uint8"),
+        "The case is not in a phase from which this call leads on.",
+    ),
     bytes.fromhex("05a64c20"): ("AlreadyRecorded", ("deal_id",), ("bytes32",), "The deal was recorded before."),
     bytes.fromhex("7a0f9994"): (
         "BadPeerSignature",
@@ -2226,13 +3639,13 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("address", "address"),
         "The peer key did not sign this binding.",
     ),
-    bytes.fromhex("998d0f6f"): ("ClassTooLong", ("length",), ("uint256",), "A hardware class has at most 64 bytes."),
     bytes.fromhex("bdc420d1"): (
         "DealMismatch",
         ("deal_id",),
         ("bytes32",),
         "What was passed is not what the deal's slot binds.",
     ),
+    bytes.fromhex("b3512b0c"): ("InvalidShortString", (), (), "The contract reverted with InvalidShortString."),
     bytes.fromhex("203bb82e"): (
         "NotEnded",
         ("deal_id",),
@@ -2251,6 +3664,7 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("address", "address"),
         "The peer is bound to `owner` already.",
     ),
+    bytes.fromhex("305a27a9"): ("StringTooLong", ("str",), ("string",), "The contract reverted with StringTooLong."),
     bytes.fromhex("f645eedf"): ("ECDSAInvalidSignature", (), (), "The contract reverted with ECDSAInvalidSignature."),
     bytes.fromhex("fce698f7"): (
         "ECDSAInvalidSignatureLength",

@@ -123,7 +123,7 @@ def snake(name: str) -> str:
     """`specDigest` → `spec_digest`; capitals that are one word stay one word; Python's own words get a bar."""
     bare = name.strip("_")
     lowered = bare.lower() if bare.isupper() else re.sub(r"(?<=[a-z0-9])([A-Z]+)", r"_\1", bare).lower()
-    return lowered + "_" if lowered in ("from", "is", "in") else lowered
+    return lowered + "_" if lowered in ("class", "from", "is", "in") else lowered
 
 
 def render(contracts: Mapping[str, Sequence[Item]], notices: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from eth_hash.auto import keccak
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TARGET: Final = ROOT / "contracts_abi"
-CONTRACTS: Final = ("DealMarket", "Directory", "ProviderRegistry", "TestToken")
+CONTRACTS: Final = ("ArbiterPools", "DealMarket", "Directory", "DisputeCourt", "ProviderRegistry", "TestToken")
 EARLIER: Final = TARGET / "earlier.json"
 NOTICE: Final = re.compile(r"((?:[ ]*///[^\n]*\n)+)[ ]*error (\w+)\(")
 

@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
@@ -20,7 +19,7 @@ import {DealSlot, DealSlotLib} from "./types/DealSlot.sol";
 /// @title DealMarket
 /// @notice Deals, escrow and stakes at one address, so that a deal touches no other contract.
 /// @dev No owner, no proxy, no pause: what is not decided by the parties' signatures is decided by a clock.
-contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
+contract DealMarket is IDealMarket, Stakes, Multicall {
     /// @dev Furthest that `commitBy` may lie ahead, so that no money is bound for ever.
     uint256 private constant MAX_TERM = 366 days;
     /// @dev Longest challenge window.
@@ -41,8 +40,6 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     uint32 private immutable _windowFloor;
     uint96 private immutable _expireReward;
 
-    // OpenZeppelin's EIP712 keeps the same two, and checks its own address besides, which no delegatecall to us can
-    // get past: there is no storage of ours elsewhere.
     bytes32 private immutable _separator;
     uint256 private immutable _chainId;
 
@@ -56,15 +53,13 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     // slither-disable-next-line uninitialized-state
     mapping(bytes32 dealId => Slot) private _slots;
 
-    /// @param court_ Zero: this version has no way to challenge.
+    /// @param court_ Zero: results cannot be challenged.
     constructor(IERC20 token_, address court_, Clocks memory clocks_)
         Escrow(token_, clocks_)
         Stakes(clocks_)
-        EIP712("capanode", "1")
     {
-        if (court_ != address(0)) revert NotDisputable();
         court = court_;
-        _separator = _domainSeparatorV4();
+        _separator = TypedData.domainSeparator();
         _chainId = block.chainid;
         _grace = clocks_.grace;
         _windowFloor = clocks_.windowFloor;
@@ -77,8 +72,8 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     function announce(Terms calldata terms, bytes calldata locator) external returns (bytes32 dealId) {
         DealSheet t = DealSheetLib.openNew(terms);
         if (msg.sender != t.requester()) revert NotRequester(msg.sender, t.requester());
-        if (t.mode() != uint8(Mode.AWARD)) {
-            if (t.mode() != uint8(Mode.FIRST)) revert WrongMode(uint8(t.mode()));
+        if (t.mode() != uint8(Mode.FIRST)) {
+            if (t.mode() != uint8(Mode.AWARD)) revert WrongMode(uint8(t.mode()));
         }
         if (t.provider() != address(0)) revert BadProvider(t.provider());
         if (locator.length > MAX_LOCATOR) revert LocatorTooLong(locator.length);
@@ -214,7 +209,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         DealSlot s = _expect(dealId, stored, Phase.COMMITTED, t.committed());
         _requireConsent(t.requester(), _digest(TypedData.accept(dealId)), signature);
         stored.slot = s.endByParty(Phase.FINALIZED);
-        _pay(dealId, t, committed.lockedBy, committed.amount);
+        _pay(dealId, _escrowed(t, s), t, committed.lockedBy, committed.amount);
     }
 
     /* BACK OUT */
@@ -282,9 +277,79 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         emit DealCancelled(dealId, t.provider(), amount, uint96(returned));
     }
 
+    /* FOR THE COURT */
+
     /// @inheritdoc IDealMarket
-    function challenge(Claim calldata, uint256, bytes32) external pure {
-        revert NotDisputable();
+    function openChallenge(Claim calldata committed, uint96 base, address challenger)
+        external
+        returns (uint96 bond)
+    {
+        (Slot storage stored, DealSlot s,) = _disputed(committed, Phase.COMMITTED);
+        _requireInTime(s.deadline());
+        uint256 open = s.open();
+        if (open == DealSlotLib.MAX_OPEN) revert TooManyChallenges(committed.dealId);
+        stored.slot = s.challenged();
+        if (base != 0) {
+            uint256 doubled = uint256(base) << open; // at most 96 + 7 bits, and within 96 once it is debited
+            _debit(challenger, doubled);
+            _credit(court, doubled);
+            bond = uint96(doubled);
+        }
+    }
+
+    /// @inheritdoc IDealMarket
+    function closeChallenge(Claim calldata committed, bool spend) external {
+        (Slot storage stored, DealSlot s, DealSheet t) = _disputed(committed, Phase.CHALLENGED);
+        s = s.unchallenged();
+        if (spend) {
+            if (!s.spent()) {
+                s = s.spend();
+                _credit(court, t.verification());
+            }
+        }
+        stored.slot = s;
+    }
+
+    /// @inheritdoc IDealMarket
+    function overrule(Claim calldata committed, Phase end) external returns (uint256 toCourt) {
+        (Slot storage stored, DealSlot s, DealSheet t) = _disputed(committed, Phase.CHALLENGED);
+        if (end < Phase.OVERTURNED) revert WrongPhase(committed.dealId, end);
+        stored.slot = s.endByClock(end);
+        uint256 paid;
+        uint256 slashed;
+        uint256 returned = _escrowed(t, s);
+        if (end == Phase.OVERTURNED) {
+            toCourt = slashed = t.fraudBond();
+        } else {
+            paid = committed.amount / 2;
+            toCourt = returned - t.price();
+            returned = t.price() - paid;
+        }
+        _credit(t.requester(), returned);
+        _settle(t.provider(), committed.lockedBy, _bonds(t), slashed, paid);
+        _credit(court, toCourt);
+        emit DealJudged(committed.dealId, t.provider(), end, uint96(paid), uint96(returned), uint96(slashed));
+    }
+
+    /// @inheritdoc IDealMarket
+    function pull(address from, uint96 amount) external {
+        _requireCourt();
+        _debit(from, amount);
+        _credit(court, amount);
+    }
+
+    /// @inheritdoc IDealMarket
+    function pay(uint96 amount, address to) external {
+        _requireCourt();
+        _debit(court, amount);
+        _credit(to, amount);
+    }
+
+    /// @inheritdoc IDealMarket
+    function burnHeld(uint96 amount) external {
+        _requireCourt();
+        _debit(court, amount);
+        _burn(amount);
     }
 
     /* VIEWS */
@@ -296,7 +361,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         returns (Phase phase, uint8 open, uint40 deadline, uint200 hash)
     {
         DealSlot s = _slots[dealId].slot;
-        return (s.phase(), s.open(), s.deadline(), s.hash());
+        return (s.phase(), uint8(s.open()), s.deadline(), s.hash());
     }
 
     /// @inheritdoc IDealMarket
@@ -401,13 +466,13 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         bool due = s.isAt(Phase.COMMITTED, t.committed()) && block.timestamp > s.deadline();
         if (!due) revert NotClaimable(index, dealId, s.phase(), s.deadline());
         stored.slot = s.endByClock(Phase.FINALIZED);
-        _pay(dealId, t, c.lockedBy, c.amount);
+        _pay(dealId, _escrowed(t, s), t, c.lockedBy, c.amount);
     }
 
-    function _pay(bytes32 dealId, DealSheet t, address lockedBy, uint96 amount) private {
+    function _pay(bytes32 dealId, uint256 escrowed, DealSheet t, address lockedBy, uint96 amount) private {
         uint256 returned;
         unchecked {
-            returned = _locked(t) - amount; // the commitment was checked against the price
+            returned = escrowed - amount; // the commitment was checked against the price
         }
         _credit(t.requester(), returned);
         _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
@@ -440,6 +505,26 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
         s = stored.slot;
         if (!s.isIn(phase)) revert WrongPhase(dealId, s.phase());
         if (s.hash() != hash) revert TermsMismatch(dealId);
+    }
+
+    /// @dev A deal that the court, which is the sender, may act on: challenged, or in `from`.
+    function _disputed(Claim calldata c, Phase from)
+        private
+        view
+        returns (Slot storage stored, DealSlot s, DealSheet t)
+    {
+        _requireCourt();
+        t = DealSheetLib.open(c);
+        stored = _slots[c.dealId];
+        s = stored.slot;
+        if (!s.isIn(Phase.CHALLENGED)) {
+            if (!s.isIn(from)) revert WrongPhase(c.dealId, s.phase());
+        }
+        if (s.hash() != t.committed()) revert TermsMismatch(c.dealId);
+    }
+
+    function _requireCourt() private view {
+        if (msg.sender != court) revert NotCourt(msg.sender);
     }
 
     function _low(bytes32 hash) private pure returns (uint200) {
@@ -478,7 +563,7 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
 
     /// @dev What is signed: the struct hash under this market's domain, which a fork of the chain changes.
     function _digest(bytes32 structHash) private view returns (bytes32) {
-        bytes32 separator = block.chainid == _chainId ? _separator : _domainSeparatorV4();
+        bytes32 separator = block.chainid == _chainId ? _separator : TypedData.domainSeparator();
         return MessageHashUtils.toTypedDataHash(separator, structHash);
     }
 
@@ -507,6 +592,14 @@ contract DealMarket is IDealMarket, Stakes, EIP712, Multicall {
     function _locked(DealSheet t) private pure returns (uint256) {
         unchecked {
             return t.price() + t.verification();
+        }
+    }
+
+    /// @dev What of it the deal still has.
+    function _escrowed(DealSheet t, DealSlot s) private pure returns (uint256 sum) {
+        sum = t.price();
+        unchecked {
+            if (!s.spent()) sum += t.verification();
         }
     }
 

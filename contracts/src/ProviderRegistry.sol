@@ -78,7 +78,8 @@ contract ProviderRegistry is IProviderRegistry, EIP712 {
         if (provider == address(0) || phase < Phase.FINALIZED) revert NotEnded(deal.dealId);
         bool paid = phase == Phase.FINALIZED;
         DealSheet sheet = DealSheetLib.open(deal);
-        uint200 expected = paid ? sheet.committed() : sheet.assigned(deal.lockedBy);
+        bool committed = paid || phase >= Phase.OVERTURNED;
+        uint200 expected = committed ? sheet.committed() : sheet.assigned(deal.lockedBy);
         if (hash != expected) revert DealMismatch(deal.dealId);
 
         recorded[deal.dealId] = true;
@@ -90,6 +91,12 @@ contract ProviderRegistry is IProviderRegistry, EIP712 {
             else ++reputation.accepted;
         } else if (phase == Phase.CANCELLED) {
             ++reputation.cancelled;
+        } else if (phase == Phase.OVERTURNED) {
+            ++reputation.overturned;
+        } else if (phase == Phase.VOID) {
+            ++reputation.voided;
+        } else if (phase == Phase.SPLIT) {
+            ++reputation.split;
         } else if (byClock) {
             ++reputation.expired;
         } else {

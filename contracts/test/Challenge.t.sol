@@ -5,18 +5,29 @@ import {IDealMarket} from "../src/interfaces/IDealMarket.sol";
 import {Claim, Phase} from "../src/types/Deal.sol";
 import {MarketTest} from "./base/MarketTest.sol";
 
+/// @notice The court's side of the market belongs to its court, and to nobody where there is none.
 contract ChallengeTest is MarketTest {
-    function testFuzz_IsNotPossibleWithoutACourt(uint256 step, bytes32 answer) external {
+    function testFuzz_IsNotPossibleWithoutACourt(address anyone) external {
+        vm.assume(anyone != address(0));
         Claim memory c = committed(PRICE);
-        vm.expectRevert(IDealMarket.NotDisputable.selector);
-        market.challenge(c, step, answer);
+        refuse(anyone);
+        market.openChallenge(c, 1 ether, anyone);
+        refuse(anyone);
+        market.closeChallenge(c, false);
+        refuse(anyone);
+        market.overrule(c, Phase.OVERTURNED);
+        refuse(anyone);
+        market.pull(requester.addr, 1);
+        refuse(anyone);
+        market.pay(1, anyone);
+        refuse(anyone);
+        market.burnHeld(1);
         assertPhase(c.dealId, Phase.COMMITTED);
         vm.assertEq(market.court(), address(0));
     }
 
-    function testFuzz_AMarketThatCannotAskACourtTakesNone(address court) external {
-        vm.assume(court != address(0));
-        vm.expectRevert(IDealMarket.NotDisputable.selector);
-        deployMarket(address(token), court);
+    function refuse(address sender) private {
+        vm.expectRevert(abi.encodeWithSelector(IDealMarket.NotCourt.selector, sender));
+        vm.prank(sender);
     }
 }

@@ -13,20 +13,28 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from capanode.contracts_abi import artifacts
-from capanode.node.chain.directory import DEAL_MARKET, Directory, Published
+from capanode.node.chain.directory import DEAL_MARKET, DISPUTE_COURT, Directory, Published
 from capanode.node.chain.jsonrpc import Call
 from capanode.node.chain.market import Market, MarketClocks
 from capanode.node.chain.markets import MarketVersion, Waiting, deprecated
+from capanode.node.chain.pools import Pools
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.view import ViewRefused
 from capanode.node.chain.wire import BadReply, hexadecimal, read_bytes
-from capanode.protocol.ids import Address, Digest
+from capanode.protocol.ids import ZERO_ADDRESS, Address, Digest
+from capanode.protocol.money import GAS_ALLOWANCE_WEI
 from capanode.protocol.typed_data import domain
 
 LONGEST_GRACE_S: Final = 3_600
 LONGEST_THAW_S: Final = 7 * 86_400
 LONGEST_WINDOW_S: Final = 86_400
 """What a version may make its users wait for without their operator's word. Source: docs/protocol.md, "Versions"."""
+
+LONGEST_MOVE_S: Final = 7 * 86_400
+LONGEST_DISPUTE_S: Final = 60 * 86_400
+LONGEST_LEAVE_S: Final = 90 * 86_400
+LEAST_ARBITERS: Final = 3
+"""What a court may make its users wait for, and the least that a pool must have, without their operator's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ async def _take(rpc: Rpc, entry: Published, code: bytes, trust: Trust, adopted: 
         version = await _read(rpc, entry)
     except (ViewRefused, BadReply) as error:
         return f"Version {entry.version} of the market at 0x{entry.address.hex()} is no market: {error}"
-    reason = _why_odd(version, code, trust, adopted)
+    reason = _why_odd(version, code, trust, adopted) or await _why_unjust(rpc, version, trust)
     if not reason:
         adopted.append(version)
     return reason
@@ -135,6 +143,35 @@ def _why_odd(version: MarketVersion, code: bytes, trust: Trust, earlier: list[Ma
     return ""
 
 
+async def _why_unjust(rpc: Rpc, version: MarketVersion, trust: Trust) -> str:
+    """Why the court of a good market is not to be trusted with its users' bonds; empty when it is, or there is none."""
+    court = version.court
+    if court is None or version.address in trust.kept:
+        return ""
+    where = f"The court of version {version.number} of the market, at 0x{court.hex()},"
+    code = (await codes_at(rpc, (court,)))[court]
+    code_hash = Digest(keccak(code))
+    if not code:
+        return f"{where} has no code: do not use that market."
+    if code_hash in trust.approved:
+        return ""
+    if artifacts.shipped_as(DISPUTE_COURT, code) is None:
+        return (
+            f"{where} is not of this release (code hash 0x{code_hash.hex()}): update capanode, "
+            f"or `capanode network approve 0x{code_hash.hex()}` if you trust it."
+        )
+    found = await Pools(rpc).court(court)
+    if found.market != version.address:
+        return f"{where} judges another market: do not use that market."
+    clocks = found.clocks
+    longest = max(clocks.vote_time, clocks.reveal_time, clocks.appeal_time, clocks.answer_time)
+    if longest > LONGEST_MOVE_S or clocks.max_dispute > LONGEST_DISPUTE_S or clocks.leave_time > LONGEST_LEAVE_S:
+        return f"{where} makes its users wait for longer than is usual: approve 0x{code_hash.hex()} if you want that."
+    if clocks.min_arbiters < LEAST_ARBITERS or clocks.gas_allowance != GAS_ALLOWANCE_WEI:
+        return f"{where} judges by other numbers than this release: approve 0x{code_hash.hex()} if you want that."
+    return ""
+
+
 def _is_slow(clocks: MarketClocks, usual: MarketClocks) -> bool:
     return (
         clocks.grace_s > max(LONGEST_GRACE_S, usual.grace_s)
@@ -161,7 +198,7 @@ def _constructed(version: MarketVersion) -> frozenset[bytes]:
     return frozenset(
         (
             *(number.to_bytes(32, "big") for number in numbers),
-            *(address.rjust(32, b"\0") for address in (version.token, version.address)),
+            *(address.rjust(32, b"\0") for address in (version.token, version.address, version.court or ZERO_ADDRESS)),
             *(keccak(text) for text in texts),
             # A short string of OpenZeppelin: left-aligned, its length in the last byte.
             *(text.ljust(31, b"\0") + bytes([len(text)]) for text in texts),

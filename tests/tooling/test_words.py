@@ -12,7 +12,7 @@ from tests.tooling.checkout import ROOT
 PAGE = ROOT / "ARCHITECTURE.md"
 BEGIN = "<!-- phases: made by tests/tooling/test_words.py, run with CAPANODE_WRITE_DOCS=1 -->\n"
 END = "<!-- end of phases -->\n"
-CONTRACTS = ("Directory", "DealMarket", "ProviderRegistry")
+CONTRACTS = ("ArbiterPools", "Directory", "DealMarket", "DisputeCourt", "ProviderRegistry")
 
 
 def test_phase_table_is_that_of_the_code() -> None:

@@ -41,6 +41,18 @@ interface IDealMarket {
     /// @param provider Zero when nobody was bound yet.
     event DealCancelled(bytes32 indexed dealId, address indexed provider, uint96 paid, uint96 returned);
 
+    /// @notice A verdict has ended the deal.
+    /// @param end OVERTURNED, VOID or SPLIT.
+    /// @param slashed Taken out of the provider's stake.
+    event DealJudged(
+        bytes32 indexed dealId,
+        address indexed provider,
+        Phase end,
+        uint96 paid,
+        uint96 returned,
+        uint96 slashed
+    );
+
     /// @notice The deal is not in a phase from which this call leads on.
     error WrongPhase(bytes32 dealId, Phase phase);
     /// @notice What was passed is not what the slot's hash binds.
@@ -71,8 +83,10 @@ interface IDealMarket {
     error AmountAbovePrice(uint96 amount, uint96 price);
     /// @notice Claim number `index` cannot be paid: wrong phase, window still open, or not what the slot binds.
     error NotClaimable(uint256 index, bytes32 dealId, Phase phase, uint40 deadline);
-    /// @notice This market has no court, so results cannot be challenged.
-    error NotDisputable();
+    /// @notice Only the market's court may do this; where that is zero, results cannot be challenged.
+    error NotCourt(address sender);
+    /// @notice As many cases as a deal can have are open.
+    error TooManyChallenges(bytes32 dealId);
 
     /// @notice Announces a demand and locks price cap and verification deposit from the requester's free balance.
     /// @dev Sender: requester. `terms.mode` is AWARD or FIRST, `terms.provider` zero.
@@ -171,13 +185,38 @@ interface IDealMarket {
         bytes calldata providerSignature
     ) external;
 
-    /// @notice Reverts: this market has no court.
-    /// @dev `answer` is the hash that hides the challenger's own leaf until it is revealed.
-    function challenge(Claim calldata committed, uint256 step, bytes32 answer) external;
+    /// @dev The names and the order of parameters of these six give them selectors behind those that deals use: what comes
+    /// first is dispatched for less.
+    /// @notice Counts a case against a deal and moves its bond from the challenger's free balance to the court's.
+    /// @dev Sender: court, until the end of the window.
+    /// @param base The bond, which is doubled for each case that is open already.
+    function openChallenge(Claim calldata committed, uint96 base, address challenger)
+        external
+        returns (uint96 bond);
+
+    /// @notice Counts a case as closed; with the last one the deal is committed again, its window as it was.
+    /// @dev Sender: court.
+    /// @param spend The verification deposit goes to the court, once.
+    function closeChallenge(Claim calldata committed, bool spend) external;
+
+    /// @notice Ends a challenged deal. OVERTURNED: the requester is refunded, the fraud bond goes to the court. VOID and
+    /// SPLIT: the provider gets half of its amount, the court the verification deposit, the requester the rest.
+    /// @dev Sender: court.
+    /// @return toCourt What was credited to the court.
+    function overrule(Claim calldata committed, Phase end) external returns (uint256 toCourt);
+
+    /// @notice Moves free balance to the court, of one who called it. Sender: court.
+    function pull(address from, uint96 amount) external;
+
+    /// @notice Moves free balance of the court's. Sender: court.
+    function pay(uint96 amount, address to) external;
+
+    /// @notice Burns free balance of the court's. Sender: court.
+    function burnHeld(uint96 amount) external;
 
     /// @notice The slot of a deal.
     /// @param deadline assignBy, then commitBy plus grace, then the end of the window. At the end it stays when a clock
-    /// ended the deal (claim, expire) and is zero when a party did (accept, abandon, cancel).
+    /// ended the deal (claim, expire, a verdict) and is zero when a party did (accept, abandon, cancel).
     /// @param hash Low 200 bits: of the deal id when announced, of keccak256(abi.encode(terms, lockedBy)) when assigned,
     /// of keccak256(abi.encode(terms, lockedBy, amount, commitmentDigest)) from commit on.
     function slot(bytes32 dealId)
@@ -191,6 +230,6 @@ interface IDealMarket {
     /// @notice The market's times, and the reward for expiring a deal.
     function clocks() external view returns (Clocks memory);
 
-    /// @notice The only contract that may judge; zero in this version.
+    /// @notice The only contract that may judge; zero: results cannot be challenged.
     function court() external view returns (address);
 }

@@ -15,7 +15,9 @@ import {
 } from "../types/Case.sol";
 import {Claim, DemandCore} from "../types/Deal.sol";
 import {Rules} from "../types/Rules.sol";
+import {ICourtPurse} from "./ICourtPurse.sol";
 import {IDealMarket} from "./IDealMarket.sol";
+import {IPools} from "./IPools.sol";
 
 /// @notice Judges disputed results of one market's deals.
 /// @dev A case is one storage slot; everything else travels in calldata and is compared with the hash in it. Its id is
@@ -27,7 +29,7 @@ import {IDealMarket} from "./IDealMarket.sol";
 /// keccak256(abi.encode(VOTE, caseId, round, vote, leaf, salt, arbiter)), with ANSWER = keccak256("capanode.answer.1"), VOTE =
 /// keccak256("capanode.vote.1"). A challenger's answer is the leaf after the step as it computed it, in class EXACT; in every
 /// other case any value but the committed leaf, which says no more than "differs".
-interface IDisputeCourt {
+interface IDisputeCourt is ICourtPurse {
     /// @param seedBlock The block whose hash draws arbiters; zero when none is needed.
     event Challenged(
         bytes32 indexed caseId,
@@ -105,12 +107,10 @@ interface IDisputeCourt {
     error ClockRunning(uint256 clock);
     /// @notice The hash of the block is not to be had yet, or no more: retarget.
     error NoSeed(uint256 seedBlock);
-    /// @notice The lot did not fall on this result.
-    error NotChosen();
-    /// @notice The pool has too few arbiters who are no party to the case.
-    error TooFewArbiters(bytes32 pool);
     /// @notice The seat is not this sender's, or not in the state that this call starts from.
     error NotYourSeat(uint8 seat);
+    /// @notice The pool has too few arbiters who are no party to the case.
+    error TooFewArbiters(bytes32 pool);
     /// @notice No appeal leads further.
     error NoFurtherAppeal();
     /// @notice This market has another court.
@@ -228,8 +228,8 @@ interface IDisputeCourt {
     /// @notice The id of a case.
     function caseIdOf(bytes32 dealId, Kind kind, uint32 step, uint32 serial) external pure returns (bytes32);
 
-    /// @notice The court's times and numbers.
-    function courtClocks() external view returns (CourtClocks memory);
+    /// @notice Where its arbiters stake, made with it.
+    function pools() external view returns (IPools);
 
     /// @notice The market whose deals it judges, and where its money lies.
     function market() external view returns (IDealMarket);

@@ -13,6 +13,12 @@ struct Reputation {
     uint32 expired;
     uint32 cancelled;
     uint96 paid;
+    /// @dev Found wrong by the court.
+    uint32 overturned;
+    /// @dev Found not to be reproducible; half paid.
+    uint32 voided;
+    /// @dev Not judged in time; half paid.
+    uint32 split;
 }
 
 /// @notice Which nodes a provider runs, and what its ended deals came to. No money passes here.
@@ -63,7 +69,7 @@ interface IProviderRegistry {
     function removeNode(address peer) external;
 
     /// @notice Counts an ended deal towards its provider's reputation, once. Anyone may call it.
-    /// @dev For deals that ended without a commitment, `amount` and `commitmentDigest` are zero.
+    /// @dev For deals that ended before a commitment, `amount` and `commitmentDigest` are zero.
     function record(Claim calldata deal) external;
 
     /// @notice Who owns a peer and since when; zeros when nobody does.

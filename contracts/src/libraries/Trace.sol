@@ -125,7 +125,7 @@ library Trace {
         returns (bytes32 first, bytes32 last)
     {
         if (steps > uint32(demand.steps)) revert BadStepCount(steps, uint32(demand.steps));
-        uint256 firstStep = demand.steps >> 32; // 224 bits at most
+        uint256 firstStep = uint32(demand.steps >> 32);
         first = leaf(dealId, firstStep, demand.inputRoot, 0, 0, 0);
         unchecked {
             last = leaf(dealId, firstStep + steps, result.resultRoot, result.status, result.stdoutRoot, 1);

@@ -14,6 +14,15 @@ library TypedData {
         keccak256("CancelMutual(bytes32 dealId,uint96 amount,uint40 validUntil)");
     bytes32 internal constant PEER_BINDING = keccak256("PeerBinding(address owner)");
 
+    bytes32 private constant DOMAIN =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+
+    /// @notice The domain of the contract that uses this, on the chain as it is now.
+    function domainSeparator() internal view returns (bytes32) {
+        return
+            keccak256(abi.encode(DOMAIN, keccak256("capanode"), keccak256("1"), block.chainid, address(this)));
+    }
+
     function accept(bytes32 dealId) internal pure returns (bytes32) {
         return keccak256(abi.encode(ACCEPT, dealId));
     }

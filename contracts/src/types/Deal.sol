@@ -54,7 +54,7 @@ struct Terms {
 struct DemandCore {
     bytes32 specDigest;
     bytes32 inputRoot;
-    /// @dev firstStep << 32 | stepLimit.
+    /// @dev rulesDigest << 64 | firstStep << 32 | stepLimit, see `Rules`.
     uint256 steps;
 }
 
