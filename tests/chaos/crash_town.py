@@ -73,8 +73,8 @@ version: 1
 image: {image}
 command: [{command}]
 inputs: {{data: data}}
-resources: {{cpu: 0.5, memory: {memory}, disk: 4MiB}}
-timeout: {timeout}
+resources: {{cpu: 0.5, memory: {memory}{disk}}}
+{bounds}
 retention: {retention}
 price_cap: "0.5"
 verification: exact
@@ -192,8 +192,9 @@ class CrashTown:
         timeout: str = "10s",
         memory: str = "64MiB",
         retention: str = "1s",
+        steps: int = 0,
     ) -> JobOrder:
-        """A job with fresh input, of the shell image unless another is named."""
+        """A job with fresh input, of the shell image unless another is named; single-shot without `steps`."""
         name = f"job-{secrets.token_hex(4)}"
         folder = self.root / "jobs" / name
         folder.mkdir(parents=True)
@@ -201,7 +202,8 @@ class CrashTown:
         text = JOB.format(
             image=image or self.image,
             command=json.dumps(command),
-            timeout=timeout,
+            bounds=f"steps: {{limit: {steps}, timeout: {timeout}, state: 4MiB}}" if steps else f"timeout: {timeout}",
+            disk="" if steps else ", disk: 4MiB",
             memory=memory,
             retention=retention,
         )

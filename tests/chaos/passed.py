@@ -20,6 +20,7 @@ UNREACHED: Final[Mapping[str, str]] = {
     "blob.remove": "only a full store lets go of a blob, and none without being asked for room",
     "container.replace": "only a death between making and starting leaves one, and the next start sweeps it",
     "audit.secret": "a coin would make no two runs alike, so audits are off there; tests/challenged/test_audits.py",
+    "checkpoint.forget": "only a sweep some minutes after a deal's end forgets its steps; tests/node/test_execution.py",
     "evidence.keep": "only a look into somebody else's deal keeps any; tests/challenged fetches it again",
     "holder.image": "all nodes of an engine share it, and others may be at work on this one",
     "image.pull": "it takes a registry; a pull that was cut off is the engine's to resume",

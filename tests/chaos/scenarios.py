@@ -16,6 +16,7 @@ from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
 from tests.e2e.town import events, false_checks
 
 ANSWER: Final = "echo $((6 * 7)) > /out/answer"
+COUNT: Final = "[ ! -f /state/answer ] || read n < /state/answer; echo $((n + CAPANODE_STEP)) > /state/answer"
 SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
 DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
@@ -113,6 +114,11 @@ def award(town: CrashTown) -> Job:
 def first(town: CrashTown) -> Job:
     """Announced on chain at a posted price."""
     return Job("requester", town.submit("requester", town.order(ANSWER, announce="chain", policy="first")))
+
+
+def in_steps(town: CrashTown) -> Job:
+    """Three steps, each from the state of the last one."""
+    return Job("requester", town.submit("requester", town.order(COUNT, steps=3)))
 
 
 # ---- ways out --------------------------------------------------------------------------------------------------
@@ -278,6 +284,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         direct,
         award,
         first,
+        in_steps,
         claim,
         late,
         cancel,

@@ -211,6 +211,19 @@ async def test_an_attempt_that_this_machine_failed_does_not_cost_the_steps_befor
         assert [number_in(run) for run in at.executor.runs] == [0, 1, 1, 2, 3]
 
 
+async def test_the_steps_of_deals_that_are_over_are_forgotten(tmp_path: Path) -> None:
+    deal = executing(STEPS)
+    async with machine(tmp_path, count) as at:
+        execution = at.begun()
+        await execution.run(deal)
+        await execution.tidy([deal])
+        assert await at.checkpoints.counts() == {deal.work.deal_id: 4}
+        assert await at.checkpoints.log(deal.work.deal_id) == b"step 0\nstep 1\nstep 2\nstep 3\n"
+        await execution.tidy([])
+        assert await at.checkpoints.counts() == {}
+        assert await at.checkpoints.log(deal.work.deal_id) == b""
+
+
 async def test_a_whole_trace_is_the_reference(tmp_path: Path) -> None:
     """The runner against vectors made without our code: a job of twenty steps that says after three that it is done."""
     vectors = golden.load("steps")
