@@ -13,14 +13,16 @@ import trio
 
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import development_key
-from capanode.node.chain.contracts import resolve
+from capanode.node.chain.contracts import Contracts, resolve
 from capanode.node.chain.deploy import DeployPlan, deploy, mint
+from capanode.node.chain.pools import Pools, enroll
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.sender import Mined, Sender, SenderOptions, open_sender
 from capanode.node.chain.token import Token
 from capanode.node.chain.transactions import TRANSACTIONS_SCHEMA
 from capanode.node.data_folder import DataFolder, prepare
+from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.keys.key_file import write_private_file
 from capanode.node.keys.peer_key import open_peer_key
 from capanode.node.keys.signer import LocalSigner, Signer
@@ -33,6 +35,7 @@ from capanode.protocol.ids import Address, UnixTime, Wei
 
 TOKEN: Final = 10**18
 COIN: Final = 10**18
+NO_DUTY: Final = Wei(0)
 PERMIT_LIFE_S: Final = 10**9
 """Devnet clocks may be moved far ahead."""
 
@@ -73,15 +76,18 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a party gets: coins for gas, tokens, and how many of those go into escrow and stake."""
+    """What a party gets: coins for gas, tokens, and how many of those go into escrow, stake and duty as an arbiter."""
 
     coins_wei: Wei
     tokens_wei: Wei
     deposit_wei: Wei
     stake_wei: Wei
+    duty_wei: Wei = NO_DUTY
 
 
-PROVIDER_GRANT: Final = Grant(Wei(10 * COIN), Wei(2_000 * TOKEN), Wei(1_500 * TOKEN), Wei(1_000 * TOKEN))
+PROVIDER_GRANT: Final = Grant(
+    Wei(10 * COIN), Wei(4_000 * TOKEN), Wei(3_500 * TOKEN), Wei(1_000 * TOKEN), Wei(2_000 * TOKEN)
+)
 REQUESTER_GRANT: Final = Grant(Wei(10 * COIN), Wei(2_000 * TOKEN), Wei(1_000 * TOKEN), Wei(0))
 
 
@@ -151,7 +157,7 @@ async def fund(root: Path, profile: NetworkProfile, grants: Sequence[tuple[Party
                 nursery.start_soon(_give, rich, contracts.token, party, grant)
         async with trio.open_nursery() as nursery:
             for party, grant in grants:
-                nursery.start_soon(_put_in, rpc, contracts.token, contracts.market, party, grant)
+                nursery.start_soon(_put_in, rpc, contracts, party, grant)
 
 
 @asynccontextmanager
@@ -174,13 +180,14 @@ async def _give(rich: Sender, token: Address, party: Party, grant: Grant) -> Non
         await mint(rich, f"tokens/{party.name}", token, party.address, grant.tokens_wei)
 
 
-async def _put_in(rpc: Rpc, token: Address, market: Address, party: Party, grant: Grant) -> None:
+async def _put_in(rpc: Rpc, contracts: Contracts, party: Party, grant: Grant) -> None:
     if not grant.deposit_wei:
         return
+    market = contracts.market
     password = find_password(party.folder.root / "password", None)
     wallet = await unlock_wallet(party.folder.wallet, password)
     async with sending(rpc, party.folder.root / "funding.db", wallet) as sender:
-        permit = await Token(rpc, token).permit(
+        permit = await Token(rpc, contracts.token).permit(
             wallet, market, grant.deposit_wei, UnixTime(int(trio.current_time()) + 2 * 10**9 + PERMIT_LIFE_S)
         )
         assert permit is not None
@@ -189,6 +196,10 @@ async def _put_in(rpc: Rpc, token: Address, market: Address, party: Party, grant
             calls.append(wallet_calls.stake(market, grant.stake_wei))
         call = wallet_calls.together(market, tuple(calls))
         await done(sender, "funding", call.to, call.data, Wei(0))
+        if grant.duty_wei and contracts.court is not None:
+            pools = (await Pools(rpc).court(contracts.court)).pools
+            duty = enroll(pools, this_cpu_class(), grant.duty_wei)
+            await done(sender, "duty", duty.to, duty.data, Wei(0))
 
 
 async def done(sender: Sender, key: str, to: Address, data: bytes, value_wei: Wei) -> None:

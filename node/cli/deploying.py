@@ -11,7 +11,9 @@ from capanode.node.chain import approvals
 from capanode.node.chain.approvals import code_hash_of
 from capanode.node.chain.deploy import (
     DEVNET_CLOCKS,
+    DEVNET_COURT_CLOCKS,
     PUBLIC_CLOCKS,
+    PUBLIC_COURT_CLOCKS,
     PUBLIC_DIRECTORY_DELAY_S,
     DeployPlan,
     deploy,
@@ -87,6 +89,7 @@ async def _deploy(
         rpc_urls=(rpc_url,),
         token=None if token is None else Address(bytes.fromhex(token.removeprefix("0x"))),
         clocks=PUBLIC_CLOCKS if is_public else DEVNET_CLOCKS,
+        court_clocks=PUBLIC_COURT_CLOCKS if is_public else DEVNET_COURT_CLOCKS,
         directory_delay_s=PUBLIC_DIRECTORY_DELAY_S if is_public else 0,
         is_devnet=not is_public,
         bid_window_ms=2_000 if is_public else 100,

@@ -14,10 +14,19 @@ from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import Anvil, development_key
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA, BlockRef
 from capanode.node.chain.contracts import Contracts, UnknownContract, log_filter, resolve
-from capanode.node.chain.deploy import PUBLIC_CLOCKS, PUBLIC_DIRECTORY_DELAY_S, DeployPlan, deploy, mint
+from capanode.node.chain.deploy import (
+    DEVNET_COURT_CLOCKS,
+    PUBLIC_CLOCKS,
+    PUBLIC_COURT_CLOCKS,
+    PUBLIC_DIRECTORY_DELAY_S,
+    DeployPlan,
+    deploy,
+    mint,
+)
 from capanode.node.chain.follower import DecodedLog, Follower, FollowerOptions
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.market import Market
+from capanode.node.chain.pools import Pools
 from capanode.node.chain.registry import Registry
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
@@ -79,11 +88,26 @@ async def test_deployment_can_be_repeated(anvil: Anvil, rpc: Rpc, tmp_path: Path
     contracts = await resolve(rpc, first)
     assert contracts.clocks.window_floor_s == first.window_floor_s == 5
     assert contracts.token_details.symbol == first.token_symbol
-    assert contracts.court is None
+    assert contracts.court is not None
+    facts = await Pools(rpc).court(contracts.court)
+    assert facts.market == contracts.market
+    assert facts.clocks == DEVNET_COURT_CLOCKS
+
+
+async def test_a_market_can_do_without_a_court(anvil: Anvil, rpc: Rpc, tmp_path: Path) -> None:
+    async with running_sender(rpc, tmp_path / "deployer.sqlite", LocalSigner(development_key(0))) as sender:
+        profile = await deploy(sender, DeployPlan("test", (anvil.rpc_url,), court_clocks=None))
+    assert (await resolve(rpc, profile)).court is None
 
 
 async def test_a_public_network_can_be_used_at_once(anvil: Anvil, rpc: Rpc, tmp_path: Path) -> None:
-    plan = DeployPlan("test", (anvil.rpc_url,), clocks=PUBLIC_CLOCKS, directory_delay_s=PUBLIC_DIRECTORY_DELAY_S)
+    plan = DeployPlan(
+        "test",
+        (anvil.rpc_url,),
+        clocks=PUBLIC_CLOCKS,
+        court_clocks=PUBLIC_COURT_CLOCKS,
+        directory_delay_s=PUBLIC_DIRECTORY_DELAY_S,
+    )
     async with running_sender(rpc, tmp_path / "deployer.sqlite", LocalSigner(development_key(0))) as sender:
         contracts = await resolve(rpc, await deploy(sender, plan))
     assert contracts.clocks.window_floor_s == PUBLIC_CLOCKS.window_floor

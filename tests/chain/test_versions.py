@@ -13,7 +13,7 @@ from capanode.node.alerts import Alerts, Occasion
 from capanode.node.chain.anvil import Anvil, development_key
 from capanode.node.chain.approvals import SCHEMA, Approvals, code_hash_of
 from capanode.node.chain.contracts import Contracts, UnknownContract, resolve
-from capanode.node.chain.deploy import DEVNET_CLOCKS, DeployPlan, deploy, publish_market
+from capanode.node.chain.deploy import DEVNET_CLOCKS, DEVNET_COURT_CLOCKS, DeployPlan, deploy, publish_market
 from capanode.node.chain.directory import DEAL_MARKET, PROVIDER_REGISTRY, Directory
 from capanode.node.chain.markets import Markets
 from capanode.node.chain.rpc import Rpc
@@ -52,6 +52,31 @@ class Network:
         return await publish_market(
             self.sender, f"version-{self.published}", self.profile.directory, paid_in, clocks, code
         )
+
+    async def publish_judged(self, court_clocks: bindings.CourtClocks = DEVNET_COURT_CLOCKS) -> Address:
+        """A version with a court of its own."""
+        self.published += 1
+        return await publish_market(
+            self.sender,
+            f"version-{self.published}",
+            self.profile.directory,
+            self.contracts.token,
+            DEVNET_CLOCKS,
+            court_clocks=court_clocks,
+        )
+
+    async def publish_judged_by(self, court: Address) -> Address:
+        """A version whose court is any contract."""
+        arguments = bindings.encode_deal_market_constructor(self.contracts.token, court, DEVNET_CLOCKS)
+        await self.sender.submit("judged-by", None, artifacts.load(DEAL_MARKET).bytecode + arguments)
+        await self.sender.outcome("judged-by")
+        entry = await self.sender.entry("judged-by")
+        assert entry is not None
+        market = created_address(OWNER.address, entry.nonce)
+        await done(
+            self.sender, "judged-by/publish", Directory(self.rpc, self.profile.directory).publish(DEAL_MARKET, market)
+        )
+        return market
 
     async def publish_code(self, runtime: bytes) -> Address:
         """A contract whose deployed code is exactly this."""
@@ -194,10 +219,10 @@ async def test_what_earlier_releases_shipped_is_still_known(network: Network, mo
     for start, length in places:
         code[start : start + length] = bytes(length)
     earlier = artifacts.Code(keccak(bytes(code)), places)
-    present = artifacts.shipped(DEAL_MARKET)
+    present = artifacts.shipped
 
-    def shipped(_: str) -> tuple[artifacts.Code, ...]:
-        return (*present, earlier)
+    def shipped(name: str) -> tuple[artifacts.Code, ...]:
+        return (*present(name), earlier) if name == DEAL_MARKET else present(name)
 
     monkeypatch.setattr(artifacts, "shipped", shipped)
     assert [version.number for version in (await network.survey()).adopted] == [0, 1]
@@ -256,3 +281,45 @@ def test_what_is_no_code_hash_is_said(text: str) -> None:
 
 def test_a_market_that_nobody_knows_is_nobodys() -> None:
     assert Markets((), lambda: FOREVER).find(ZERO_ADDRESS) is None
+
+
+async def test_a_version_with_a_court_of_the_release_is_taken_up(network: Network) -> None:
+    market = await network.publish_judged()
+    version = (await network.survey()).adopted[-1]
+    assert version.address == market
+    assert version.court not in (None, network.contracts.court)
+
+
+async def test_a_court_that_nobody_ships_is_refused(network: Network) -> None:
+    await network.publish_judged_by(network.contracts.token)
+    assert "is not of this release (code hash 0x" in await network.refused()
+
+
+async def test_a_court_without_code_is_refused(network: Network) -> None:
+    await network.publish_judged_by(Address(b"\x01" * 20))
+    assert "has no code" in await network.refused()
+
+
+async def test_the_court_of_another_market_is_refused(network: Network) -> None:
+    assert network.contracts.court is not None
+    await network.publish_judged_by(network.contracts.court)
+    assert "judges another market" in await network.refused()
+
+
+@pytest.mark.parametrize(
+    ("clock", "value", "sentence"),
+    [
+        ("max_dispute", 61 * 86_400, "wait for longer"),
+        ("appeal_time", 8 * 86_400, "wait for longer"),
+        ("min_arbiters", 1, "other numbers"),
+        ("gas_allowance", 10**18, "other numbers"),
+    ],
+)
+async def test_a_court_of_odd_clocks_waits_for_the_operator(
+    network: Network, clock: str, value: int, sentence: str
+) -> None:
+    await network.publish_judged(replace(DEVNET_COURT_CLOCKS, **{clock: value}))
+    reason = await network.refused()
+    assert sentence in reason
+    code_hash = Digest(bytes.fromhex(reason.split("approve 0x")[1][:64]))
+    assert (await network.survey(Trust(approved=frozenset({code_hash})))).waiting == ()
