@@ -17,7 +17,7 @@ from capanode.proofs.trace import trace_root
 from capanode.protocol.comparator import comparator_digest
 from capanode.protocol.encoding import BadMessage
 from capanode.protocol.ids import ZERO_DIGEST, Address, Cid, DealId, Digest
-from capanode.protocol.judging import Rules, steps_word
+from capanode.protocol.judging import Rules, class_pool, steps_word
 from capanode.protocol.records import MAX_INPUTS, Spec, Terms, VerificationClass
 from capanode.protocol.typed_data import demand_digest, encoded_terms, spec_digest
 
@@ -37,7 +37,7 @@ class Evidence:
     """A committed deal with its content; `inputs` are the blobs of the spec's inputs, in their order.
 
     `manifest` is the blob that lists the result, `leaf_list` that of all states where there were several steps.
-    `hardware_class` is that of the machine that computed it, as its provider says.
+    `hardware_class` is the one on whose machines it is judged, where the rules name one, else its provider's own.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("evidence", 1)
@@ -67,6 +67,11 @@ class Evidence:
         _require(len(self.inputs) <= MAX_INPUTS, "there are too many inputs")
         cids = (*self.inputs, self.manifest, *((self.leaf_list,) if self.leaf_list is not None else ()))
         _require(all(0 < len(cid) <= MAX_CID_CHARS for cid in cids), "a CID is malformed")
+
+    @property
+    def is_class_bound(self) -> bool:
+        """Whether the terms bind the hardware class; else it is the provider's word."""
+        return self.rules is not None and self.rules.quorum == 0
 
     @property
     def step_count(self) -> int:
@@ -109,6 +114,8 @@ def verify(evidence: Evidence, deal_id: DealId, bound_hash: int) -> None:
     _hold(bound == evidence.terms.demand_digest, "its spec, inputs or rules are not those that the terms bind")
     compared = evidence.rules is None or evidence.rules.comparator == comparator_digest(evidence.spec.comparator)
     _hold(compared, "its rules bind another comparator than its spec has")
+    if evidence.is_class_bound and evidence.rules is not None:
+        _hold(class_pool(evidence.hardware_class) == evidence.rules.pool, "its rules bind another hardware class")
     why = why_private(evidence.spec, evidence.rules)
     _hold(not why, f"the job is not for everybody: {why}")
     _hold(len(evidence.inputs) == len(evidence.spec.inputs), "it does not name each input")

@@ -93,7 +93,11 @@ def _ended(check: Check) -> AuditEnded:
         return AuditEnded(AuditFinding.HOLDS, 0, "")
     log.warning("audit-ended", deal=check.trace.found.evidence.deal_id.hex(), step=wrong.index, verdict=wrong.verdict)
     if wrong.verdict is Verdict.UNCLEAR:
-        return AuditEnded(AuditFinding.UNCLEAR, wrong.index, f"step {wrong.index} hit its limits on one machine only")
+        return AuditEnded(
+            AuditFinding.UNCLEAR,
+            wrong.index,
+            f"step {wrong.index} came out otherwise here, which may come of the machines",
+        )
     return AuditEnded(AuditFinding.DIFFERS, wrong.index, _reason(wrong))
 
 

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     HOLDS = "holds"
     DIFFERS = "differs"
     UNCLEAR = "unclear"
-    """The step ran into a limit here and not there, or the other way round: a slower machine may do that too."""
+    """The step ran into a limit on one machine only, or the machines are not of one class: that may come of either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,9 @@ class Checker:
         findings, reasons = await self._findings(trace, theirs, made.state), _reasons(theirs, ours)
         if trace.found.evidence.spec.comparator is not None and not findings and not reasons:
             return StepCheck(index, Verdict.HOLDS, theirs, ours, (), ())
-        verdict = Verdict.UNCLEAR if _is_limit(theirs, made) else Verdict.DIFFERS
+        # Where the terms bind no class, a provider may have said any: on other machines, other bytes prove nothing.
+        is_like = self._reexecution.is_like(trace.found.evidence)
+        verdict = Verdict.UNCLEAR if _is_limit(theirs, made) or not is_like else Verdict.DIFFERS
         return StepCheck(index, verdict, theirs, ours, reasons, findings)
 
     async def _findings(self, trace: CommittedTrace, theirs: Leaf, ours: State) -> tuple[tuple[str, str], ...]:

@@ -97,7 +97,7 @@ class OwnEvidence:
             first_step=work.demand.first_step,
             step_limit=work.demand.step_limit,
             rules=work.demand.rules,
-            hardware_class=self._hardware_class,
+            hardware_class=work.demand.hardware_class or self._hardware_class,
             spec=work.spec,
             inputs=tuple([await self._blob_of(item, work) for item in work.spec.inputs]),
             manifest=result.manifest,

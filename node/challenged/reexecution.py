@@ -59,7 +59,7 @@ class Reexecution:
     def objection(self, evidence: Evidence) -> str:
         """Why this machine cannot judge a deal, in a clause; empty where it can."""
         spec, bench = evidence.spec, self._bench
-        if not serves(bench.hardware_class, evidence.hardware_class, spec.verification):
+        if evidence.is_class_bound and not self.is_like(evidence):
             return (
                 f"its result is judged on machines of the class {evidence.hardware_class[:64]!a}, "
                 f"and this one is {bench.hardware_class}"
@@ -67,6 +67,10 @@ class Reexecution:
         if spec.resources.gpu is not None and len(matching(bench.gpus, spec.resources.gpu)) < spec.resources.gpu.count:
             return "it needs GPUs that this machine does not have"
         return ""
+
+    def is_like(self, evidence: Evidence) -> bool:
+        """Whether this machine is of the deal's hardware class, so that it has to come to the same result."""
+        return serves(self._bench.hardware_class, evidence.hardware_class, evidence.spec.verification)
 
     async def reexecute(self, found: Found, index: int) -> Leaf:
         """The leaf that step `index` of a deal leads to here; raises as `recomputed`."""

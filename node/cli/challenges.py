@@ -68,7 +68,7 @@ def show(found: Json) -> None:
         case "holds":
             say("the result holds: what was recomputed is what was committed")
         case "unclear":
-            say("nothing can be said: a step ran into its limits on only one of the two machines")
+            say("nothing can be said: what differs may come of the machines (limits, another hardware class)")
             _show_step(found["checked"][-1])
         case _:
             say(f"step {found['divergent_step']} does not hold")

@@ -34,10 +34,11 @@ from capanode.proofs.trace import Trace, trace_for_single_step, trace_root
 from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.events import DealCommitted, ExecutionFinished, Prepared, WorkTaken
-from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, PeerId, UnixTime
+from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Digest, PeerId, Ppm, UnixTime, Wei
+from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.messages import EVIDENCE_PROTOCOL
 from capanode.protocol.phases import Phase
-from capanode.protocol.records import Input, Spec
+from capanode.protocol.records import Input, Spec, VerificationClass
 from capanode.protocol.typed_data import award_digest, spec_digest
 from tests.agent.scripted import BLOCK
 from tests.fakes.fake_executor import FakeExecutor, Play, Played
@@ -59,6 +60,17 @@ from tests.protocol.deals import GRACE_S, NOW, SPEC
 
 TEXT = b"one two three\n"
 INPUT = Input("text.txt", Digest(sha256(TEXT).digest()), len(TEXT), cid_of(TEXT), None)
+RULES = Rules(
+    verification=VerificationClass.EXACT,
+    sealed=False,
+    quorum=0,
+    pool=class_pool("x86_64-v3"),
+    comparator=Digest(bytes(32)),
+    max_state_bytes=2**24,
+    step_s=10,
+    arbiter_fee_wei=Wei(10**16),
+    audit_rate_ppm=Ppm(200_000),
+)
 FILES = (("counts.csv", b"one,1\ntwo,1\n"), ("notes.txt", b"all well\n"))
 DAY_S = 86_400
 WINDOW_ENDS_AT = UnixTime(NOW + 60)

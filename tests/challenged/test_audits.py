@@ -18,9 +18,10 @@ from capanode.protocol.events import AuditFinding, DealCommitted, ResultDrawn, R
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import ZERO_ADDRESS, DealId, Digest, PeerId, Ppm, UnixTime
 from capanode.protocol.records import Spec, VerificationClass
-from tests.challenged.committed import WINDOW_ENDS_AT, play
+from tests.challenged.committed import RULES, WINDOW_ENDS_AT, committed, play
 from tests.challenged.test_checking import Desk, another, checking, sleeps
 from tests.fakes.fake_executor import Played
+from tests.node.market_place import HARDWARE
 from tests.protocol import deals
 from tests.protocol.deals import NOW, SPEC
 
@@ -103,7 +104,8 @@ async def test_what_was_drawn_is_recomputed(
 
 
 async def test_a_machine_that_may_not_judge_says_so(tmp_path: Path) -> None:
-    async with checking(tmp_path, hardware="x86_64-v2") as desk, audits(tmp_path, desk) as coin:
+    deal = committed(tmp_path, rules=RULES, hardware_class=HARDWARE)
+    async with checking(tmp_path, hardware="x86_64-v2", deal_of=deal) as desk, audits(tmp_path, desk) as coin:
         ended = await coin.audit(auditing(desk))
         assert ended.finding is AuditFinding.UNCLEAR
         assert "x86_64-v2" in ended.reason

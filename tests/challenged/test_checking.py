@@ -17,7 +17,7 @@ from capanode.node.executors.port import End, Executor, RunRequest
 from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import DealId
 from capanode.protocol.records import GpuNeed, Resources
-from tests.challenged.committed import FILES, INPUT, TEXT, Committed, committed, play
+from tests.challenged.committed import FILES, INPUT, RULES, TEXT, Committed, committed, play
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.node.market_place import HARDWARE
 from tests.protocol.deals import SPEC
@@ -154,8 +154,14 @@ async def test_without_an_engine_nothing_is_said(tmp_path: Path) -> None:
             await desk.check()
 
 
-async def test_machines_of_another_class_do_not_judge(tmp_path: Path) -> None:
-    async with checking(tmp_path, hardware="x86_64-v2") as desk:
+async def test_on_other_machines_other_bytes_prove_nothing(tmp_path: Path) -> None:
+    async with checking(tmp_path, another, hardware="x86_64-v2") as desk:
+        assert (await desk.check()).verdict is Verdict.UNCLEAR
+
+
+async def test_machines_of_another_class_than_the_terms_bind_do_not_judge(tmp_path: Path) -> None:
+    deal = committed(tmp_path, rules=RULES, hardware_class=HARDWARE)
+    async with checking(tmp_path, hardware="x86_64-v2", deal_of=deal) as desk:
         with pytest.raises(Refused, match="class 'x86_64-v3', and this one is x86_64-v2"):
             await desk.check()
         assert not desk.executor.runs

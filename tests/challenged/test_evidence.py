@@ -21,12 +21,11 @@ from capanode.proofs.evidence import BadEvidence, Evidence
 from capanode.protocol import encoding
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
 from capanode.protocol.ids import Address, Cid, DealId, Digest, Ppm, UnixTime, Wei
-from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.messages import EVIDENCE_PROTOCOL, MAX_EVIDENCE_BYTES, EvidenceRequest, ResultManifest
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import VerificationClass
-from tests.challenged.committed import FILES, INPUT, TEXT, Committed, committed, watching
-from tests.node.market_place import version_of
+from tests.challenged.committed import FILES, INPUT, RULES, TEXT, Committed, committed, watching
+from tests.node.market_place import HARDWARE, version_of
 from tests.protocol.deals import NOW, SPEC
 
 
@@ -71,19 +70,6 @@ def other_spec(evidence: Evidence) -> Evidence:
 
 def other_stdout(evidence: Evidence) -> Evidence:
     return replace(evidence, commitment=replace(evidence.commitment, stdout_root=Digest(b"\x55" * 32)))
-
-
-RULES = Rules(
-    verification=VerificationClass.EXACT,
-    sealed=False,
-    quorum=0,
-    pool=class_pool("x86_64-v3"),
-    comparator=Digest(bytes(32)),
-    max_state_bytes=2**24,
-    step_s=10,
-    arbiter_fee_wei=Wei(10**16),
-    audit_rate_ppm=Ppm(200_000),
-)
 
 
 @pytest.mark.parametrize(
@@ -230,3 +216,10 @@ async def test_nobody_may_ask_without_end(deal: Committed, patient_clock: MockCl
         await ask()
     await trio.sleep(1)
     await ask()
+
+
+async def test_a_hardware_class_that_the_rules_do_not_bind_is_its_senders_fault(tmp_path: Path) -> None:
+    async with committed(tmp_path, rules=RULES, hardware_class=HARDWARE) as deal:
+        deal.lie(lambda evidence: replace(evidence, hardware_class="x86_64-v9"))
+        with pytest.raises(BadEvidence, match="another hardware class"):
+            await deal.watcher.finder.fetch_evidence(deal.deal)
