@@ -1,4 +1,4 @@
-"""The bytes behind a canonical tree: small files and links travel in its manifest, large ones are blobs of their own."""
+"""The bytes behind a canonical tree: small files and links travel in its manifest, large ones are blobs beside it."""
 
 import io
 from collections.abc import Mapping
