@@ -16,8 +16,7 @@ from capanode.proofs.evidence import BadEvidence
 from capanode.protocol.comparator import WHOLE_PPM, Closeness, Comparator, FileRule, Format, bits
 from capanode.protocol.ids import Digest, Ppm
 from capanode.protocol.records import Resources, VerificationClass
-from tests.challenged.committed import INPUT, committed
-from tests.challenged.test_evidence import RULES
+from tests.challenged.committed import INPUT, RULES, committed
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.node.market_place import HARDWARE
 from tests.protocol.deals import SPEC
