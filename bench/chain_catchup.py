@@ -25,6 +25,7 @@ from bench.long_chain import BLOCKS, CHAIN_ID, EVENTS, EVENTS_PER_BLOCK, MARKET,
 from capanode.contracts_abi import artifacts, bindings
 from capanode.node import journal
 from capanode.node.assigned import provider_peers
+from capanode.node.chain import case_log
 from capanode.node.chain.blocks import FOLLOWER_SCHEMA, BlockRef
 from capanode.node.chain.follower import Apply, DecodedLog, Follower, FollowerOptions, LogFilter
 from capanode.node.chain.head import HeadWatch
@@ -78,7 +79,7 @@ def main() -> None:
 
 async def _followed_s(port: int, apply: Apply, table: str, expected: int) -> float:
     """Seconds from an empty database to the chain's head."""
-    schemas = [FOLLOWER_SCHEMA, journal.SCHEMA, provider_peers.SCHEMA, EVENT_TABLE]
+    schemas = [FOLLOWER_SCHEMA, journal.SCHEMA, provider_peers.SCHEMA, case_log.SCHEMA, EVENT_TABLE]
     with tempfile.TemporaryDirectory(prefix="capanode-bench-") as folder:
         async with (
             open_rpc([f"http://127.0.0.1:{port}"], CHAIN_ID) as rpc,

@@ -17,14 +17,17 @@ from capanode.node.data_folder import DataFolder
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_gwei, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address, Ppm, Wei
+from capanode.protocol.judging import VerificationClass
 from capanode.scheduler.rules import Rules
 
 
 class Role(StrEnum):
-    """What a node does for its operator; both at once is allowed."""
+    """What a node does for its operator; several at once are allowed."""
 
     PROVIDER = "provider"
     REQUESTER = "requester"
+    CHALLENGER = "challenger"
+    ARBITER = "arbiter"
 
 
 def _split(value: Any) -> Any:
@@ -182,6 +185,23 @@ class RequesterSettings(_Section):
     """Wallets of providers that are not to be awarded."""
 
 
+class ChallengerSettings(_Section):
+    """What results of others this node computes again, and what it risks on those that are wrong."""
+
+    sample_ppm: Rate = Ppm(100_000)
+    """Share of the committed results that are looked at, drawn by chance."""
+    classes: Annotated[frozenset[VerificationClass], BeforeValidator(_split)] = frozenset({VerificationClass.EXACT})
+    """Only `exact` can be told beyond doubt by one machine."""
+    min_price_wei: Amount = Field(default=Wei(0), alias="min_price_tokens")
+    """Results worth less are not looked at."""
+    max_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of one deal that are computed again, drawn by chance; zero means all."""
+    max_bonds_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_bonds_tokens")
+    """Bonds of all open challenges together."""
+    dry_run: bool = False
+    """Send nothing, and log what a challenge would have earned."""
+
+
 class Limits(_Section):
     """Bounds on what this node keeps and carries at once."""
 
@@ -244,6 +264,7 @@ class NodeConfig(_Section):
     p2p: P2pSettings = P2pSettings()
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
+    challenger: ChallengerSettings = ChallengerSettings()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     alerts: AlertSettings = AlertSettings()
@@ -261,6 +282,14 @@ class NodeConfig(_Section):
     @property
     def is_requester(self) -> bool:
         return Role.REQUESTER in self.roles
+
+    @property
+    def is_challenger(self) -> bool:
+        return Role.CHALLENGER in self.roles
+
+    @property
+    def is_arbiter(self) -> bool:
+        return Role.ARBITER in self.roles
 
     @property
     def profile_path(self) -> Path:

@@ -12,11 +12,13 @@ from capanode.node.assigned.preparation import Preparation
 from capanode.node.bid.auction import Auction
 from capanode.node.chain.head import HeadWatch
 from capanode.node.challenged.audits import Audits
+from capanode.node.challenged.contests import Contests
+from capanode.node.challenged.judging import Judging
 from capanode.node.committed.delivery import Collector
 from capanode.node.executed.execution import Execution
 from capanode.node.journal import Observed, Side, Stored
 from capanode.node.paid.settlement import Settlement
-from capanode.protocol import provider, requester
+from capanode.protocol import arbiter, challenger, provider, requester
 from capanode.protocol.commands import (
     AuditResult,
     CollectBids,
@@ -24,7 +26,9 @@ from capanode.protocol.commands import (
     DropResult,
     ExpectResult,
     FetchResult,
+    JudgeStep,
     KeepResult,
+    PlanChallenge,
     PostDemand,
     Prepare,
     RenewDemand,
@@ -34,11 +38,15 @@ from capanode.protocol.commands import (
     SubmitAbandon,
     SubmitAccept,
     SubmitAnnounce,
+    SubmitAnswer,
     SubmitAssign,
     SubmitCancel,
+    SubmitChallenge,
     SubmitClaim,
     SubmitCommit,
     SubmitExpire,
+    SubmitReveal,
+    SubmitVote,
     WakeAt,
 )
 from capanode.protocol.events import DeadlinePassed, ResultDropped, ResultMissing, TransactionRefused
@@ -80,8 +88,12 @@ class NodePerformer:
         *,
         requester_side: RequesterParts | None,
         provider_side: ProviderParts | None,
+        challenges: Contests | None = None,
+        duties: Judging | None = None,
     ) -> None:
         self._settlement = settlement
+        self._challenges = challenges
+        self._duties = duties
         self._head = head
         self._requester = requester_side
         self._provider = provider_side
@@ -104,6 +116,10 @@ class NodePerformer:
                 return await self._for_requester(self._requester, settlement, stored, stored.state, command)
             case Side.PROVIDER if self._provider is not None and isinstance(stored.state, provider.Deal):
                 return await self._for_provider(self._provider, settlement, stored.state, command)
+            case Side.CHALLENGER if self._challenges is not None and isinstance(stored.state, challenger.State):
+                return await _for_challenger(self._challenges, stored.state, command, stored.market)
+            case Side.ARBITER if self._duties is not None and isinstance(stored.state, arbiter.State):
+                return await _for_arbiter(self._duties, stored.state, command, stored.market)
             case _:
                 raise InvariantViolated(f"this node has deals as {stored.side} but is none any more")
 
@@ -174,6 +190,34 @@ class NodePerformer:
             case _:
                 raise InvariantViolated(f"{type(command).__name__} does not belong to {type(deal).__name__}")
         return None
+
+
+async def _for_challenger(
+    challenges: Contests, state: challenger.State, command: Command, market: Address
+) -> Event | None:
+    match command:
+        case PlanChallenge() if isinstance(state, challenger.Planning):
+            return await challenges.plan(state, market)
+        case SubmitChallenge() if isinstance(state, challenger.Opening):
+            return await challenges.open(state, market)
+        case SubmitAnswer() if isinstance(state, challenger.Hidden):
+            await challenges.show(state, market)
+        case _:
+            raise InvariantViolated(f"{type(command).__name__} does not belong to {type(state).__name__}")
+    return None
+
+
+async def _for_arbiter(duties: Judging, state: arbiter.State, command: Command, market: Address) -> Event | None:
+    match command:
+        case JudgeStep() if isinstance(state, arbiter.Judging):
+            return await duties.judge(state)
+        case SubmitVote() if isinstance(state, arbiter.Voting):
+            return await duties.vote(state, market)
+        case SubmitReveal() if isinstance(state, arbiter.Cast):
+            await duties.reveal(state, market)
+        case _:
+            raise InvariantViolated(f"{type(command).__name__} does not belong to {type(state).__name__}")
+    return None
 
 
 async def _assign(parts: ProviderParts, settlement: Settlement, deal: provider.Assigning) -> Event | None:

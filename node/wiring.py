@@ -27,6 +27,7 @@ from capanode.node.announced.offers import OfferBook, offer_filter, run_offers
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.api.answers import Answers, Facts
 from capanode.node.api.checks import Checks
+from capanode.node.api.disputes import DisputeDesk
 from capanode.node.api.server import serve_api
 from capanode.node.api.service import Service
 from capanode.node.assigned import provider_peers
@@ -40,13 +41,15 @@ from capanode.node.bid.bidding import Announced, Bidding, Identity
 from capanode.node.bid.gas_price import GasPrice, run_gas_price
 from capanode.node.bid.offered import offered_capacity
 from capanode.node.bid.stakes import Stakes
-from capanode.node.chain import approvals, blocks, transactions
+from capanode.node.chain import approvals, blocks, case_log, transactions
 from capanode.node.chain.approvals import Approvals
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.budget import RequestBudget
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.committed import find_committed
 from capanode.node.chain.contracts import Contracts, log_filter, resolve
+from capanode.node.chain.court import COURT_LOGS
+from capanode.node.chain.courts import Courts
 from capanode.node.chain.follower import FinalityViolated, Follower, FollowerOptions, run_follower
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.intake import ChainIntake
@@ -64,13 +67,16 @@ from capanode.node.chain.versions import Trust
 from capanode.node.challenged import audits, kept_evidence
 from capanode.node.challenged.audits import Audits
 from capanode.node.challenged.checking import Checker
+from capanode.node.challenged.commits import Commits
 from capanode.node.challenged.committed_trace import States
+from capanode.node.challenged.disputes import DEVNET_TURN_S, TURN_S, Disputes, Place, appetite_of
 from capanode.node.challenged.engine_on_demand import EngineOnDemand
 from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk, OwnEvidence
 from capanode.node.challenged.kept_evidence import KeptEvidence
 from capanode.node.challenged.leeway import Leeway
 from capanode.node.challenged.reexecution import Bench, Reexecution
+from capanode.node.challenged.watching import Costs
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.committed.delivery import Collector, ResultDesk
 from capanode.node.conditions import DealEnds, watch_gas
@@ -127,6 +133,7 @@ SCHEMAS: Final = (
     checkpoints.SCHEMA,
     kept_evidence.SCHEMA,
     audits.SCHEMA,
+    case_log.SCHEMA,
 )
 """Every table of the node's file."""
 
@@ -135,6 +142,9 @@ LINE_BYTES_PER_S: Final = 4 * 2**20
 
 DEAL_GAS: Final = 120_000
 """Gas of a provider's three transactions of a LOCK deal, for its price. Source: docs/performance.md."""
+
+CHALLENGE_GAS: Final = 500_000
+"""Gas of a challenger's two transactions, for what a challenge would earn. Source: docs/performance.md."""
 
 DEVNET_LINE_BYTES_PER_S: Final = 256 * 2**20
 """The same on one machine."""
@@ -188,6 +198,9 @@ class Ground:
     offers: OfferBook
     blobs: BlobStore
     agent: Agent
+    courts: Courts
+    cases: case_log.CaseLog
+    commits: Commits
     alerts: Alerts
     drain: Drain
     stop: Stop
@@ -241,6 +254,8 @@ async def run_node(
         clock = ChainClock(machine=time.time)
         alerts = Alerts(config.alerts, node=network.peer_id, network=profile.name)
         markets = Markets(contracts.markets, clock.now, contracts.waiting)
+        courts = Courts(rpc, markets)
+        await courts.learn()
         ground = Ground(
             config=config,
             profile=profile,
@@ -257,7 +272,16 @@ async def run_node(
             network=network,
             offers=OfferBook(clock.now),
             blobs=BlobStore(config.folder.blobs, limit_bytes=config.limits.store),
-            agent=Agent(deals, keys.signer.address, markets.grace_s),
+            agent=Agent(
+                deals,
+                keys.signer.address,
+                markets.grace_s,
+                reveal_s=courts.reveal_s,
+                wallet=keys.wallet if config.is_arbiter else None,
+            ),
+            courts=courts,
+            cases=case_log.CaseLog(database),
+            commits=Commits(),
             alerts=alerts,
             drain=await open_drain(database),
             stop=stop or Stop(),
@@ -279,11 +303,14 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
             seller = await _provider(ground, gas_price, deals) if ground.config.is_provider else None
             checker = _checker(ground, seller, deals)
             buyer = _requester(ground, checker) if ground.config.is_requester else None
+            disputes = _disputes(ground, checker, gas_price)
             performer = NodePerformer(
                 _settlements(ground, gas_price),
                 ground.head,
                 requester_side=buyer,
                 provider_side=seller.parts if seller else None,
+                challenges=disputes.contests,
+                duties=disputes.judging,
             )
             if seller is not None:
                 await deals.start(run_clearing, ground.agent, seller.parts.execution)
@@ -297,7 +324,8 @@ async def _run(ground: Ground, task_status: trio.TaskStatus[None]) -> None:
                 evidence.is_public,
             )
             serve_blobs(ground.network, ground.blobs, access.may_fetch)
-            await _open_intake(ground, buyer, seller, checker, announced, task_status)
+            deals.start_soon(disputes.run)
+            await _open_intake(ground, buyer, seller, checker, disputes, announced, task_status)
             deals.cancel_scope.cancel()
         chain.cancel_scope.cancel()
 
@@ -329,6 +357,36 @@ def _checker(ground: Ground, seller: "Seller | None", deals: trio.Nursery) -> Ch
     )
     states = States(finder, ground.blobs)
     return Checker(finder, states, Reexecution(_bench(ground, seller, deals), finder, states))
+
+
+def _disputes(ground: Ground, checker: Checker, gas_price: GasPrice) -> Disputes:
+    config, profile = ground.config, ground.profile
+    place = Place(
+        agent=ground.agent,
+        cases=ground.cases,
+        commits=ground.commits,
+        markets=ground.markets,
+        courts=ground.courts,
+        rpc=ground.rpc,
+        sender=ground.sender,
+        head=ground.head,
+        clock=ground.clock,
+        wallet=ground.keys.wallet,
+        hardware_class=this_cpu_class(),
+        turn_s=DEVNET_TURN_S if profile.is_devnet else TURN_S,
+    )
+    return Disputes(place, checker, _costs(config, gas_price), appetite_of(config, profile), config.roles)
+
+
+def _costs(config: NodeConfig, gas_price: GasPrice) -> Costs:
+    """What looking at results takes, at the prices that this node asks for its own work."""
+    rates = _rates(config)
+    coin = 10**18
+    return Costs(
+        gas_wei=lambda: Wei(CHALLENGE_GAS * gas_price() * rates.tokens_per_coin_wei // coin),
+        cpu_s_wei=lambda seconds, millis: Wei(int(seconds * millis) * rates.cpu_hour_wei // 3_600_000),
+        pull_byte_wei=lambda count: Wei(count * rates.transfer_gib_wei // 2**30),
+    )
 
 
 def _bench(ground: Ground, seller: "Seller | None", deals: trio.Nursery) -> Bench:
@@ -423,6 +481,10 @@ def _announcements(ground: Ground) -> tuple[Announcements, Callable[[DecodedLog]
                 trio.from_thread.run_sync(offer, Announced(heard.address, event))
             case bindings.Published() | bindings.Deprecated():
                 trio.from_thread.run_sync(ground.upgrades.hear)
+            case bindings.DealCommitted(deal_id=deal_id):
+                trio.from_thread.run_sync(ground.commits.tell, deal_id)
+            case event if isinstance(event, COURT_LOGS):
+                trio.from_thread.run_sync(ground.cases.touch)
             case bindings.Staked(provider=owner) | bindings.Unstaked(provider=owner) if owner == ground.keys.wallet:
                 trio.from_thread.run_sync(ground.stakes.touch)
             case _:
@@ -439,7 +501,8 @@ async def _follow(ground: Ground, hear: Callable[[DecodedLog], None], chain: tri
         idle_poll_s=1.0 if ground.profile.is_devnet else 8.0,
         with_pending=ground.profile.is_devnet,
     )
-    intake = ChainIntake(hear)
+    wallet = ground.keys.wallet if ground.config.is_arbiter else None
+    intake = ChainIntake(hear, ground.courts.market_of, wallet)
 
     def wake() -> None:
         ground.agent.chain_moved()
@@ -491,7 +554,8 @@ async def _watch_more(ground: Ground, follower: Follower) -> None:
     """Have the follower take up each market that the node takes up."""
     while True:
         await ground.markets.wait_change()
-        follower.watch(log_filter(ground.contracts, ground.profile, ground.markets.addresses()))
+        await ground.courts.learn()
+        follower.watch(log_filter(ground.contracts, ground.profile, ground.markets.adopted()))
         ground.stakes.touch()
 
 
@@ -646,6 +710,7 @@ async def _open_intake(
     buyer: RequesterParts | None,
     seller: Seller | None,
     checker: Checker,
+    disputes: Disputes,
     announced: Announcements,
     task_status: trio.TaskStatus[None],
 ) -> None:
@@ -695,6 +760,7 @@ async def _open_intake(
         bidding=seller.bidding if seller else None,
         stop=ground.stop.ask,
         capacity=seller.appraisal.capacity if seller else None,
+        disputes=DisputeDesk(disputes, ground.agent, Journal(ground.database), ground.cases, ground.commits),
         service=Service(ground.drain, forecast, ground.clock, ground.alerts),
         checks=Checks(checker, ground.markets, ground.clock),
         notice=watch.notice,

@@ -13,6 +13,7 @@ from capanode.node.agent import Agent
 from capanode.node.announced.offers import OfferBook
 from capanode.node.announced.submission import Submission, TakenIn
 from capanode.node.api.checks import Checks, chosen_by, deal_id_of
+from capanode.node.api.disputes import DisputeDesk
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
 from capanode.node.api.service import Service
 from capanode.node.api.story import entry_of
@@ -72,6 +73,7 @@ class Answers:
         capacity: Callable[[], Capacity] | None,
         service: Service,
         checks: Checks,
+        disputes: DisputeDesk,
         notice: Callable[[Stored], str] = lambda _: "",
         objection: Callable[[], str] = lambda: "",
         room: Room | None = None,
@@ -93,6 +95,7 @@ class Answers:
         self._capacity = capacity
         self._service = service
         self._checks = checks
+        self._disputes = disputes
         self._notice = notice
         self._objection = objection
         self._room = room
@@ -232,6 +235,19 @@ class Answers:
         self.callers += 1
         try:
             async for item in self._checks.check(deal_id, choose):
+                yield item
+        finally:
+            self.callers -= 1
+
+    async def dispute(self, verb: str, arguments: Json) -> Json:
+        """As `NodeApi.dispute`."""
+        return await self._disputes.call(verb, arguments)
+
+    async def watch_results(self, arguments: Json) -> AsyncIterator[Json]:
+        """As `NodeApi.watch_results`."""
+        self.callers += 1
+        try:
+            async for item in self._disputes.watch(arguments):
                 yield item
         finally:
             self.callers -= 1

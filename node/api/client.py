@@ -88,6 +88,14 @@ class NodeClient:
         """As `NodeApi.check`."""
         return self._items("check", None, deal=deal, step=step, sample=sample)
 
+    def dispute(self, verb: str, **arguments: Any) -> Json:
+        """As `NodeApi.dispute`."""
+        return cast(Json, self._one("dispute", TRANSACTION_TIMEOUT_S, verb=verb, arguments=arguments))
+
+    def watch_results(self, **arguments: Any) -> Iterator[Json]:
+        """As `NodeApi.watch_results`."""
+        return self._items("watch_results", None, arguments=arguments)
+
     def wallet(self) -> Json:
         return cast(Json, self._one("wallet"))
 

@@ -133,6 +133,14 @@ class NodeApi(Protocol):
         """
         ...
 
+    async def dispute(self, verb: str, arguments: Json) -> Json:
+        """list, show, open, arbiter, enroll, leave, collect: cases, own challenges and duties, an arbiter's stake."""
+        ...
+
+    def watch_results(self, arguments: Json) -> AsyncIterator[Json]:
+        """Look at a sample of what is committed: yields `{"watching": {…}}`, then `{"finding": {…}}` for each deal."""
+        ...
+
     async def wallet(self) -> Json:
         """Address, token balance, free, earmarks, stake, locked, native balance, thaws."""
         ...

@@ -183,6 +183,7 @@ def _streams(api: NodeApi) -> dict[str, Callable[[Json], AsyncGenerator[Json, No
         "submit": lambda a: _closable(api.submit(job_order(a.get("order")))),
         "watch": lambda a: _closable(api.watch(_text(a, "job_id"))),
         "drained": lambda _: _closable(api.drained()),
+        "watch_results": lambda a: _closable(api.watch_results(_map(a, "arguments"))),
         "check": lambda a: _closable(api.check(_text(a, "deal"), _some(a, "step"), _some(a, "sample"))),
     }
 
@@ -201,7 +202,11 @@ def _calls(api: NodeApi) -> dict[str, Callable[[Json], Awaitable[Any]]]:
     async def wallet_call(arguments: Json) -> Json:
         return await api.wallet_call(_text(arguments, "verb"), _map(arguments, "arguments"))
 
+    async def dispute(arguments: Json) -> Json:
+        return await api.dispute(_text(arguments, "verb"), _map(arguments, "arguments"))
+
     return {
+        "dispute": dispute,
         "status": lambda _: api.status(),
         "quote": lambda a: api.quote(job_order(a.get("order"))),
         "jobs": lambda _: api.jobs(),

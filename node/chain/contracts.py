@@ -6,6 +6,7 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from capanode.contracts_abi import artifacts, bindings
+from capanode.node.chain.court import COURT_LOGS
 from capanode.node.chain.directory import PROVIDER_REGISTRY, Directory
 from capanode.node.chain.follower import LogFilter
 from capanode.node.chain.market import MarketClocks
@@ -28,6 +29,7 @@ FOLLOWED_EVENTS: Final = (
     bindings.DealFinalized,
     bindings.DealRefunded,
     bindings.DealCancelled,
+    bindings.DealJudged,
     bindings.Deposited,
     bindings.Withdrawn,
     bindings.Earmarked,
@@ -41,6 +43,7 @@ FOLLOWED_EVENTS: Final = (
     bindings.NodeRemoved,
     bindings.Published,
     bindings.Deprecated,
+    *COURT_LOGS,
 )
 """What a node's decisions can depend on."""
 
@@ -127,11 +130,15 @@ async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Addr
         )
 
 
-def log_filter(contracts: Contracts, profile: NetworkProfile, markets: tuple[Address, ...] | None = None) -> LogFilter:
-    """The logs that a node follows: those of the markets, else of the ones that it started with."""
-    followed = tuple(version.address for version in contracts.markets) if markets is None else markets
+def log_filter(
+    contracts: Contracts, profile: NetworkProfile, markets: tuple[MarketVersion, ...] | None = None
+) -> LogFilter:
+    """The logs that a node follows: those of the markets and their courts, else of the ones that it started with."""
+    versions = contracts.markets if markets is None else markets
+    courts = tuple(version.court for version in versions if version.court is not None)
+    followed = tuple(version.address for version in versions)
     return LogFilter(
-        addresses=(*followed, contracts.registry, contracts.directory),
+        addresses=(*followed, *courts, contracts.registry, contracts.directory),
         topics=tuple(Digest(event.TOPIC) for event in FOLLOWED_EVENTS),
         decode=bindings.decode_log,
         first_block=profile.first_block,

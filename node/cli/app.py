@@ -11,6 +11,7 @@ from capanode.node.cli import (
     challenges,
     determinism,
     devnet,
+    disputes,
     jobs,
     keeping,
     networks,
@@ -53,6 +54,7 @@ running.add_to(app)
 keeping.add_to(app)
 determinism.add_to(jobs.app)
 app.add_typer(jobs.app, name="job")
+disputes.add_to(challenges.app, wallets.app)
 app.add_typer(challenges.app, name="challenge")
 app.add_typer(wallets.app, name="wallet")
 app.add_typer(networks.app, name="network")

@@ -108,6 +108,9 @@ class FakeNodeApi:
     approved: list[str] = field(default_factory=list[str])
     markets: list[Json] = field(default_factory=lambda: [dict(MONEY)])
     safe_at: float | None = 1_900_000_000.0
+    disputes: list[tuple[str, Json]] = field(default_factory=list[tuple[str, Json]])
+    dispute_found: Json = field(default_factory=lambda: dict[str, object]())
+    watched: tuple[Json, ...] = ()
     checks: list[tuple[str, int | None, int | None]] = field(default_factory=list[tuple[str, int | None, int | None]])
     check_found: Json = field(default_factory=lambda: dict(CHECK))
     steps_of_drain: tuple[bool, ...] = ()
@@ -252,6 +255,17 @@ class FakeNodeApi:
         self.checks.append((deal, step, sample))
         yield {"progress": {"doing": "recomputing", "step": 0, "done": 0, "of": 1}}
         yield {"check": self.check_found}
+
+    async def dispute(self, verb: str, arguments: Json) -> Json:
+        self._check()
+        self.disputes.append((verb, dict(arguments)))
+        return dict(self.dispute_found)
+
+    async def watch_results(self, arguments: Json) -> AsyncIterator[Json]:
+        self._check()
+        self.disputes.append(("watch", dict(arguments)))
+        for item in self.watched:
+            yield item
 
     async def wallet_call(self, verb: str, arguments: Json) -> Json:
         self._check()

@@ -18,6 +18,7 @@ from capanode.node.announced.offers import offer_filter
 from capanode.node.bid.auction import promised_wei
 from capanode.node.bid.bidding import OTHER_MARKET, key_of
 from capanode.node.bid.stakes import Stakes
+from capanode.node.chain import case_log
 from capanode.node.chain.blocks import BlockRef
 from capanode.node.chain.intake import ChainIntake
 from capanode.node.chain.logs import DecodedLog
@@ -300,7 +301,7 @@ async def test_logs_count_for_deals_of_the_market_that_wrote_them(tmp_path: Path
     intake = ChainIntake(lambda _: None)
     block = BlockRef(CHAIN_ID, 7, cast(Any, b"\x07" * 32), cast(Any, b"\x06" * 32), UnixTime(NOW))
     event = bindings.DealFinalized(work.deal_id, PROVIDER.address, 1, 2)
-    async with open_database(tmp_path / "node.sqlite", [journal.SCHEMA]) as database:
+    async with open_database(tmp_path / "node.sqlite", [journal.SCHEMA, case_log.SCHEMA]) as database:
         deals = Journal(database)
         for address, seen in ((SECOND, 0), (MARKET, 1)):
             log = DecodedLog(event, address, TxHash(b"\x01" * 32), 0)

@@ -1,0 +1,141 @@
+"""A node's part in disputes, put together: what its challenges and duties need, and what runs beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.node.agent import Agent
+from capanode.node.chain.case_log import CaseLog
+from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.courts import Courts
+from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.markets import Markets
+from capanode.node.chain.orders import Orders
+from capanode.node.chain.rpc import Rpc
+from capanode.node.chain.sender import Sender
+from capanode.node.challenged.answering import Answering
+from capanode.node.challenged.briefs import claimed_of, papers_of
+from capanode.node.challenged.checking import Checker
+from capanode.node.challenged.commits import Commits
+from capanode.node.challenged.complaints import Complaints
+from capanode.node.challenged.contests import Contests
+from capanode.node.challenged.enrolment import Enrolment
+from capanode.node.challenged.judging import Judging
+from capanode.node.challenged.tending import Brief, Tending
+from capanode.node.challenged.watching import MIN_SOURCES, Appetite, Costs, Finding, Watching
+from capanode.node.config import NodeConfig, Role
+from capanode.node.network_profile import NetworkProfile
+from capanode.protocol.cases import Case
+from capanode.protocol.ids import Address, Wei
+
+TURN_S: Final = 12.0
+DEVNET_TURN_S: Final = 0.5
+"""How long each of those who tend a case waits for the one before it. Seconds."""
+
+log = structlog.get_logger()
+
+
+def appetite_of(config: NodeConfig, profile: NetworkProfile) -> Appetite:
+    """What the operator wants to look at, and to risk."""
+    wanted = config.challenger
+    return Appetite(
+        sample_ppm=wanted.sample_ppm,
+        max_bonds_wei=wanted.max_bonds_wei,
+        min_price_wei=wanted.min_price_wei,
+        classes=wanted.classes,
+        max_steps=wanted.max_steps,
+        is_dry=wanted.dry_run,
+        min_sources=1 if profile.is_devnet else MIN_SOURCES,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What disputes stand on."""
+
+    agent: Agent
+    cases: CaseLog
+    commits: Commits
+    markets: Markets
+    courts: Courts
+    rpc: Rpc
+    sender: Sender
+    head: HeadWatch
+    clock: ChainClock
+    wallet: Address
+    hardware_class: str
+    turn_s: float
+
+
+class Disputes:
+    """All parts of a node that disputes are the business of."""
+
+    def __init__(
+        self, place: Place, checker: Checker, costs: Costs, appetite: Appetite, roles: frozenset[Role]
+    ) -> None:
+        self._place = place
+        self._checker = checker
+        self._roles = roles
+        self.appetite = appetite
+        self.cases = place.cases
+        orders = cache(lambda market: Orders(place.sender, place.courts.of(market).court.address))
+        self.contests = Contests(place.cases, place.head, lambda market: place.courts.of(market).court, orders)
+        self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders)
+        self.watching = Watching(
+            place.agent,
+            checker,
+            place.markets,
+            place.rpc,
+            place.clock,
+            place.wallet,
+            costs,
+            bond_wei=self._bond_wei,
+        )
+        self.enrolment = Enrolment(place.courts, place.sender, place.wallet, place.clock, place.hardware_class)
+        self._orders: Callable[[Address], Orders] = orders
+
+    async def run(self) -> None:
+        """Tend, answer, watch and complain, as the node's roles ask for it, until cancelled."""
+        place = self._place
+        tending = Tending(
+            place.agent,
+            place.cases,
+            place.markets,
+            place.head,
+            place.sender.account.address,
+            place.turn_s,
+            brief=self._brief,
+            clocks=lambda market: place.courts.of(market).clocks,
+            orders=self._orders,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tending.run)
+            if Role.PROVIDER in self._roles:
+                nursery.start_soon(Answering(place.agent, place.cases, self._checker.trace_of, self._orders).run)
+            if Role.REQUESTER in self._roles:
+                nursery.start_soon(Complaints(place.agent, self.watching, place.wallet, self.appetite).run)
+            if Role.CHALLENGER in self._roles:
+                nursery.start_soon(self._watch)
+            if Role.ARBITER in self._roles:
+                nursery.start_soon(self.enrolment.run)
+
+    async def _watch(self) -> None:
+        with self._place.commits.listening() as committed:
+            await self.watching.run(committed, self.appetite, _unheard)
+
+    def _bond_wei(self, market: Address, fee_wei: Wei) -> Wei:
+        return self._place.courts.of(market).bond_wei(fee_wei)
+
+    async def _brief(self, case: Case) -> Brief:
+        trace = await self._checker.trace_of(case.deal_id)
+        return Brief(papers_of(trace.found.evidence), claimed_of(trace, case.kind, case.step))
+
+
+async def _unheard(finding: Finding) -> None:
+    """What a background watcher finds is in the log and in its challenges."""
+    log.info("watched", deal=finding.deal_id.hex(), verdict=finding.verdict, earned_wei=finding.earned_wei)
+    await trio.lowlevel.checkpoint()

@@ -1,0 +1,154 @@
+"""The arbiter's duty: look for oneself, cast, reveal.
+
+What is fetched is bounded by the deal's own rules, and all of it has to be done before the time to vote is over: bytes
+that have not come by then are missing, whoever's fault it is, and the vote says so while there is time to say it.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+
+from capanode.node.chain import court as courts
+from capanode.node.chain.case_log import CaseLog
+from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.orders import Orders
+from capanode.node.challenged.briefs import claimed_of
+from capanode.node.challenged.checking import Checker, StepCheck, Verdict
+from capanode.node.challenged.committed_trace import CommittedTrace, States
+from capanode.node.challenged.evidence import BytesMissing
+from capanode.proofs.trace import leaf_hash
+from capanode.protocol import arbiter
+from capanode.protocol.cases import Case, Kind, Vote
+from capanode.protocol.events import StepJudged, TransactionRefused
+from capanode.protocol.faults import PeerFault, Refused, Unavailable
+from capanode.protocol.ids import ZERO_DIGEST, Address, Digest, UnixTime
+from capanode.protocol.judging import VerificationClass
+
+SPARE_S: Final = 30
+"""Kept of the time to vote for having the vote mined; within a tenth of what is left. Seconds."""
+
+ASK_AGAIN_S: Final = 5.0
+"""How long to wait before bytes that were missing are asked for again."""
+
+log = structlog.get_logger()
+
+
+class Judging:
+    """Carries out what a duty asks for."""
+
+    def __init__(
+        self,
+        cases: CaseLog,
+        checker: Checker,
+        states: States,
+        head: HeadWatch,
+        clock: ChainClock,
+        orders: Callable[[Address], Orders],
+    ) -> None:
+        """`orders` are those of a market's court."""
+        self._cases = cases
+        self._checker = checker
+        self._states = states
+        self._head = head
+        self._clock = clock
+        self._orders = orders
+
+    async def judge(self, state: arbiter.Judging) -> StepJudged:
+        """Find out whether what was committed is right. The salt is drawn here and kept with the vote.
+
+        Raises:
+            Unavailable: this machine cannot say; asked again while there is time.
+        """
+        seat = state.seat
+        filed = await self._cases.find(seat.case_id)
+        if filed is None:
+            raise Unavailable("The case is not in this node's log yet: waiting for it.")
+        left_s = seat.vote_by - self._clock.now()
+        with trio.move_on_after(max(left_s - min(SPARE_S, left_s / 10), 0)):
+            return await self._judged(filed.case, seat)
+        return _found(Vote.UNAVAILABLE, ZERO_DIGEST, "the bytes could not be had, or not computed with, in time")
+
+    async def _judged(self, case: Case, seat: arbiter.Seat) -> StepJudged:
+        while True:
+            try:
+                trace = await self._checker.trace_of(case.deal_id)
+                if case.kind is Kind.DATA:
+                    await self._states.of(trace, trace.after(seat.step))
+                    return _found(Vote.UPHOLD, ZERO_DIGEST, "the bytes can be had")
+                return await self._of_step(trace, case.kind, seat)
+            except BytesMissing as missing:
+                # Until the time is over: what is away now may be back in a minute.
+                log.info("judging-waits", case=seat.case_id.hex(), reason=str(missing))
+                await trio.sleep(ASK_AGAIN_S)
+            except PeerFault as fault:
+                # Other bytes than were committed are as good as none.
+                log.info("judging-waits", case=seat.case_id.hex(), reason=str(fault))
+                await trio.sleep(ASK_AGAIN_S)
+            except Refused as refused:
+                raise Unavailable(f"This machine cannot judge: {refused}") from refused
+
+    async def _of_step(self, trace: CommittedTrace, kind: Kind, seat: arbiter.Seat) -> StepJudged:
+        """Execute the step; what differs is executed once more, as only what comes out twice is anybody's fault."""
+        claimed = claimed_of(trace, kind, seat.step)
+        first = await self._checker.check_step(trace, seat.step)
+        if first.verdict is Verdict.HOLDS:
+            return _found(Vote.UPHOLD, claimed.leaf, "the step leads to what was committed")
+        again = await self._checker.check_step(trace, seat.step)
+        if again.computed != first.computed or first.verdict is Verdict.UNCLEAR:
+            return _found(Vote.UNREPRODUCIBLE, ZERO_DIGEST, "the step leads now to this, now to that")
+        return _found(Vote.OVERTURN, _overturning_leaf(trace, first), "the step leads elsewhere")
+
+    async def vote(self, state: arbiter.Voting, market: Address) -> TransactionRefused | None:
+        """Cast the hidden vote."""
+        seat = state.seat
+        data = courts.cast_vote(seat.pool, seat.case_id, seat.number, arbiter.hidden(state))
+        return await self._orders(market).insist(_effect(seat), "vote", data)
+
+    async def reveal(self, state: arbiter.Cast, market: Address) -> None:
+        """Reveal the vote, once all are cast or the time for casting is over.
+
+        Raises:
+            Unavailable: not now.
+        """
+        seat, judged = state.seat, state.judged
+        await self._wait_cast(seat)
+        data = courts.reveal_vote(seat.pool, seat.case_id, seat.number, judged.vote, judged.leaf, judged.salt)
+        await self._orders(market).eventually(_effect(seat), "reveal", data)
+
+    async def _wait_cast(self, seat: arbiter.Seat) -> None:
+        """By the logs, or by the clock."""
+        with trio.CancelScope() as waiting:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._after, seat.vote_by, waiting)
+                while not await self._is_cast(seat):
+                    await self._cases.wait_change()
+                nursery.cancel_scope.cancel()
+
+    async def _after(self, at: UnixTime, scope: trio.CancelScope) -> None:
+        await self._head.wait_until(at)
+        scope.cancel()
+
+    async def _is_cast(self, seat: arbiter.Seat) -> bool:
+        filed = await self._cases.find(seat.case_id)
+        committees = filed.case.committees if filed is not None else ()
+        return any(one.number == seat.round and one.has_all_cast for one in committees)
+
+
+def _overturning_leaf(trace: CommittedTrace, check: StepCheck) -> Digest:
+    """The leaf that came out, where leaves are what is compared."""
+    evidence = trace.found.evidence
+    if evidence.spec.verification is not VerificationClass.EXACT:
+        return ZERO_DIGEST
+    return leaf_hash(evidence.deal_id, check.computed)
+
+
+def _found(vote: Vote, leaf: Digest, reason: str) -> StepJudged:
+    return StepJudged(vote, leaf, Digest(secrets.token_bytes(32)), reason)
+
+
+def _effect(seat: arbiter.Seat) -> str:
+    return f"{seat.case_id.hex()}/{seat.round}"
