@@ -187,7 +187,6 @@ BARS: Final = {
     "lock_deal_total": 150_000,
     "announced_deal_total": 180_000,
     "extra_open_deal_growth": 100,
-    "dispute_open_settle": 115_000,
     "dispute_committee3_total": 800_000,
     "commit_k16": 135_000,
     "commit_k1024": 135_000,
