@@ -15,7 +15,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test test-attacks slither contracts demo bench chaos-crash chaos-reorg chaos-faults soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -78,6 +78,9 @@ contracts: setup ## compile the contracts and write contracts_abi/ anew
 
 demo: setup engine ## one job goes the whole way, on real parts; writes demo-out/
 	@$(python) -m demo.run
+
+demo-dispute: setup engine ## a provider cheats, and is found out, judged and slashed; writes demo-out/dispute.json
+	@$(python) -m demo.dispute
 
 bench: setup engine ## make bench NAME=x measures one thing and writes bench/out/x.json
 	@if [ ! -f 'bench/$(NAME).py' ]; then \

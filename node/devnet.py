@@ -62,6 +62,9 @@ class DevnetPlan:
     watcher: bool = False
     """Add a node that looks at what others have committed to, and has money for challenges."""
 
+    watcher_config: str = "sample_ppm = 1_000_000\n"
+    """Its `challenger` section."""
+
     block_time_s: int | None = None
     idle_block_s: int | None = None
     """Besides a block for each transaction, one every so often: a court's draws wait for blocks. Seconds."""
@@ -247,7 +250,8 @@ async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party, Party | 
     )
     watcher = None
     if plan.watcher:
-        watcher = await make_party(nodes, "watcher", "requester", listen="127.0.0.1", port=None, extra="")
+        extra = f"[challenger]\n{plan.watcher_config}"
+        watcher = await make_party(nodes, "watcher", "challenger", listen="127.0.0.1", port=None, extra=extra)
     return tuple(providers), requester, watcher
 
 

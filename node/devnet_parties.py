@@ -39,8 +39,15 @@ NO_DUTY: Final = Wei(0)
 PERMIT_LIFE_S: Final = 10**9
 """Devnet clocks may be moved far ahead."""
 
+ROLES: Final = {
+    "provider": ("provider", "arbiter"),
+    "requester": ("requester",),
+    "challenger": ("challenger",),
+}
+"""What a party's node does: whoever computes also judges its class."""
+
 _CONFIG: Final = """\
-roles = ["{role}"]
+roles = {roles}
 
 [wallet]
 password_file = {password_file}
@@ -114,7 +121,7 @@ async def make_party(
     wallet = await create_wallet(folder.wallet, password, ScryptCost.DEVNET)
     chosen = free_port() if port is None else port
     text = _CONFIG.format(
-        role=role,
+        roles=json.dumps(ROLES[role]),
         password_file=json.dumps(str(password_file)),
         host=json.dumps(listen),
         port=chosen,
