@@ -32,8 +32,8 @@ PUBLIC_CLOCKS: Final = bindings.Clocks(
 DEVNET_COURT_CLOCKS: Final = bindings.CourtClocks(
     join_blocks=1,
     reveal_blocks=100,
-    vote_time=30,
-    reveal_time=20,
+    vote_time=120,
+    reveal_time=60,
     appeal_time=5,
     answer_time=30,
     max_dispute=600,
@@ -43,7 +43,8 @@ DEVNET_COURT_CLOCKS: Final = bindings.CourtClocks(
     min_stake=10**18,
     gas_allowance=GAS_ALLOWANCE_WEI,
 )
-"""Everything within a minute: a devnet is watched. Source: PROTOCOL §7, small networks."""
+"""A devnet is watched: nobody waits for long. A round that is complete ends before its clock, so these are for a
+machine that is busy with all its nodes. Source: PROTOCOL §7, small networks."""
 
 PUBLIC_COURT_CLOCKS: Final = bindings.CourtClocks(
     join_blocks=10,
