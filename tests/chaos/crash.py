@@ -83,8 +83,9 @@ SURE: Final[Mapping[str, str]] = {
     "transaction.sent": "slow_chain",
     "transaction.final": "slow_chain",
     "transaction.rebroadcast": "reorganised",
+    "addresses.write": "new_provider",
 }
-"""Steps that other scenarios pass too, if a block comes late enough or a look early enough; killed here."""
+"""Steps that other scenarios pass too, if a block comes late, a look early, or a peer is news; killed here."""
 
 
 def say(sentence: str) -> None:

@@ -245,19 +245,24 @@ def _has_ended(town: CrashTown, who: str, before: int) -> bool:
 
 def stopped(town: CrashTown) -> Job:
     """Both nodes are stopped in order and started again before the deal."""
+    _stop_in_order(town)
+    return lock(town)
+
+
+def _stop_in_order(town: CrashTown) -> None:
     for who in ("provider", "requester"):
         restarts = town.nodes[who].ends
         with suppress(Refused):
             town.ask(who, lambda client: client.stop())
         town.until(f"{who} ends", partial(_has_ended, town, who, restarts))
     town.until_peered()
-    return lock(town)
 
 
 def new_provider(town: CrashTown) -> Job:
-    """A provider that has never run before is started, and does a job."""
+    """A provider that has never run before is started, both nodes note each other's addresses, and it does a job."""
     town.nodes["provider"].start()
     town.until_peered("requester")
+    _stop_in_order(town)
     return lock(town)
 
 
