@@ -13,6 +13,11 @@ import pytest
 sys.setrecursionlimit(1000)
 
 SEED = int(os.environ.get("CAPANODE_SEED") or secrets.randbits(32))
+# For the processes among which a run is divided: they inherit it.
+os.environ["CAPANODE_SEED"] = str(SEED)
+
+LONG = ("tooling/test_gates", "faults", "e2e", "contracts", "chaos", "devnet", "demo", "cli", "tooling")
+"""Where the tests are that take longest, so that a divided run begins with them and its parts end together."""
 
 # Hypothesis prints its own way to repeat a failure (the blob).
 hypothesis.settings.register_profile("capanode", deadline=None, print_blob=True)
@@ -27,3 +32,9 @@ def pytest_report_header() -> str:
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Randomness that the seed in the header repeats, another one for each test."""
     return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next((place for place, name in enumerate(LONG) if f"tests/{name}" in item.nodeid), len(LONG))
+    )

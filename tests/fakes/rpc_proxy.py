@@ -163,6 +163,8 @@ class RpcProxy:
         height = int(await self._value("eth_blockNumber"), 16)
         base = max(height - blocks, 0)
         block = await self._value("eth_getBlockByNumber", hex(base), False)
+        if block is None:
+            return  # The chain has become shorter between the two questions.
         self._branch = Branch(base, block["hash"], height if is_fork else base)
         self._branch_requests = requests
 
