@@ -96,14 +96,18 @@ abstract contract Committees is Cases {
         bytes32 piece = _show(caseId, file, index, opening);
         s = s.more(Count.SHOWN);
         uint256 challengers = s.count(Count.CHALLENGERS);
-        if (s.count(Count.SHOWN) == challengers) {
-            bytes32 pieces =
-                challengers == 1 ? keccak256(abi.encode(piece)) : _pieces(caseId, challengers, index, piece);
-            if (_seat(caseId, s, file.step, file, grounds.rules, pieces, claimed)) return;
+        bool last = s.count(Count.SHOWN) == challengers;
+        if (last && challengers == 1) {
+            bytes32 only = keccak256(abi.encode(piece));
+            if (_seat(caseId, s, file.step, file, grounds.rules, only, claimed)) return;
         }
         Challenger storage record = _challengers[caseId][index];
         record.shown = true;
         record.answer = piece;
+        if (last && challengers > 1) {
+            bytes32 pieces = _pieces(caseId, challengers);
+            if (_seat(caseId, s, file.step, file, grounds.rules, pieces, claimed)) return;
+        }
         _cases[caseId].slot = s;
     }
 
@@ -134,7 +138,7 @@ abstract contract Committees is Cases {
             uint256 challengers = s.count(Count.CHALLENGERS);
             uint256 over = s.time() + _revealBlocks;
             if (s.count(Count.SHOWN) != challengers && block.number <= over) revert ClockRunning(over);
-            pieces = _pieces(caseId, challengers, challengers, 0);
+            pieces = _pieces(caseId, challengers);
         } else if (s.phase() != CasePhase.DRAWING) {
             revert WrongCasePhase(caseId, s.phase());
         } else if (_awaitsLot(file, s)) {
@@ -369,17 +373,12 @@ abstract contract Committees is Cases {
         emit Resolved(caseId, uint8(s.count(Count.ROUND)), uint8(verdict), leaf, uint40(appealBy));
     }
 
-    /// @dev What the challengers have shown, in one word; `piece` stands in at `index`.
-    function _pieces(bytes32 caseId, uint256 challengers, uint256 index, bytes32 piece)
-        private
-        view
-        returns (bytes32)
-    {
+    /// @dev What the challengers have shown, in one word.
+    function _pieces(bytes32 caseId, uint256 challengers) private view returns (bytes32) {
         bytes32[] memory pieces = new bytes32[](challengers);
         for (uint256 i = 0; i < challengers; ++i) {
             Challenger storage record = _challengers[caseId][i];
-            if (i == index) pieces[i] = piece;
-            else if (record.shown) pieces[i] = record.answer;
+            if (record.shown) pieces[i] = record.answer;
         }
         return keccak256(abi.encodePacked(pieces));
     }
