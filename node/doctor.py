@@ -17,6 +17,7 @@ import trio
 from capanode.node.api.client import NodeClient
 from capanode.node.chain.approvals import approved_in
 from capanode.node.chain.contracts import Contracts, resolve
+from capanode.node.chain.court import Court
 from capanode.node.chain.market import Market, MarketAccount
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.token import Token
@@ -26,6 +27,7 @@ from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.config_file import load_config
 from capanode.node.data_folder import MIN_FREE_BYTES, DataFolder
 from capanode.node.executors.docker_engine import Engine
+from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.nvidia import nvidia_gpus
 from capanode.node.executors.outputs import missing_tools
 from capanode.node.journal import open_markets_in
@@ -35,6 +37,7 @@ from capanode.node.storage.peek import copy_of
 from capanode.node.units import size, tokens
 from capanode.protocol.faults import Fault, Unavailable
 from capanode.protocol.ids import Address, Wei
+from capanode.protocol.judging import class_pool
 
 GAS_FLOOR_WEI: Final = Wei(10**16)
 """0.01 coin: some hundred deals on the chains that this is meant for."""
@@ -172,7 +175,8 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
         with trio.fail_after(CHAIN_TIMEOUT_S):
             async with open_rpc(config.chain.rpc_urls + profile.rpc_urls, profile.chain_id) as rpc:
                 contracts = await resolve(rpc, profile, await trio.to_thread.run_sync(_trust, config))
-                found = [await _clock(config, rpc), *await _money(config, rpc, contracts, address)]
+                found = [await _clock(config, rpc), await _court(rpc, contracts)]
+                found += await _money(config, rpc, contracts, address)
     except trio.TooSlowError:
         yield Finding("chain", Level.DOWN, f"no answer within {CHAIN_TIMEOUT_S:.0f} s", "add a faster RPC URL")
         return
@@ -185,10 +189,24 @@ async def _chain(config: NodeConfig, profile: NetworkProfile, address: Address |
     yield Finding("chain", Level.OK, f"answers; the market is at {hexadecimal(contracts.market)}")
     for entry in contracts.waiting:
         yield Finding("upgrade", Level.NOTE, entry.reason)
-    if contracts.court is None:
-        yield Finding("court", Level.NOTE, "the market has none: results are not disputable yet")
     for finding in found:
         yield finding
+
+
+async def _court(rpc: Rpc, contracts: Contracts) -> Finding:
+    """Whether results can be disputed at all, and by how many arbiters of this machine's class."""
+    if contracts.court is None:
+        return Finding("court", Level.NOTE, "the market has none: results are not disputable")
+    hardware = this_cpu_class()
+    pools = await Court(rpc, contracts.court).pools()
+    pool, clocks = await pools.pool(class_pool(hardware)), await pools.clocks()
+    sentence = (
+        f"{pool.active} arbiters of {hardware} with {tokens(pool.stake_wei)} tokens at stake may judge"
+    )
+    if pool.active < clocks.min_arbiters:
+        remedy = "`capanode wallet arbiter enroll` makes this machine one of them"
+        return Finding("court", Level.NOTE, f"{sentence}, and {clocks.min_arbiters} are needed", remedy)
+    return Finding("court", Level.OK, sentence)
 
 
 def _trust(config: NodeConfig) -> Trust:

@@ -49,7 +49,9 @@ async def test_ready_nodes_lack_nothing_but_their_being_up(tmp_path: Path) -> No
     assert not [f for f in requester.values() if f.level in (Level.MISSING, Level.DOWN)]
     assert {"docker", "output disks", "gpu", "stake", "gas", "clock", "chain", "port"} <= set(provider)
     assert "stake" not in requester
-    assert "not disputable" in requester["court"].sentence
+    assert requester["court"].level is Level.NOTE, "one provider is not enough to judge"
+    assert "1 arbiters of" in requester["court"].sentence
+    assert "arbiter enroll" in requester["court"].remedy
 
 
 async def test_code_that_its_operator_approved_is_good_whether_the_node_runs_or_not(
