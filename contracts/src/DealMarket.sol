@@ -209,7 +209,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         DealSlot s = _expect(dealId, stored, Phase.COMMITTED, t.committed());
         _requireConsent(t.requester(), _digest(TypedData.accept(dealId)), signature);
         stored.slot = s.endByParty(Phase.FINALIZED);
-        _pay(dealId, _escrowed(t, s), t);
+        _pay(dealId, _escrowed(t, s), t, committed.lockedBy, committed.amount);
     }
 
     /* BACK OUT */
@@ -466,19 +466,17 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         bool due = s.isAt(Phase.COMMITTED, t.committed()) && block.timestamp > s.deadline();
         if (!due) revert NotClaimable(index, dealId, s.phase(), s.deadline());
         stored.slot = s.endByClock(Phase.FINALIZED);
-        _pay(dealId, _escrowed(t, s), t);
+        _pay(dealId, _escrowed(t, s), t, c.lockedBy, c.amount);
     }
 
-    /// @dev The sheet is one whose hash was found in the deal's slot, so its fields are clean.
-    function _pay(bytes32 dealId, uint256 escrowed, DealSheet t) private {
-        uint256 amount = t.amount();
+    function _pay(bytes32 dealId, uint256 escrowed, DealSheet t, address lockedBy, uint96 amount) private {
         uint256 returned;
         unchecked {
             returned = escrowed - amount; // the commitment was checked against the price
         }
         _credit(t.requester(), returned);
-        _settle(t.provider(), t.lockedBy(), _bonds(t), 0, amount);
-        emit DealFinalized(dealId, t.provider(), uint96(amount), uint96(returned));
+        _settle(t.provider(), lockedBy, _bonds(t), 0, amount);
+        emit DealFinalized(dealId, t.provider(), amount, uint96(returned));
     }
 
     function _refund(
@@ -559,10 +557,8 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     }
 
     function _requireWindow(uint256 window) private view {
-        unchecked {
-            // What is below the floor wraps around.
-            if (window - _windowFloor > MAX_WINDOW - _windowFloor) revert BadWindow(uint32(window));
-        }
+        if (window < _windowFloor) revert BadWindow(uint32(window));
+        if (window > MAX_WINDOW) revert BadWindow(uint32(window));
     }
 
     /// @dev What is signed: the struct hash under this market's domain, which a fork of the chain changes.

@@ -121,20 +121,6 @@ library DealSheetLib {
         }
     }
 
-    /// @dev Of a sheet that was opened from a claim.
-    function lockedBy(DealSheet self) internal pure returns (address value) {
-        assembly ("memory-safe") {
-            value := mload(add(self, 0x180))
-        }
-    }
-
-    /// @dev Likewise.
-    function amount(DealSheet self) internal pure returns (uint256 value) {
-        assembly ("memory-safe") {
-            value := mload(add(self, 0x1a0))
-        }
-    }
-
     function setProvider(DealSheet self, address value) internal pure {
         assembly ("memory-safe") {
             mstore(add(self, 0x40), value)
