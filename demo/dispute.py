@@ -241,7 +241,7 @@ async def _money(rpc: Rpc, contracts: Contracts, parties: Sequence[Party]) -> di
 
 
 def _steps_redone(devnet: Devnet, arbiter: Address) -> int:
-    """How many different steps an arbiter's node has computed again, as its log says; it looks twice where they differ."""
+    """How many different steps an arbiter has computed again, as its log says; it looks twice where they differ."""
     party = next(one for one in devnet.providers if one.address == arbiter)
     lines = party.folder.log.read_text("utf-8", errors="replace").splitlines()
     return len({json.loads(line)["step"] for line in lines if '"event": "recomputed"' in line})
