@@ -200,9 +200,7 @@ async def _court(rpc: Rpc, contracts: Contracts) -> Finding:
     hardware = this_cpu_class()
     pools = await Court(rpc, contracts.court).pools()
     pool, clocks = await pools.pool(class_pool(hardware)), await pools.clocks()
-    sentence = (
-        f"{pool.active} arbiters of {hardware} with {tokens(pool.stake_wei)} tokens at stake may judge"
-    )
+    sentence = f"{pool.active} arbiters of {hardware} with {tokens(pool.stake_wei)} tokens at stake may judge"
     if pool.active < clocks.min_arbiters:
         remedy = "`capanode wallet arbiter enroll` makes this machine one of them"
         return Finding("court", Level.NOTE, f"{sentence}, and {clocks.min_arbiters} are needed", remedy)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import trio
 
@@ -54,9 +53,7 @@ from capanode.protocol.faults import InvariantViolated
 from capanode.protocol.ids import Address
 from capanode.protocol.standing import Event
 
-_CLAIMABLE: Final = (
-    requester.Committed | requester.Withheld | requester.Auditing | requester.Faulty | requester.Delivered
-)
+_Claimable = requester.Committed | requester.Withheld | requester.Auditing | requester.Faulty | requester.Delivered
 """Phases in which a requester claims where its provider does not."""
 
 
@@ -147,7 +144,7 @@ class NodePerformer:
                 await settlement.cancel(job)
             case SubmitExpire() if isinstance(job, requester.Expiring):
                 await settlement.expire(job.deal.deal_id, job.deal.terms, job.deal.locked_by)
-            case SubmitClaim() if isinstance(job, _CLAIMABLE):
+            case SubmitClaim() if isinstance(job, _Claimable):
                 await settlement.claim(job.deal.terms, job.commitment)
             case FetchResult() if isinstance(job, requester.Committed | requester.Withheld):
                 return await parts.audits.drawn(job, await parts.collector.fetch(stored.key, job))

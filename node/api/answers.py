@@ -333,21 +333,27 @@ class Answers:
         return _job_view(stored, job, timeline, notice, refund_at)
 
 
+_Kept = (
+    requester.Auditing
+    | requester.Faulty
+    | requester.Delivered
+    | requester.Challenged
+    | requester.Settled
+    | requester.Undecided
+)
+"""Phases in which the result is on this machine."""
+
+_InWindow = provider.Committed | provider.Claiming | provider.Challenged
+"""Phases in which a result may still be challenged or waits for its payment."""
+
+
 def _job_view(
     stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...], notice: str, refund_at: int | None
 ) -> JobView:
     deal = _deal(job)
     committed = _commitment(job)
     paid, returned = _money(job)
-    kept = (
-        requester.Auditing
-        | requester.Faulty
-        | requester.Delivered
-        | requester.Challenged
-        | requester.Settled
-        | requester.Undecided
-    )
-    folder = job.folder if isinstance(job, kept) else ""
+    folder = job.folder if isinstance(job, _Kept) else ""
     return JobView(
         job_id=stored.key,
         name=job.order.name,
@@ -479,8 +485,7 @@ def _name(stored: Stored) -> str:
 def _deal_view(stored: Stored) -> DealView:
     state = stored.state
     assert isinstance(state, provider.Deal)
-    in_window = provider.Committed | provider.Claiming | provider.Challenged
-    committed = state.commitment if isinstance(state, in_window) else None
+    committed = state.commitment if isinstance(state, _InWindow) else None
     return DealView(
         deal_id=f"0x{state.work.deal_id.hex()}",
         phase=_phase(stored),

@@ -22,6 +22,9 @@ MAX_LISTED: Final = 1000
 
 MAX_SHORT_CHARS: Final = 66
 
+_Voted = arbiter.Voting | arbiter.Cast | arbiter.Revealed | arbiter.Served
+"""Phases of a duty in which the vote stands."""
+
 
 class DisputeDesk:
     """The part of `NodeApi` that disputes are the business of."""
@@ -176,12 +179,11 @@ def _row_json(stored: Stored) -> Json:
             "reason": state.reason if isinstance(state, challenger.Withdrawn) else state.contest.reason,
         }
     assert isinstance(state, arbiter.State)
-    voted = arbiter.Voting | arbiter.Cast | arbiter.Revealed | arbiter.Served
     return {
         **shared,
         "case_id": hexadecimal(state.call.case_id),
         "round": state.call.round,
-        "vote": state.judged.vote.name if isinstance(state, voted) else None,
+        "vote": state.judged.vote.name if isinstance(state, _Voted) else None,
         "reason": state.reason if isinstance(state, arbiter.Released | arbiter.Missed) else "",
     }
 

@@ -82,7 +82,11 @@ class Disputes:
         self._roles = roles
         self.appetite = appetite
         self.cases = place.cases
-        orders = cache(lambda market: Orders(place.sender, place.courts.of(market).court.address))
+
+        @cache
+        def orders(market: Address) -> Orders:
+            return Orders(place.sender, place.courts.of(market).court.address)
+
         self.contests = Contests(place.cases, place.head, lambda market: place.courts.of(market).court, orders)
         self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders)
         self.watching = Watching(

@@ -30,9 +30,7 @@ def verify(
     ] = None,
     leaves: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="The leaves of several steps; leaves.cbor beside the receipt unless said."
-        ),
+        typer.Option(metavar="FILE", help="The leaves of several steps; leaves.cbor beside the receipt unless said."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -63,7 +63,7 @@ MAX_TROUBLE_CHARS: Final = 300
 MAX_LOG_BYTES: Final = 1_048_576
 """Most of a log that is sent at once."""
 
-_HELD: Final = provider.Committed | provider.Claiming | provider.Challenged | provider.Retaining
+_Held = provider.Committed | provider.Claiming | provider.Challenged | provider.Retaining
 """Phases in which a committed result is here for its requester."""
 
 _Fetching = requester.Committed | requester.Withheld | requester.Challenged | requester.Paid
@@ -101,7 +101,7 @@ class ResultDesk:
         """Whether a blob belongs to a kept result of this peer."""
         for stored in self._agent.open_deals():
             state = stored.state
-            if not isinstance(state, _HELD):
+            if not isinstance(state, _Held):
                 continue
             if state.work.requester_peer == peer and self._execution.has_blob(state.work.deal_id, cid):
                 return True
@@ -110,7 +110,7 @@ class ResultDesk:
     async def _answer_result(self, peer: PeerId, data: bytes) -> bytes:
         wanted = encoding.decode(ResultRequest, data)
         state = await self._committed(wanted.deal_id, peer)
-        if not isinstance(state, _HELD):
+        if not isinstance(state, _Held):
             raise Unavailable("the result is not committed yet")
         manifest_path = self._blobs.path(state.result.manifest)
         manifest = await trio.to_thread.run_sync(manifest_path.read_bytes)
@@ -145,7 +145,7 @@ class ResultDesk:
         limit = max(0, min(wanted.tail_bytes, MAX_LOG_BYTES))
         if isinstance(state, provider.Executing):
             return encoding.encode(LogReply(await self._execution.logs(state.work, state.attempt, limit)))
-        if isinstance(state, provider.Committing | _HELD):
+        if isinstance(state, provider.Committing | _Held):
             manifest = self._execution.manifest(state.result)
             return encoding.encode(LogReply(manifest.log_tail[-limit:] if manifest and limit else b""))
         return encoding.encode(LogReply(b""))

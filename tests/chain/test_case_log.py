@@ -57,11 +57,13 @@ async def test_a_forced_reveal_that_names_a_step_does_not_close_the_dispute(data
 
 async def test_a_block_that_goes_away_takes_its_logs_with_it(database: Database) -> None:
     await take(database, OPENED, SHOWN, DRAWN)
+    filed = None
     for number, phase in ((2, CasePhase.OPEN), (1, CasePhase.OPEN)):
         await database.write("test", partial(case_log.retract_in, block=Digest(number.to_bytes(32, "big"))))
         filed = await CaseLog(database).find(CASE)
         assert filed is not None
         assert filed.case.phase is phase
+    assert filed is not None
     assert not filed.case.challengers[0].has_shown
     await database.write("test", partial(case_log.retract_in, block=Digest(bytes(32))))
     assert await CaseLog(database).find(CASE) is None

@@ -12,7 +12,7 @@ import trio
 from capanode.node.journal import Journal, receive_in
 from capanode.node.storage.database import open_database
 from capanode.node.wiring import SCHEMAS
-from capanode.protocol.events import ChainEvent
+from capanode.protocol.events import DealEvent
 from capanode.protocol.ids import DealId, Digest
 from tests.agent.scripted import World, agent_on
 from tests.protocol.deals import ASSIGNED, COMMITTED, FINALIZED
@@ -34,7 +34,7 @@ PHASES = {
     "requester-16": "requester-settled",
 }
 ENDED = ("provider-7", "requester-16")
-NEWS: dict[str, tuple[ChainEvent, ...]] = {
+NEWS: dict[str, tuple[DealEvent, ...]] = {
     "provider-1": (ASSIGNED, COMMITTED, FINALIZED),
     "provider-2": (ASSIGNED, COMMITTED, FINALIZED),
     "provider-3": (COMMITTED, FINALIZED),
