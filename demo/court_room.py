@@ -33,6 +33,7 @@ class Happened:
     """One event, and the transaction that it came from."""
 
     event: Any
+    block: int
     tx_hash: str
     sender: str
     gas: int
@@ -61,7 +62,8 @@ class CourtRoom:
         receipt = read_object(await self._rpc.call("eth_getTransactionReceipt", entry["transactionHash"]))
         topics = [bytes.fromhex(topic[2:]) for topic in entry["topics"]]
         event = bindings.decode_log(topics, bytes.fromhex(entry["data"][2:]))
-        return Happened(event, str(entry["transactionHash"]), str(receipt["from"]), read_quantity(receipt["gasUsed"]))
+        block, gas = read_quantity(receipt["blockNumber"]), read_quantity(receipt["gasUsed"])
+        return Happened(event, block, str(entry["transactionHash"]), str(receipt["from"]), gas)
 
 
 def sentence(happened: Happened) -> str:

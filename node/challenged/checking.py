@@ -63,6 +63,13 @@ class Check:
         return next((one for one in self.steps if one.verdict is Verdict.DIFFERS), None)
 
 
+def is_found_twice(trace: CommittedTrace, first: StepCheck, again: StepCheck) -> bool:
+    """Whether two looks at a step found it wrong alike: by the same leaf, or by values where those are compared."""
+    if {first.verdict, again.verdict} != {Verdict.DIFFERS}:
+        return False
+    return again.computed == first.computed or trace.found.evidence.spec.comparator is not None
+
+
 class Checker:
     """Checks the deals of others."""
 

@@ -17,7 +17,7 @@ from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.head import HeadWatch
 from capanode.node.chain.orders import Orders
 from capanode.node.challenged.briefs import claimed_of
-from capanode.node.challenged.checking import Checker, StepCheck, Verdict
+from capanode.node.challenged.checking import Checker, StepCheck, Verdict, is_found_twice
 from capanode.node.challenged.committed_trace import CommittedTrace, States
 from capanode.node.challenged.evidence import BytesMissing
 from capanode.proofs.trace import leaf_hash
@@ -79,7 +79,7 @@ class Judging:
                 if case.kind is Kind.DATA:
                     await self._states.of(trace, trace.after(seat.step))
                     return _found(Vote.UPHOLD, ZERO_DIGEST, "the bytes can be had")
-                return await self._of_step(trace, case.kind, seat)
+                return await self._of_step(trace, case, seat)
             except BytesMissing as missing:
                 # Until the time is over: what is away now may be back in a minute.
                 log.info("judging-waits", case=seat.case_id.hex(), reason=str(missing))
@@ -91,15 +91,16 @@ class Judging:
             except Refused as refused:
                 raise Unavailable(f"This machine cannot judge: {refused}") from refused
 
-    async def _of_step(self, trace: CommittedTrace, kind: Kind, seat: arbiter.Seat) -> StepJudged:
-        """Execute the step; what differs is executed once more, as only what comes out twice is anybody's fault."""
-        claimed = claimed_of(trace, kind, seat.step)
+    async def _of_step(self, trace: CommittedTrace, case: Case, seat: arbiter.Seat) -> StepJudged:
+        """Execute the step. Only what came out twice is anybody's fault: here again, or at a challenger before."""
+        claimed = claimed_of(trace, case.kind, seat.step)
         first = await self._checker.check_step(trace, seat.step)
         if first.verdict is Verdict.HOLDS:
             return _found(Vote.UPHOLD, claimed.leaf, "the step leads to what was committed")
-        again = await self._checker.check_step(trace, seat.step)
-        if again.computed != first.computed or first.verdict is Verdict.UNCLEAR:
-            return _found(Vote.UNREPRODUCIBLE, ZERO_DIGEST, "the step leads now to this, now to that")
+        if not _is_shown(trace, case, first):
+            again = await self._checker.check_step(trace, seat.step)
+            if not is_found_twice(trace, first, again):
+                return _found(Vote.UNREPRODUCIBLE, ZERO_DIGEST, "the step leads now to this, now to that")
         return _found(Vote.OVERTURN, _overturning_leaf(trace, first), "the step leads elsewhere")
 
     async def vote(self, state: arbiter.Voting, market: Address) -> TransactionRefused | None:
@@ -136,6 +137,14 @@ class Judging:
         filed = await self._cases.find(seat.case_id)
         committees = filed.case.committees if filed is not None else ()
         return any(one.number == seat.round and one.has_all_cast for one in committees)
+
+
+def _is_shown(trace: CommittedTrace, case: Case, check: StepCheck) -> bool:
+    """Whether a challenger has found the same leaf, on a machine of its own, before this one was asked."""
+    if check.verdict is not Verdict.DIFFERS:
+        return False
+    leaf = leaf_hash(trace.found.evidence.deal_id, check.computed)
+    return any(one.has_shown and one.answer == leaf for one in case.challengers)
 
 
 def _overturning_leaf(trace: CommittedTrace, check: StepCheck) -> Digest:

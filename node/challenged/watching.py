@@ -18,7 +18,7 @@ from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.markets import Markets
 from capanode.node.chain.rpc import Rpc
 from capanode.node.challenged.briefs import claimed_of, papers_of
-from capanode.node.challenged.checking import Check, Checker, StepCheck, Verdict
+from capanode.node.challenged.checking import Check, Checker, StepCheck, Verdict, is_found_twice
 from capanode.node.challenged.committed_trace import CommittedTrace
 from capanode.node.challenged.second_source import agreeing_endpoints
 from capanode.node.journal import Side
@@ -187,7 +187,7 @@ class Watching:
         """Challenge a step that was found wrong; the challenge's key, or why there is none."""
         evidence = trace.found.evidence
         again = await self._checker.check_step(trace, divergent.index)
-        if again.verdict is not Verdict.DIFFERS or again.computed != divergent.computed:
+        if not is_found_twice(trace, divergent, again):
             return None, "computed once more, the step led elsewhere: nothing is staked on it"
         sources = await agreeing_endpoints(self._rpc, evidence.market, evidence.deal_id)
         if sources < appetite.min_sources:

@@ -16,16 +16,20 @@ JUDGED = bindings.DealJudged(
 
 
 def test_events_are_told_in_words() -> None:
-    assert sentence(Happened(OPENED, "0xaa", WATCHER, 1)) == f"{WATCHER} disputes step 12 with a bond of 0.095 tokens"
-    assert sentence(Happened(SETTLED, "0xbb", WATCHER, 1)) == "the bounty is 0.3 tokens, 1 are burned"
-    assert "1.5 tokens of the provider's are slashed, 0.375 go back" in sentence(Happened(JUDGED, "0xbb", WATCHER, 1))
+    assert (
+        sentence(Happened(OPENED, 9, "0xaa", WATCHER, 1)) == f"{WATCHER} disputes step 12 with a bond of 0.095 tokens"
+    )
+    assert sentence(Happened(SETTLED, 9, "0xbb", WATCHER, 1)) == "the bounty is 0.3 tokens, 1 are burned"
+    assert "1.5 tokens of the provider's are slashed, 0.375 go back" in sentence(
+        Happened(JUDGED, 9, "0xbb", WATCHER, 1)
+    )
 
 
 def test_gas_of_a_transaction_with_two_events_counts_once() -> None:
     case = [
-        Happened(OPENED, "0xaa", WATCHER, 100),
-        Happened(SETTLED, "0xbb", WATCHER, 7),
-        Happened(JUDGED, "0xbb", WATCHER, 7),
+        Happened(OPENED, 9, "0xaa", WATCHER, 100),
+        Happened(SETTLED, 9, "0xbb", WATCHER, 7),
+        Happened(JUDGED, 9, "0xbb", WATCHER, 7),
     ]
     assert gas_of(case) == 107
     assert list(found(case, bindings.DealJudged)) == [JUDGED]
