@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from capanode.node.challenged.checking import Check, Checker, Verdict
+from capanode.node.challenged.checking import Check, Checker, Verdict, is_found_twice
 from capanode.node.challenged.committed_trace import States
 from capanode.node.challenged.reexecution import Bench, Reexecution
 from capanode.node.executors.port import Executor, RunRequest
@@ -79,6 +79,14 @@ async def test_bounds_decide(
     check = await checked(tmp_path, again)
     assert check.verdict is verdict
     assert [path for step in check.steps for path, _ in step.findings] == differing
+
+
+async def test_two_looks_agree_though_they_differ_by_rounding(tmp_path: Path) -> None:
+    first, again = await checked(tmp_path / "1", leaving(1e-6)), await checked(tmp_path / "2", leaving(2e-6))
+    sound = await checked(tmp_path / "3", leaving(1e-12))
+    assert first.steps[0].computed != again.steps[0].computed
+    assert is_found_twice(first.trace, first.steps[0], again.steps[0])
+    assert not is_found_twice(first.trace, first.steps[0], sound.steps[0])
 
 
 async def test_rules_that_bind_another_comparator_are_no_evidence(tmp_path: Path) -> None:
