@@ -2050,14 +2050,6 @@ def encode_deal_market_begin_withdraw(amount: int) -> bytes:
     return DEAL_MARKET_BEGIN_WITHDRAW + encode(("uint96",), (amount,))
 
 
-DEAL_MARKET_BURN_HELD: Final = bytes.fromhex("c20091fa")
-
-
-def encode_deal_market_burn_held(amount: int) -> bytes:
-    """Calldata of `DealMarket.burnHeld`."""
-    return DEAL_MARKET_BURN_HELD + encode(("uint96",), (amount,))
-
-
 DEAL_MARKET_CANCEL: Final = bytes.fromhex("42c3a7a6")
 
 
@@ -2167,21 +2159,6 @@ def decode_deal_market_court(data: bytes) -> Address:
     """What `DealMarket.court` returned."""
     (value,) = _decode("DealMarket.court", ("address",), data)
     result: Address = _address(value)
-    return result
-
-
-DEAL_MARKET_DEAL_ID_OF: Final = bytes.fromhex("d6453ae2")
-
-
-def encode_deal_market_deal_id_of(terms: Terms) -> bytes:
-    """Calldata of `DealMarket.dealIdOf`."""
-    return DEAL_MARKET_DEAL_ID_OF + encode((Terms.ABI,), (terms.to_abi(),))
-
-
-def decode_deal_market_deal_id_of(data: bytes) -> bytes:
-    """What `DealMarket.dealIdOf` returned."""
-    (value,) = _decode("DealMarket.dealIdOf", ("bytes32",), data)
-    result: bytes = value
     return result
 
 
@@ -2481,25 +2458,25 @@ def decode_deal_market_withdraw(data: bytes) -> int:
     return result
 
 
-DEAL_MARKET_WITHDRAWAL_OF: Final = bytes.fromhex("14bf9d2b")
+DEAL_MARKET_WITHDRAWING_OF: Final = bytes.fromhex("b5c667cf")
 
 
-def encode_deal_market_withdrawal_of(account: Address) -> bytes:
-    """Calldata of `DealMarket.withdrawalOf`."""
-    return DEAL_MARKET_WITHDRAWAL_OF + encode(("address",), (account,))
+def encode_deal_market_withdrawing_of(account: Address) -> bytes:
+    """Calldata of `DealMarket.withdrawingOf`."""
+    return DEAL_MARKET_WITHDRAWING_OF + encode(("address",), (account,))
 
 
-class DealMarketWithdrawalOf(NamedTuple):
-    """Result of `DealMarket.withdrawalOf`."""
+class DealMarketWithdrawingOf(NamedTuple):
+    """Result of `DealMarket.withdrawingOf`."""
 
     amount: int
     ready_at: int
 
 
-def decode_deal_market_withdrawal_of(data: bytes) -> DealMarketWithdrawalOf:
-    """What `DealMarket.withdrawalOf` returned."""
-    values = _decode("DealMarket.withdrawalOf", ("uint96", "uint40"), data)
-    return DealMarketWithdrawalOf(values[0], values[1])
+def decode_deal_market_withdrawing_of(data: bytes) -> DealMarketWithdrawingOf:
+    """What `DealMarket.withdrawingOf` returned."""
+    values = _decode("DealMarket.withdrawingOf", ("uint96", "uint40"), data)
+    return DealMarketWithdrawingOf(values[0], values[1])
 
 
 def encode_directory_constructor(owner: Address, delay: int) -> bytes:

@@ -267,7 +267,7 @@ abstract contract Committees is Cases {
             key = SeatLib.key(pool, caseId, round, ++seat);
         }
         emit CommitteePaid(caseId, round, burned);
-        if (burned != 0) market.burnHeld(burned);
+        if (burned != 0) market.pay(burned, address(0));
     }
 
     /* VIEWS */

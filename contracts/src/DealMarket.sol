@@ -324,6 +324,11 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
             paid = committed.amount / 2;
             toCourt = returned - t.price();
             returned = t.price() - paid;
+            if (end == Phase.VOID) {
+                uint256 burned = committed.amount - paid;
+                returned -= burned;
+                _burn(burned);
+            }
         }
         _credit(t.requester(), returned);
         _settle(t.provider(), committed.lockedBy, _bonds(t), slashed, paid);
@@ -342,14 +347,8 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     function pay(uint96 amount, address to) external {
         _requireCourt();
         _debit(court, amount);
-        _credit(to, amount);
-    }
-
-    /// @inheritdoc IDealMarket
-    function burnHeld(uint96 amount) external {
-        _requireCourt();
-        _debit(court, amount);
-        _burn(amount);
+        if (to == address(0)) _burn(amount);
+        else _credit(to, amount);
     }
 
     /* VIEWS */
@@ -367,13 +366,6 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     /// @inheritdoc IDealMarket
     function clocks() external view returns (Clocks memory) {
         return Clocks(_grace, _windowFloor, _freeThaw, _earmarkThaw, _stakeThaw, _expireReward);
-    }
-
-    /// @inheritdoc IDealMarket
-    function dealIdOf(Terms calldata terms) external view returns (bytes32) {
-        DealSheet t = DealSheetLib.openNew(terms);
-        bool announced = t.mode() == uint8(Mode.AWARD) || t.mode() == uint8(Mode.FIRST);
-        return _digest(t.typed(announced ? TypedData.ANNOUNCEMENT : TypedData.AWARD));
     }
 
     /* TRANSITIONS */

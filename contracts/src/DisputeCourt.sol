@@ -254,6 +254,6 @@ contract DisputeCourt is ForcedReveals {
     }
 
     function _burn(uint256 amount) private {
-        if (amount != 0) market.burnHeld(uint96(amount));
+        if (amount != 0) market.pay(uint96(amount), address(0));
     }
 }

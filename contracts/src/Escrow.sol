@@ -131,7 +131,7 @@ abstract contract Escrow is IEscrow, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IEscrow
-    function withdrawalOf(address account) external view returns (uint96 amount, uint40 readyAt) {
+    function withdrawingOf(address account) external view returns (uint96 amount, uint40 readyAt) {
         Thaw storage thaw = _withdrawals[account];
         return (thaw.amount, thaw.readyAt);
     }

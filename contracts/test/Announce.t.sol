@@ -16,7 +16,6 @@ contract AnnounceTest is MarketTest {
         bytes32 dealId = market.announce(terms, "");
         vm.assertEq(freeOf(requester.addr), FREE - terms.price - terms.verification);
         vm.assertEq(dealId, announcementDigest(terms));
-        vm.assertEq(dealId, market.dealIdOf(terms));
         (Phase phase, uint8 open, uint40 deadline, uint200 hash) = market.slot(dealId);
         vm.assertEq(uint256(phase), uint256(Phase.ANNOUNCED));
         vm.assertEq(open, 0);

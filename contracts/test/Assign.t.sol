@@ -15,7 +15,6 @@ contract AssignTest is MarketTest {
         terms.fraudBond = uint96(bound(fraudBond, 0, STAKE - FREE / 20));
         bytes32 dealId = assignAs(provider.addr, terms);
         vm.assertEq(dealId, awardDigest(terms));
-        vm.assertEq(dealId, market.dealIdOf(terms));
         vm.assertEq(freeOf(requester.addr), FREE - terms.price - terms.verification);
         vm.assertEq(lockedOf(provider.addr), terms.price / 10 + terms.fraudBond);
         (Phase phase, uint8 open, uint40 deadline, uint200 hash) = market.slot(dealId);

@@ -21,7 +21,7 @@ contract ChallengeTest is MarketTest {
         refuse(anyone);
         market.pay(1, anyone);
         refuse(anyone);
-        market.burnHeld(1);
+        market.pay(1, address(0));
         assertPhase(c.dealId, Phase.COMMITTED);
         vm.assertEq(market.court(), address(0));
     }

@@ -46,7 +46,7 @@ contract WithdrawTest is MarketTest {
         begin(1);
         vm.warp(block.timestamp + FREE_THAW);
         begin(2);
-        (uint96 amount, uint40 readyAt) = market.withdrawalOf(requester.addr);
+        (uint96 amount, uint40 readyAt) = market.withdrawingOf(requester.addr);
         vm.assertEq(amount, 2);
         vm.assertEq(readyAt, block.timestamp + FREE_THAW);
         vm.expectRevert(abi.encodeWithSelector(IEscrow.Thawing.selector, readyAt));

@@ -136,7 +136,7 @@ class Market:
 
     async def thaws(self, holder: Address, at: BlockTag = "latest") -> tuple[Thaw, Thaw]:
         """The withdrawal from the free balance and the unstaking that `holder` has begun."""
-        withdrawal = View(self.address, bindings.encode_deal_market_withdrawal_of(holder), _withdrawal)
+        withdrawal = View(self.address, bindings.encode_deal_market_withdrawing_of(holder), _withdrawal)
         unstaking = View(self.address, bindings.encode_deal_market_unstaking_of(holder), _unstaking)
         return await read_all(self._rpc, (withdrawal, unstaking), at)
 
@@ -200,7 +200,7 @@ def _slot(data: bytes) -> SlotState:
 
 
 def _withdrawal(data: bytes) -> Thaw:
-    found = bindings.decode_deal_market_withdrawal_of(data)
+    found = bindings.decode_deal_market_withdrawing_of(data)
     return Thaw(Wei(found.amount), UnixTime(found.ready_at))
 
 

@@ -185,7 +185,7 @@ interface IDealMarket {
         bytes calldata providerSignature
     ) external;
 
-    /// @dev The names and the order of parameters of these six give them selectors behind those that deals use: what comes
+    /// @dev The names and the order of parameters of these five give them selectors behind those that deals use: what comes
     /// first is dispatched for less.
     /// @notice Counts a case against a deal and moves its bond from the challenger's free balance to the court's.
     /// @dev Sender: court, until the end of the window.
@@ -200,7 +200,8 @@ interface IDealMarket {
     function closeChallenge(Claim calldata committed, bool spend) external;
 
     /// @notice Ends a challenged deal. OVERTURNED: the requester is refunded, the fraud bond goes to the court. VOID and
-    /// SPLIT: the provider gets half of its amount, the court the verification deposit, the requester the rest.
+    /// SPLIT: the provider gets half of its amount, the court the verification deposit, the requester the rest; but VOID
+    /// burns the other half of the amount, so that a result made to be irreproducible is no cheaper than any other.
     /// @dev Sender: court.
     /// @return toCourt What was credited to the court.
     function overrule(Claim calldata committed, Phase end) external returns (uint256 toCourt);
@@ -208,11 +209,8 @@ interface IDealMarket {
     /// @notice Moves free balance to the court, of one who called it. Sender: court.
     function pull(address from, uint96 amount) external;
 
-    /// @notice Moves free balance of the court's. Sender: court.
+    /// @notice Moves free balance of the court's; to zero it is burned. Sender: court.
     function pay(uint96 amount, address to) external;
-
-    /// @notice Burns free balance of the court's. Sender: court.
-    function burnHeld(uint96 amount) external;
 
     /// @notice The slot of a deal.
     /// @param deadline assignBy, then commitBy plus grace, then the end of the window. At the end it stays when a clock
@@ -223,9 +221,6 @@ interface IDealMarket {
         external
         view
         returns (Phase phase, uint8 open, uint40 deadline, uint200 hash);
-
-    /// @notice The id of a deal: the EIP-712 digest of the award (DIRECT, LOCK) or of the announcement.
-    function dealIdOf(Terms calldata terms) external view returns (bytes32);
 
     /// @notice The market's times, and the reward for expiring a deal.
     function clocks() external view returns (Clocks memory);

@@ -62,7 +62,7 @@ interface IEscrow {
     function accountOf(address account) external view returns (uint96 free, uint80 stake, uint80 locked);
 
     /// @notice The withdrawal that `account` has begun; zeros when there is none.
-    function withdrawalOf(address account) external view returns (uint96 amount, uint40 readyAt);
+    function withdrawingOf(address account) external view returns (uint96 amount, uint40 readyAt);
 
     /// @notice The earmark of `payer` for `provider`, and the part of it that thaws.
     function earmarkOf(address payer, address provider)

@@ -38,13 +38,15 @@ contract VerdictsTest is CourtTest {
         assertAllAccounted();
     }
 
+    /// @dev Half of the amount burns: no requester buys cheaper with a result made to be irreproducible.
     function test_NotReproducibleHalvesAndPaysFromTheDeposit() external {
         (File memory file,) = judged(Vote.UNREPRODUCIBLE, 0, RIGHT);
         assertCase(file, CasePhase.CLOSED, Verdict.VOID);
         assertPhase(file.deal.dealId, Phase.VOID);
         vm.assertEq(freeOf(challenger.addr), FREE);
         vm.assertEq(freeOf(provider.addr), PRICE / 2);
-        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE / 2);
+        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE);
+        vm.assertEq(market.totalBurned(), PRICE - PRICE / 2);
         vm.assertEq(stakeOf(provider.addr), STAKE);
         court.payCommittee(POOL, idOf(file), 0);
         assertCourtHolds(0);
@@ -127,6 +129,8 @@ contract VerdictsTest is CourtTest {
         assertPhase(file.deal.dealId, Phase.SPLIT);
         vm.assertEq(freeOf(challenger.addr), FREE - FEE);
         vm.assertEq(freeOf(provider.addr), PRICE / 2);
+        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE / 2);
+        vm.assertEq(market.totalBurned(), FEE);
         for (uint8 r = 0; r < 3; ++r) {
             court.payCommittee(POOL, idOf(file), r);
         }

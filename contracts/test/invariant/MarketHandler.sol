@@ -57,7 +57,7 @@ contract MarketHandler is Test {
     }
 
     function withdraw(uint256 who) external {
-        (, uint40 readyAt) = market.withdrawalOf(actor(who));
+        (, uint40 readyAt) = market.withdrawingOf(actor(who));
         if (readyAt == 0) return;
         waitUntil(readyAt);
         vm.prank(actor(who));
@@ -133,10 +133,9 @@ contract MarketHandler is Test {
         if (free(terms.requester) < uint256(terms.price) + terms.verification) return;
         (bool able, address sender, address lockedBy) = sends(terms, byKey);
         if (!able) return;
-        bytes32 id = market.dealIdOf(terms);
-        bytes memory signature = sign(who, id);
+        bytes memory signature = sign(who, awardDigest(terms));
         vm.prank(sender);
-        market.assign(terms, signature);
+        bytes32 id = market.assign(terms, signature);
         _deals.push(Deal(id, terms, lockedBy, 0, 0, Phase.ASSIGNED));
     }
 
@@ -169,11 +168,10 @@ contract MarketHandler is Test {
         if (marked < uint256(terms.price) + terms.verification) return;
         (bool able, address sender, address lockedBy) = sends(terms, byKey);
         if (!able) return;
-        bytes32 id = market.dealIdOf(terms);
-        bytes memory signature = sign(who, id);
+        bytes memory signature = sign(who, awardDigest(terms));
         Commitment memory c = commitment(terms.price / 3);
         vm.prank(sender);
-        market.assignAndCommit(demand(), c, terms, signature);
+        bytes32 id = market.assignAndCommit(demand(), c, terms, signature);
         _deals.push(Deal(id, terms, lockedBy, c.amount, digestOf(id, c), Phase.COMMITTED));
     }
 
@@ -393,7 +391,11 @@ contract MarketHandler is Test {
     function signAward(Terms memory agreed, bytes32 id) private view returns (bytes memory) {
         Terms memory award = abi.decode(abi.encode(agreed), (Terms));
         award.salt = uint256(id);
-        return sign(keyOf(award.requester), typed(keccak256(abi.encode(TypedData.AWARD, award))));
+        return sign(keyOf(award.requester), awardDigest(award));
+    }
+
+    function awardDigest(Terms memory terms) private view returns (bytes32) {
+        return typed(keccak256(abi.encode(TypedData.AWARD, terms)));
     }
 
     function typed(bytes32 structHash) private view returns (bytes32) {
