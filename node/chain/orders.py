@@ -27,7 +27,7 @@ class Orders:
     def __init__(self, sender: Sender, to: Address, doubts_s: Iterable[float] = DOUBTS_S) -> None:
         self._sender = sender
         self._to = to
-        self._doubts_s = tuple(doubts_s)
+        self._doubts_s = doubts_s  # as it is: it may have no end
 
     async def insist(self, effect: str, verb: str, data: bytes) -> TransactionRefused | None:
         """Send; what is refused each time is refused for good, and told. None once it is mined: its log says the rest.
