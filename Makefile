@@ -39,8 +39,8 @@ engine: .venv/ready
 
 # Checks ------------------------------------------------------------------------------------------------------
 
-# Most of the tests' time is waiting for chains and containers, so one more process than the smallest machine has cores.
-divided = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# make test JOBS=3 divides the run: most of its time is waiting for chains and containers.
+divided = $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 test: setup ## lint, types, contracts and all Python tests, as one run of pytest
 	@$(python) tools/ensure_system.py tests
