@@ -44,14 +44,14 @@ contract TraceTest is Test {
         vm.assertEq(this.digest(demand), keccak256(abi.encode(demand)));
     }
 
-    function testFuzz_PostedLeavesMakeTheRoot(uint8 count, uint64 firstStep) external view {
+    function testFuzz_PostedLeavesMakeTheRoot(uint8 count, uint32 firstStep) external view {
         uint32 steps = uint32(bound(count, 2, 16));
         (DemandCore memory demand, Commitment memory result) = job(steps, firstStep);
         bytes32[] memory leaves = leavesOf(demand, result);
         vm.assertEq(this.rootOf(demand, result, leaves), plainRoot(leaves));
     }
 
-    function testFuzz_ProofsOfTheEndsAreEnoughForMore(uint16 count, uint64 firstStep) external view {
+    function testFuzz_ProofsOfTheEndsAreEnoughForMore(uint16 count, uint32 firstStep) external view {
         uint32 steps = uint32(bound(count, 17, 300));
         (DemandCore memory demand, Commitment memory result) = job(steps, firstStep);
         bytes32[] memory leaves = leavesOf(demand, result);
@@ -92,13 +92,12 @@ contract TraceTest is Test {
     function test_LargestFirstStep() external view {
         (DemandCore memory demand, Commitment memory result) = job(1, 0);
         demand.steps = type(uint256).max;
-        bytes32 first = Trace.leaf(DEAL, type(uint224).max, demand.inputRoot, 0, 0, 0);
-        bytes32 last =
-            Trace.leaf(DEAL, uint256(type(uint224).max) + 1, result.resultRoot, result.status, 0, 1);
+        bytes32 first = Trace.leaf(DEAL, type(uint32).max, demand.inputRoot, 0, 0, 0);
+        bytes32 last = Trace.leaf(DEAL, uint256(type(uint32).max) + 1, result.resultRoot, result.status, 0, 1);
         vm.assertEq(this.rootOf(demand, result, new bytes32[](0)), Trace.node(first, last));
     }
 
-    function job(uint32 steps, uint64 firstStep)
+    function job(uint32 steps, uint32 firstStep)
         private
         pure
         returns (DemandCore memory demand, Commitment memory result)

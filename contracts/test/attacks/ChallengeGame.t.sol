@@ -255,7 +255,7 @@ contract ChallengeGameTest is CourtTest {
         (File memory file,) = judged(Vote.UNREPRODUCIBLE, 0, RIGHT);
         vm.assertEq(stakeOf(provider.addr), STAKE);
         vm.assertEq(freeOf(provider.addr), PRICE / 2);
-        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE / 2);
+        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE);
         file;
     }
 

@@ -129,7 +129,9 @@ contract VerdictsTest is CourtTest {
         assertPhase(file.deal.dealId, Phase.SPLIT);
         vm.assertEq(freeOf(challenger.addr), FREE - FEE);
         vm.assertEq(freeOf(provider.addr), PRICE / 2);
-        vm.assertEq(freeOf(requester.addr), FREE - VERIFICATION - PRICE / 2);
+        // With what is left of the deposit when all seats have shared it.
+        uint256 left = freeOf(requester.addr) - (FREE - VERIFICATION - PRICE / 2);
+        vm.assertLe(left, 16);
         vm.assertEq(market.totalBurned(), FEE);
         for (uint8 r = 0; r < 3; ++r) {
             court.payCommittee(POOL, idOf(file), r);
