@@ -23,6 +23,8 @@ abstract contract Cases is IDisputeCourt {
         CaseSlot slot;
     }
 
+    // The market never calls the court, and the pools only take from it and give to it. So a step may write after it
+    // has called them, as most must: what they return is what is written.
     /// @inheritdoc IDisputeCourt
     IDealMarket public immutable market;
     /// @inheritdoc IDisputeCourt
@@ -130,6 +132,7 @@ abstract contract Cases is IDisputeCourt {
 
     function _requireActingFor(address wallet) internal view {
         if (msg.sender == wallet) return;
+        // slither-disable-next-line unused-return
         (uint96 ceiling,) = IStakes(address(market)).hotKey(wallet, msg.sender);
         if (ceiling == 0) revert IStakes.NotActingFor(msg.sender, wallet);
     }

@@ -16,7 +16,7 @@ import {Seat, SeatLib} from "./types/Seat.sol";
 abstract contract Committees is Cases {
     uint256 private constant MAX_CHALLENGERS = 8;
     uint256 private constant MAX_REDRAWS = 2;
-    uint256 private constant HASHES_KEPT = 256;
+    uint256 internal constant HASHES_KEPT = 256;
     uint256 private constant LEAST_SEATS = 3;
     uint256 private constant MILLION = 1_000_000;
     uint256 private constant MEBIBYTE_BITS = 20;
@@ -45,6 +45,7 @@ abstract contract Committees is Cases {
     /* CHALLENGERS */
 
     /// @inheritdoc IDisputeCourt
+    // slither-disable-next-line reentrancy-no-eth
     function challenge(
         Claim calldata deal,
         DemandCore calldata demand,
@@ -128,6 +129,7 @@ abstract contract Committees is Cases {
     }
 
     /// @inheritdoc IDisputeCourt
+    // slither-disable-next-line reentrancy-no-eth
     function draw(File calldata file, Grounds calldata grounds, bytes32 claimed, bytes32[] calldata proof)
         external
     {
@@ -248,6 +250,7 @@ abstract contract Committees is Cases {
     }
 
     /// @inheritdoc IDisputeCourt
+    // slither-disable-next-line reentrancy-no-eth
     function payCommittee(bytes32 pool, bytes32 caseId, uint8 round) external {
         CaseSlot s = _cases[caseId].slot;
         if (s.phase() != CasePhase.CLOSED) revert WrongCasePhase(caseId, s.phase());
@@ -339,9 +342,12 @@ abstract contract Committees is Cases {
         returns (bool chosen)
     {
         uint256 lot = uint256(keccak256(abi.encode(Files.LOT, caseId, _hashOf(s.time()))));
+        // Whoever makes the block can spoil a draw, but not choose a result: it is committed before.
+        // slither-disable-next-line weak-prng
         chosen = lot % MILLION < grounds.rules.auditPpm;
         if (chosen) {
             uint256 first = uint32(grounds.demand.steps >> 32);
+            // slither-disable-next-line weak-prng
             _auditedSteps[caseId] = first + (lot / MILLION) % grounds.result.stepCount;
             // An audit has no bond.
             // slither-disable-next-line unused-return

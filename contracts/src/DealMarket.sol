@@ -315,8 +315,8 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         (Slot storage stored, DealSlot s, DealSheet t) = _disputed(committed, Phase.CHALLENGED);
         if (end < Phase.OVERTURNED) revert WrongPhase(committed.dealId, end);
         stored.slot = s.endByClock(end);
-        uint256 paid;
-        uint256 slashed;
+        uint256 paid = 0;
+        uint256 slashed = 0;
         uint256 returned = _escrowed(t, s);
         if (end == Phase.OVERTURNED) {
             toCourt = slashed = t.fraudBond();

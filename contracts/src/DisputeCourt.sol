@@ -17,8 +17,6 @@ import {Class} from "./types/Rules.sol";
 /// @notice Judges disputed results: challengers say what is wrong, drawn arbiters look, the loser pays.
 /// @dev No owner, no proxy, no pause. It calls its market and nobody else, and pays by credits only.
 contract DisputeCourt is ForcedReveals {
-    uint256 private constant HASHES_KEPT = 256;
-
     /// @dev What is left to share when a case is closed.
     struct Purse {
         uint256 bonds;
@@ -58,6 +56,7 @@ contract DisputeCourt is ForcedReveals {
     }
 
     /// @inheritdoc IDisputeCourt
+    // slither-disable-next-line reentrancy-no-eth
     function settle(File calldata file, Grounds calldata grounds, Opening[] calldata openings) external {
         (bytes32 caseId, CaseSlot s) = _caseOf(file);
         Files.requireGrounds(file.deal, grounds);
@@ -68,6 +67,8 @@ contract DisputeCourt is ForcedReveals {
             return;
         }
         Verdict verdict = _verdictNow(caseId, s, file);
+        // Memory begins as zeros.
+        // slither-disable-next-line uninitialized-local
         Purse memory purse;
         purse.bonds = file.bond
             + (s.count(Count.CHALLENGERS) > 1 ? (s.count(Count.CHALLENGERS) - 1) * _bond(file.deal.terms) : 0);
@@ -95,6 +96,7 @@ contract DisputeCourt is ForcedReveals {
 
     /// @dev What a case comes to if it ends now.
     function _verdictNow(bytes32 caseId, CaseSlot s, File calldata file) private returns (Verdict) {
+        // slither-disable-next-line unused-return
         (Phase phase,, uint40 windowEnd,) = market.slot(file.deal.dealId);
         if (phase != Phase.CHALLENGED) {
             delete _findings[caseId];

@@ -26,6 +26,7 @@ abstract contract ForcedReveals is Committees {
     mapping(bytes32 caseId => Descent) internal _descents;
 
     /// @inheritdoc IDisputeCourt
+    // slither-disable-next-line reentrancy-no-eth
     function demandLeaves(Claim calldata deal, Grounds calldata grounds, uint32 serial)
         external
         returns (bytes32 caseId)

@@ -1,6 +1,6 @@
 """The requester's own audits: a secret coin chooses results, and this node recomputes them before it accepts.
 
-They are what makes cheating unprofitable, as the provider's fraud bond follows from their rate. Nobody else can know
+They are what makes fraud unprofitable, as the provider's fraud bond follows from their rate. Nobody else can know
 which results are looked at before they are committed.
 """
 
