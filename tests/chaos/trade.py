@@ -141,7 +141,7 @@ class Money:
     burned_wei: int
     wallets_wei: int
     claims_wei: int
-    """What the market owes its parties: free balances, earmarks, stakes."""
+    """What the market owes its parties and the court: free balances, earmarks, stakes, arbiters' stakes."""
 
     @property
     def is_conserved(self) -> bool:
@@ -159,12 +159,17 @@ async def money(region: Region, owned: Iterable[Wealth]) -> Money:
     owned = tuple(owned)
     burned = View(market, bindings.encode_deal_market_total_burned(), bindings.decode_deal_market_total_burned)
     supply = View(token, bindings.encode_test_token_total_supply(), bindings.decode_test_token_total_supply)
+    court = (
+        0
+        if region.contracts.court is None
+        else (await Market(region.rpc, market).account(region.contracts.court)).free_wei
+    )
     return Money(
         supply_wei=await read(region.rpc, supply, "latest"),
         market_wei=await Token(region.rpc, token).balance(market),
         burned_wei=await read(region.rpc, burned, "latest"),
         wallets_wei=sum(one.wallet_wei for one in owned),
-        claims_wei=sum(one.total_wei - one.wallet_wei for one in owned),
+        claims_wei=court + sum(one.total_wei - one.wallet_wei for one in owned),
     )
 
 

@@ -94,8 +94,8 @@ def test_a_network_moves_to_a_new_market_under_load(village: Town) -> None:
     parties = (village.requester, *village.providers)
     clients = [NodeClient(party.folder.socket) for party in parties]
     processes = [holder(party.folder) for party in parties]
-    tokens_before = sum(wealth.total_wei for wealth in village.wealth().values())
     (first,) = markets_of(clients[0])
+    tokens_before = village.run(_conserved, village, parties, (first,))
     with load_on(village) as load:
         load.until_more(2, first)
 
@@ -162,16 +162,19 @@ def until_waiting(clients: Sequence[NodeClient], market: Address) -> str:
 
 
 async def _conserved(town: Town, parties: Sequence[Party], markets: Sequence[Address]) -> int:
-    """All tokens of the parties; each market holds exactly what its accounts say."""
+    """All tokens of the parties and the court; each market holds exactly what its accounts say."""
     profile = town.devnet.profile
     async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
-        token = Token(rpc, (await resolve(rpc, profile)).token)
+        contracts = await resolve(rpc, profile)
+        token = Token(rpc, contracts.token)
         total = 0
         for party in parties:
             total += await token.balance(party.address)
         for address in markets:
             held = await token.balance(address)
-            assert await _owed(rpc, Market(rpc, address), parties) == held
+            market = Market(rpc, address)
+            court = 0 if contracts.court is None else (await market.account(contracts.court)).free_wei
+            assert court + await _owed(rpc, market, parties) == held
             total += held
     return total
 
