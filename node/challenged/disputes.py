@@ -88,7 +88,8 @@ class Disputes:
             return Orders(place.sender, place.courts.of(market).court.address)
 
         self.contests = Contests(place.cases, place.head, lambda market: place.courts.of(market).court, orders)
-        self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders)
+        signer = place.sender.signer
+        self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders, signer)
         self.watching = Watching(
             place.agent,
             checker,

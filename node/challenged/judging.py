@@ -4,12 +4,13 @@ What is fetched is bounded by the deal's own rules, and all of it has to be done
 that have not come by then are missing, whoever's fault it is, and the vote says so while there is time to say it.
 """
 
-import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
 import trio
+from eth_hash.auto import keccak
 
 from capanode.node.chain import court as courts
 from capanode.node.chain.case_log import CaseLog
@@ -20,12 +21,13 @@ from capanode.node.challenged.briefs import claimed_of
 from capanode.node.challenged.checking import Checker, StepCheck, Verdict, is_found_twice
 from capanode.node.challenged.committed_trace import CommittedTrace, States
 from capanode.node.challenged.evidence import BytesMissing
+from capanode.node.keys.signer import Signer
 from capanode.proofs.trace import leaf_hash
 from capanode.protocol import arbiter
 from capanode.protocol.cases import Case, Kind, Vote
 from capanode.protocol.events import StepJudged, TransactionRefused
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
-from capanode.protocol.ids import ZERO_DIGEST, Address, Digest, UnixTime
+from capanode.protocol.ids import ZERO_DIGEST, Address, CaseId, Digest, UnixTime
 from capanode.protocol.judging import VerificationClass
 
 SPARE_S: Final = 30
@@ -33,6 +35,9 @@ SPARE_S: Final = 30
 
 ASK_AGAIN_S: Final = 5.0
 """How long to wait before bytes that were missing are asked for again."""
+
+SALT_TAG: Final = keccak(b"capanode.vote-salt.1")
+ROUND_BYTES: Final = 32
 
 log = structlog.get_logger()
 
@@ -48,17 +53,19 @@ class Judging:
         head: HeadWatch,
         clock: ChainClock,
         orders: Callable[[Address], Orders],
+        signer: Signer,
     ) -> None:
-        """`orders` are those of a market's court."""
+        """`orders` are those of a market's court; `signer` is whom votes are cast by."""
         self._cases = cases
         self._checker = checker
         self._states = states
         self._head = head
         self._clock = clock
         self._orders = orders
+        self._signer = signer
 
     async def judge(self, state: arbiter.Judging) -> StepJudged:
-        """Find out whether what was committed is right. The salt is drawn here and kept with the vote.
+        """Find out whether what was committed is right; asked again after a reorganisation, it hides it alike.
 
         Raises:
             Unavailable: this machine cannot say; asked again while there is time.
@@ -68,9 +75,11 @@ class Judging:
         if filed is None:
             raise Unavailable("The case is not in this node's log yet: waiting for it.")
         left_s = seat.vote_by - self._clock.now()
+        judged = _found(Vote.UNAVAILABLE, ZERO_DIGEST, "the bytes could not be had, or not computed with, in time")
         with trio.move_on_after(max(left_s - min(SPARE_S, left_s / 10), 0)):
-            return await self._judged(filed.case, seat)
-        return _found(Vote.UNAVAILABLE, ZERO_DIGEST, "the bytes could not be had, or not computed with, in time")
+            judged = await self._judged(filed.case, seat)
+        salt = await trio.to_thread.run_sync(vote_salt, self._signer, seat.case_id, seat.round)
+        return replace(judged, salt=salt)
 
     async def _judged(self, case: Case, seat: arbiter.Seat) -> StepJudged:
         while True:
@@ -155,8 +164,19 @@ def _overturning_leaf(trace: CommittedTrace, check: StepCheck) -> Digest:
     return leaf_hash(evidence.deal_id, check.computed)
 
 
+def vote_salt(signer: Signer, case_id: CaseId, round_number: int) -> Digest:
+    """What hides a vote: the same each time, and nobody else can make it.
+
+    The transaction that casts a vote is signed once. Where the chain takes the committee back and gives it again, the
+    step is judged anew, and what is revealed has to fit what that transaction may have cast meanwhile.
+    """
+    question = Digest(keccak(SALT_TAG + case_id + round_number.to_bytes(ROUND_BYTES, "big")))
+    return Digest(keccak(signer.sign_digest(question)))
+
+
 def _found(vote: Vote, leaf: Digest, reason: str) -> StepJudged:
-    return StepJudged(vote, leaf, Digest(secrets.token_bytes(32)), reason)
+    """Not hidden yet."""
+    return StepJudged(vote, leaf, ZERO_DIGEST, reason)
 
 
 def _effect(seat: arbiter.Seat) -> str:
