@@ -23,6 +23,8 @@ VOTE_TAG: Final = Digest(keccak(b"capanode.vote.1"))
 HASHED_BLOCKS: Final = 256
 """Blocks behind the head whose hashes a contract can ask for. Source: EVM, BLOCKHASH."""
 
+FOUND_LEAF_BYTES: Final = 26
+
 NEVER: Final = UnixTime(0)
 """Stands for a time that is not known yet."""
 
@@ -93,6 +95,14 @@ def hidden_vote(case_id: CaseId, round_number: int, vote: Vote, leaf: Digest, sa
     """What an arbiter puts on chain before it reveals its vote."""
     words = (VOTE_TAG, case_id, _word(round_number), _word(vote), leaf, salt, bytes(12) + arbiter)
     return Digest(keccak(b"".join(words)))
+
+
+def as_found(leaf: Digest) -> Digest:
+    """A leaf as the court tells what a committee has agreed on: a vote and 208 bits share a word.
+
+    **Source**: `Judgement.LEAF`.
+    """
+    return Digest(leaf[-FOUND_LEAF_BYTES:].rjust(len(leaf), b"\0"))
 
 
 # ---- what the court's calls name a deal by -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from capanode.protocol.cases import (
     CaseSettled,
     ChallengerJoined,
     Verdict,
+    as_found,
     case_id_of,
     hidden_answer,
 )
@@ -258,7 +259,7 @@ def _ended(state: Waiting, event: CaseSettled) -> State:
 def _is_right(state: Waiting) -> bool:
     """Whether the answer is the committee's: a leaf where one was computed, else the mere doubt."""
     is_exact = state.contest.papers.rules.verification is VerificationClass.EXACT
-    return not is_exact or state.leaf in (ZERO_DIGEST, state.contest.answer)
+    return not is_exact or state.leaf in (ZERO_DIGEST, as_found(state.contest.answer))
 
 
 def _withdraw(state: Planning | Opening, reason: str) -> Step:

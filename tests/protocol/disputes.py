@@ -98,7 +98,10 @@ DRAWN = CommitteeDrawn(CASE, MARKET, POOL, 1, STEP, CLAIMED.leaf, UnixTime(NOW +
 DRAWN_OTHERS = replace(DRAWN, arbiters=(ARBITERS[0], ARBITERS[2], RIVAL))
 CAST = tuple(VoteCast(CASE, 1, seat, TX, NOW) for seat in range(3))
 VOTES = tuple(VoteRevealed(CASE, 1, seat, Vote.OVERTURN, MINE, TX, NOW) for seat in range(3))
-DECIDED = CaseDecided(CASE, 1, Verdict.OVERTURNED, MINE, UnixTime(NOW + 300), TX, NOW)
+FOUND = Digest(bytes(6) + MINE[6:])
+"""The leaf as the court tells it: the low 208 bits. Source: `Judgement.LEAF`."""
+
+DECIDED = CaseDecided(CASE, 1, Verdict.OVERTURNED, FOUND, UnixTime(NOW + 300), TX, NOW)
 DECIDED_OTHERWISE = replace(DECIDED, leaf=Digest(b"\x48" * 32))
 APPEALED = CaseAppealed(CASE, RIVAL, 1, Wei(70), TX, NOW)
 ASKED = LeavesAsked(CASE, PAPERS.trace_root, 5, 0, UnixTime(NOW + 90), TX, NOW)

@@ -35,6 +35,7 @@ from tests.protocol.disputes import (
     DECIDED,
     DRAWING,
     DRAWN,
+    FOUND,
     MINE,
     NAMED,
     OPENED,
@@ -104,7 +105,7 @@ def test_a_case_from_its_opening_to_its_end() -> None:
     assert committee is not None
     assert committee.has_all_revealed
     assert committee.is_paid
-    assert (case.verdict, case.leaf) == (Verdict.OVERTURNED, MINE)
+    assert (case.verdict, case.leaf) == (Verdict.OVERTURNED, FOUND)
 
 
 def test_nothing_is_folded_before_the_case_was_opened_nor_of_another_case() -> None:
