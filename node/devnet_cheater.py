@@ -79,7 +79,7 @@ def _main() -> None:
     folder = DataFolder(parser.parse_args(sys.argv[1:]).data)
     config = overridden(folder, roles=None, network=None, until_idle_s=None, port=None, password_file=None)
     require_devnet(read_profile(config.profile_path), config)
-    from capanode.node.wiring import run_node
+    from capanode.node.wiring.run import run_node
 
     private_folder(folder.root / "skipped")
 

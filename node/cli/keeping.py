@@ -47,7 +47,7 @@ def restore(
 ) -> None:
     """Put a backup in the place of what the data folder holds; the node must not run."""
     from capanode.node.storage.backup import restore_backup
-    from capanode.node.wiring import SCHEMAS
+    from capanode.node.wiring.schemas import SCHEMAS
 
     folder = data_folder(data)
     with held(folder):

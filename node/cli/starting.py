@@ -106,7 +106,7 @@ async def _run(node: Node | None, config: NodeConfig, password: str | None, as_j
 async def _until_ended(
     node: Node | None, config: NodeConfig, password: str | None, as_json: bool, stop: Stop, starting: _Starting
 ) -> None:
-    from capanode.node.wiring import run_node
+    from capanode.node.wiring.run import run_node
 
     with starting.scope:
         async with trio.open_nursery() as nursery:

@@ -31,7 +31,7 @@ from capanode.node.keys.signer import LocalSigner
 from capanode.node.keys.wallet import wallet_address
 from capanode.node.network_profile import read_profile
 from capanode.node.storage.database import open_database
-from capanode.node.wiring import SCHEMAS
+from capanode.node.wiring.schemas import SCHEMAS
 from tests.chaos.mortal import Forked, Zygote
 
 COMMAND_S: Final = 120.0

@@ -15,7 +15,7 @@ from capanode.node.data_folder import DataFolder
 from capanode.node.doctor import Finding, Level, examine
 from capanode.node.network_profile import NetworkProfile
 from capanode.node.storage.database import open_database
-from capanode.node.wiring import SCHEMAS
+from capanode.node.wiring.schemas import SCHEMAS
 from capanode.protocol.ids import Digest
 from deploy.setup_devnet import prepare
 

@@ -11,7 +11,7 @@ import trio
 from capanode.node.cli.exits import Exit
 from capanode.node.data_folder import DataFolder, held, prepare
 from capanode.node.storage.database import open_database
-from capanode.node.wiring import SCHEMAS
+from capanode.node.wiring.schemas import SCHEMAS
 from tests.cli.conftest import Town
 
 Run = Callable[..., int]

@@ -10,7 +10,7 @@ import trio.testing
 from capanode.node.alerts import Alerts, Occasion
 from capanode.node.chain.follower import FinalityViolated
 from capanode.node.config import AlertSettings
-from capanode.node.wiring import _with_last_words  # pyright: ignore[reportPrivateUsage]
+from capanode.node.wiring.following import with_last_words
 
 
 async def test_violated_finality_is_told_before_the_node_ends(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ async def test_violated_finality_is_told_before_the_node_ends(tmp_path: Path) ->
     async with trio.open_nursery() as nursery:
         await nursery.start(alerts.run)
         try:
-            await _with_last_words(alerts, follow)
+            await with_last_words(alerts, follow)
         except FinalityViolated as error:
             failure = error
         nursery.cancel_scope.cancel()
@@ -44,5 +44,5 @@ async def test_receiver_that_hangs_does_not_keep_the_node(
 
     # Nobody runs the alerts, so nothing is ever delivered.
     with pytest.raises(FinalityViolated):
-        await _with_last_words(alerts, follow)
+        await with_last_words(alerts, follow)
     assert alerts.recent()[0].kind is Occasion.FINALITY_VIOLATED

@@ -11,7 +11,7 @@ import trio
 
 from capanode.node.journal import Journal, receive_in
 from capanode.node.storage.database import open_database
-from capanode.node.wiring import SCHEMAS
+from capanode.node.wiring.schemas import SCHEMAS
 from capanode.protocol.events import DealEvent
 from capanode.protocol.ids import DealId, Digest
 from tests.agent.scripted import World, agent_on

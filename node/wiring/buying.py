@@ -1,0 +1,84 @@
+"""A requester's parts."""
+
+from collections import Counter
+from typing import Final
+
+from capanode.node.announced.judges import Judges
+from capanode.node.announced.market_choice import MarketChoice
+from capanode.node.announced.offers import OfferBook
+from capanode.node.announced.submission import BuyingTerms, Submission
+from capanode.node.assigned.provider_peers import ProviderPeers
+from capanode.node.bid.auction import Auction, AuctionTimes, promised_wei
+from capanode.node.chain.pools import Pools
+from capanode.node.challenged.audits import Audits
+from capanode.node.challenged.checking import Checker
+from capanode.node.committed.delivery import Collector
+from capanode.node.executors.hardware import this_cpu_class
+from capanode.node.performer import RequesterParts
+from capanode.node.wiring.ground import Ground, line_bytes_per_s
+from capanode.protocol.ids import Wei
+
+ASSIGN_S: Final = 120
+
+
+DEVNET_ASSIGN_S: Final = 30
+"""How long an award may be assigned, besides the transfer of image and inputs. Seconds."""
+
+
+SLACK_S: Final = 300
+
+
+DEVNET_SLACK_S: Final = 30
+"""Time to commit beyond timeout and transfer. Seconds."""
+
+
+def requester_side(ground: Ground, checker: Checker) -> RequesterParts:
+    config, profile = ground.config, ground.profile
+    times = AuctionTimes(
+        bid_window_s=(config.requester.bid_window_ms or profile.bid_window_ms) / 1000,
+        assign_within_s=DEVNET_ASSIGN_S if profile.is_devnet else ASSIGN_S,
+        request_s=config.timeouts.peer_request,
+    )
+    buying = BuyingTerms(
+        requester=ground.keys.wallet,
+        transfer_bytes_per_s=line_bytes_per_s(profile),
+        slack_s=DEVNET_SLACK_S if profile.is_devnet else SLACK_S,
+        audit_rate_ppm=config.requester.audit_rate_ppm,
+        target_price_wei=config.requester.target_price_wei or Wei(0),
+        max_price_wei=config.requester.max_price_wei,
+        times=times,
+    )
+    auction = Auction(
+        ground.network,
+        ground.markets,
+        ground.keys.signer,
+        ground.topic("demands"),
+        ground.clock,
+        times,
+        config.requester.avoid,
+        lambda market, provider_wallet: promised_wei(ground.agent.open_deals(), market, provider_wallet),
+        ground.offers.bidders,
+    )
+    auction.serve()
+    collector = Collector(
+        ground.network,
+        ProviderPeers(ground.database),
+        ground.blobs,
+        ground.keys.signer,
+        ground.markets,
+        config.folder.results,
+        config.limits.result,
+        config.timeouts.peer_request,
+    )
+    choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
+    judges = Judges(Pools(ground.rpc).can_judge, lambda: _classes(ground.offers))
+    submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
+    coin = Audits(ground.database, checker, ground.clock, is_on=config.requester.audits)
+    return RequesterParts(submission, auction, collector, coin)
+
+
+def _classes(offers: OfferBook) -> list[str]:
+    """The hardware classes whose arbiters may judge a job: this machine's, then those that were heard of."""
+    own = this_cpu_class()
+    heard = Counter(offer.hardware_class for offer in offers.current())
+    return [own, *(name for name, _ in heard.most_common() if name != own)]
