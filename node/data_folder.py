@@ -143,8 +143,10 @@ def private_folder(path: Path) -> None:
 def prepare(folder: DataFolder) -> None:
     """Make the folders of a node; idempotent.
 
+    A node that has a journal may have open deals: it starts on a full disk as well, and takes nothing new there.
+
     Raises:
-        Misconfigured: the folder cannot be written, or its disk is full.
+        Misconfigured: the folder cannot be written, or it is new and its disk is full.
     """
     private_folder(folder.root)
     for path in (folder.networks, folder.p2p, folder.blobs, folder.executions, folder.results):
@@ -153,7 +155,7 @@ def prepare(folder: DataFolder) -> None:
         raise Misconfigured(f"{folder.root} is not writable: correct its permissions, or choose --data.")
     _clear_drafts(folder)
     free = shutil.disk_usage(folder.root).free
-    if free < MIN_FREE_BYTES:
+    if free < MIN_FREE_BYTES and not folder.database.exists():
         raise Misconfigured(
             f"the disk of {folder.root} has only {free // 2**20} MiB free and a node needs "
             f"{MIN_FREE_BYTES // 2**20} MiB: free some, or choose --data on another disk."

@@ -87,6 +87,16 @@ def test_full_disk_is_refused_before_anything_is_lost(tmp_path: Path, monkeypatc
         prepare(DataFolder(tmp_path / "data"))
 
 
+def test_a_node_that_has_a_journal_starts_on_a_full_disk_to_end_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DataFolder(tmp_path / "data")
+    prepare(folder)
+    folder.database.touch()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**40, 2**40 - 2**20, 2**20))
+    prepare(folder)
+
+
 def test_long_paths_get_a_short_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     near, far = DataFolder(Path("/data")), DataFolder(Path("/" + "x" * 120))
