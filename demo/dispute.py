@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,8 +42,8 @@ from capanode.protocol.ids import Address, Ppm, Wei
 from capanode.protocol.judging import class_pool
 from capanode.protocol.money import deadline_bond_wei
 from capanode.protocol.tariff import TARIFF
-from demo import ingredients
-from demo.court_room import VERDICTS, CourtRoom, Happened, found, gas_of, sentence
+from demo import ingredients, outcome
+from demo.court_room import CourtRoom, Happened, found, sentence
 from demo.parting import Trace, picture
 from demo.screen import Screen
 
@@ -151,22 +151,10 @@ async def _found_out(screen: Screen, devnet: Devnet, data: Path, image: Path) ->
         honest = await _bought(screen, devnet, text, image, "again")
     screen.money(before, after)
     changes = {name: after[name] - amount for name, amount in before.items()}
-    (challenge,) = found(case, bindings.Challenged)
-    (settled,) = found(case, bindings.Settled)
     (drawn,) = found(case, bindings.Drawn)
-    redone = [_steps_redone(devnet, arbiter) for arbiter in drawn.arbiters]
-    summary = {
-        "divergent_step": challenge.step,
-        "verdict": VERDICTS[settled.verdict],
-        "steps_reexecuted_per_arbiter": max(redone),
-        "gas_total": gas_of(case),
-        "cheater_delta_wei": changes["cheater"],
-        "challenger_delta_wei": changes["watcher"],
-        "requester_delta_wei": changes["requester"],
-        "wall_s": round(wall_s, 3),
-    }
-    _write(summary, picture(honest.trace, cheated.trace))
-    screen.end(_rows(summary, honest))
+    summary = outcome.figures(case, changes, [_steps_redone(devnet, one) for one in drawn.arbiters], wall_s)
+    outcome.write(OUT, summary, picture(honest.trace, cheated.trace))
+    screen.end(outcome.rows(OUT, summary, STEPS, honest.trace.name))
     return summary
 
 
@@ -248,23 +236,6 @@ def _steps_redone(devnet: Devnet, arbiter: Address) -> int:
     party = next(one for one in devnet.providers if one.address == arbiter)
     lines = party.folder.log.read_text("utf-8", errors="replace").splitlines()
     return len({json.loads(line)["step"] for line in lines if '"event": "recomputed"' in line})
-
-
-def _write(summary: Mapping[str, Any], drawing: str) -> None:
-    OUT.mkdir(exist_ok=True)
-    (OUT / "dispute.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    (OUT / "traces.svg").write_text(drawing, "utf-8")
-
-
-def _rows(summary: Mapping[str, Any], honest: Bought) -> list[tuple[str, str]]:
-    return [
-        ("found out", f"step {summary['divergent_step']} of {STEPS} gives another state"),
-        ("verdict", summary["verdict"]),
-        ("work of an arbiter", f"{summary['steps_reexecuted_per_arbiter']} of {STEPS} steps"),
-        ("gas of the dispute", f"{summary['gas_total']:,}"),
-        ("bought again", f"from {honest.trace.name}"),
-        ("outputs", f"{OUT / 'dispute.json'}, {OUT / 'traces.svg'}"),
-    ]
 
 
 if __name__ == "__main__":
