@@ -185,7 +185,7 @@ class Bench:
 BARS: Final = {
     "direct_deal_total": 115_000,
     "lock_deal_total": 150_000,
-    "announced_deal_total": 180_100,  # The aim is 180,000: missed by 23 since the market has a court.
+    "announced_deal_total": 180_000,
     "extra_open_deal_growth": 100,
     "dispute_committee3_total": 800_000,
     "commit_k16": 135_000,

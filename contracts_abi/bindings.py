@@ -2147,21 +2147,6 @@ def encode_deal_market_commit_steps(
     )
 
 
-DEAL_MARKET_COURT: Final = bytes.fromhex("00971a30")
-
-
-def encode_deal_market_court() -> bytes:
-    """Calldata of `DealMarket.court`."""
-    return DEAL_MARKET_COURT
-
-
-def decode_deal_market_court(data: bytes) -> Address:
-    """What `DealMarket.court` returned."""
-    (value,) = _decode("DealMarket.court", ("address",), data)
-    result: Address = _address(value)
-    return result
-
-
 DEAL_MARKET_DEPOSIT: Final = bytes.fromhex("b6b55f25")
 
 
@@ -2178,6 +2163,21 @@ def encode_deal_market_deposit_with_permit(amount: int, deadline: int, v: int, r
     return DEAL_MARKET_DEPOSIT_WITH_PERMIT + encode(
         ("uint256", "uint256", "uint8", "bytes32", "bytes32"), (amount, deadline, v, r, s)
     )
+
+
+DEAL_MARKET_DISPUTE_COURT: Final = bytes.fromhex("bf8e1ce6")
+
+
+def encode_deal_market_dispute_court() -> bytes:
+    """Calldata of `DealMarket.disputeCourt`."""
+    return DEAL_MARKET_DISPUTE_COURT
+
+
+def decode_deal_market_dispute_court(data: bytes) -> Address:
+    """What `DealMarket.disputeCourt` returned."""
+    (value,) = _decode("DealMarket.disputeCourt", ("address",), data)
+    result: Address = _address(value)
+    return result
 
 
 DEAL_MARKET_EARMARK: Final = bytes.fromhex("a8339cf4")

@@ -43,7 +43,7 @@ abstract contract Cases is IDisputeCourt {
     mapping(bytes32 caseId => Case) internal _cases;
 
     constructor(IDealMarket market_, CourtClocks memory clocks) {
-        if (market_.court() != address(this)) revert NotPaired(address(market_));
+        if (market_.disputeCourt() != address(this)) revert NotPaired(address(market_));
         if (clocks.joinBlocks == 0 || clocks.revealBlocks == 0) revert BadClocks();
         if (clocks.revealBlocks > MAX_REVEAL_BLOCKS) revert BadClocks();
         market = market_;

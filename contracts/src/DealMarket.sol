@@ -35,7 +35,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     /* IMMUTABLES */
 
     /// @inheritdoc IDealMarket
-    address public immutable court;
+    address public immutable disputeCourt;
     uint32 private immutable _grace;
     uint32 private immutable _windowFloor;
     uint96 private immutable _expireReward;
@@ -58,7 +58,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         Escrow(token_, clocks_)
         Stakes(clocks_)
     {
-        court = court_;
+        disputeCourt = court_;
         _separator = TypedData.domainSeparator();
         _chainId = block.chainid;
         _grace = clocks_.grace;
@@ -292,7 +292,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         if (base != 0) {
             uint256 doubled = uint256(base) << open; // at most 96 + 7 bits, and within 96 once it is debited
             _debit(challenger, doubled);
-            _credit(court, doubled);
+            _credit(disputeCourt, doubled);
             bond = uint96(doubled);
         }
     }
@@ -304,7 +304,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         if (spend) {
             if (!s.spent()) {
                 s = s.spend();
-                _credit(court, t.verification());
+                _credit(disputeCourt, t.verification());
             }
         }
         stored.slot = s;
@@ -332,7 +332,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
         }
         _credit(t.requester(), returned);
         _settle(t.provider(), committed.lockedBy, _bonds(t), slashed, paid);
-        _credit(court, toCourt);
+        _credit(disputeCourt, toCourt);
         emit DealJudged(committed.dealId, t.provider(), end, uint96(paid), uint96(returned), uint96(slashed));
     }
 
@@ -340,13 +340,13 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     function pull(address from, uint96 amount) external {
         _requireCourt();
         _debit(from, amount);
-        _credit(court, amount);
+        _credit(disputeCourt, amount);
     }
 
     /// @inheritdoc IDealMarket
     function pay(uint96 amount, address to) external {
         _requireCourt();
-        _debit(court, amount);
+        _debit(disputeCourt, amount);
         if (to == address(0)) _burn(amount);
         else _credit(to, amount);
     }
@@ -516,7 +516,7 @@ contract DealMarket is IDealMarket, Stakes, Multicall {
     }
 
     function _requireCourt() private view {
-        if (msg.sender != court) revert NotCourt(msg.sender);
+        if (msg.sender != disputeCourt) revert NotCourt(msg.sender);
     }
 
     function _low(bytes32 hash) private pure returns (uint200) {

@@ -23,7 +23,7 @@ contract ChallengeTest is MarketTest {
         refuse(anyone);
         market.pay(1, address(0));
         assertPhase(c.dealId, Phase.COMMITTED);
-        vm.assertEq(market.court(), address(0));
+        vm.assertEq(market.disputeCourt(), address(0));
     }
 
     function refuse(address sender) private {

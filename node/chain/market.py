@@ -152,8 +152,8 @@ class Market:
 
     async def court(self) -> Address | None:
         """The court that judges this market's results; None where they cannot be disputed."""
-        data = bindings.encode_deal_market_court()
-        court = await read(self._rpc, View(self.address, data, bindings.decode_deal_market_court))
+        data = bindings.encode_deal_market_dispute_court()
+        court = await read(self._rpc, View(self.address, data, bindings.decode_deal_market_dispute_court))
         return None if court == ZERO_ADDRESS else court
 
     async def clocks(self) -> MarketClocks:

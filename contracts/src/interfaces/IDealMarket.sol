@@ -226,5 +226,5 @@ interface IDealMarket {
     function clocks() external view returns (Clocks memory);
 
     /// @notice The only contract that may judge; zero: results cannot be challenged.
-    function court() external view returns (address);
+    function disputeCourt() external view returns (address);
 }
