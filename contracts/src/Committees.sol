@@ -8,6 +8,7 @@ import {Judgement} from "./libraries/Judgement.sol";
 import {CasePhase, File, Grounds, Kind, Opening, Verdict, Vote} from "./types/Case.sol";
 import {CaseSlot, CaseSlotLib, Count} from "./types/CaseSlot.sol";
 import {Claim, DemandCore} from "./types/Deal.sol";
+import {DealSheetLib} from "./types/DealSheet.sol";
 import {Class, Rules} from "./types/Rules.sol";
 import {Seat, SeatLib} from "./types/Seat.sol";
 
@@ -60,7 +61,7 @@ abstract contract Committees is Cases {
         caseId = Files.caseId(deal.dealId, uint256(kind), step, serial);
         _requireFree(caseId);
         uint96 bond = market.openChallenge(deal, _bond(deal.terms), msg.sender);
-        _openCase(caseId, deal, kind, step, serial, bond, answer);
+        _openCase(caseId, deal, kind, step, serial, msg.sender, bond, answer);
     }
 
     /// @inheritdoc IDisputeCourt
@@ -119,9 +120,13 @@ abstract contract Committees is Cases {
         external
         returns (bytes32 caseId)
     {
-        _requireChallengeable(deal, demand, rules, deal.terms.requester);
+        _requireChallengeable(deal, demand, rules, msg.sender);
         caseId = Files.caseId(deal.dealId, uint256(Kind.AUDIT), 0, 0);
         _requireFree(caseId);
+        // Made-up terms would use up the deal's only lot.
+        // slither-disable-next-line unused-return
+        (,,, uint200 hashOfDeal) = market.slot(deal.dealId);
+        if (DealSheetLib.open(deal).committed() != hashOfDeal) revert GroundsMismatch(deal.dealId);
         uint256 seedBlock = block.number + _joinBlocks;
         uint160 hash = Files.hash(deal, Kind.AUDIT, 0, 0, address(0), 0, 0);
         _cases[caseId].slot = CaseSlotLib.pack(CasePhase.DRAWING, seedBlock, hash);
@@ -293,14 +298,15 @@ abstract contract Committees is Cases {
         Kind kind,
         uint32 step,
         uint32 serial,
+        address opener,
         uint96 bond,
         bytes32 answer
     ) internal {
         uint256 seedBlock = block.number + _joinBlocks;
-        uint160 hash = Files.hash(deal, kind, step, serial, msg.sender, bond, answer);
+        uint160 hash = Files.hash(deal, kind, step, serial, opener, bond, answer);
         _cases[caseId].slot = CaseSlotLib.pack(CasePhase.OPEN, seedBlock, hash).with(Count.CHALLENGERS, 1);
         emit Challenged(
-            caseId, deal.dealId, msg.sender, uint8(kind), step, serial, bond, answer, uint40(seedBlock)
+            caseId, deal.dealId, opener, uint8(kind), step, serial, bond, answer, uint40(seedBlock)
         );
     }
 
@@ -328,6 +334,7 @@ abstract contract Committees is Cases {
 
         uint256 voteBy = block.timestamp + _voteTime + 2 * uint256(rules.stepSeconds)
             + (rules.maxStateBytes >> MEBIBYTE_BITS);
+        if (voteBy > type(uint40).max) voteBy = type(uint40).max; // more would run into the counts
         for (uint256 i = 0; i < positions.length; ++i) {
             _seats[SeatLib.key(rules.pool, caseId, round, i)] = SeatLib.drawn(positions[i]);
         }

@@ -130,7 +130,7 @@ contract DisputeCourt is ForcedReveals {
         uint256 pot = purse.lostAppeals + (audit ? file.deal.terms.verification : purse.bonds);
         _setFees(purse, agreed, pot, s.total());
         uint256 left = pot - purse.fees;
-        if (file.kind == uint8(Kind.WITHHELD) && _descents[caseId].answers != 0) {
+        if (_descents[caseId].answers != 0) {
             uint256 gas = left < _gasAllowance ? left : _gasAllowance;
             left -= gas;
             _pay(file.deal.terms.provider, gas);

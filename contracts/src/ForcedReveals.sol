@@ -97,7 +97,8 @@ abstract contract ForcedReveals is Committees {
         _requireFree(stepCaseId);
         emit StepNamed(caseId, stepCaseId);
         _closeAs(caseId, file.deal.dealId, s, Verdict.NONE, 0);
-        _openCase(stepCaseId, file.deal, Kind.STEP, step, serial, file.bond, answer);
+        _openCase(stepCaseId, file.deal, Kind.STEP, step, serial, file.opener, file.bond, answer);
+        _descents[stepCaseId].answers = descent.answers; // the bond still owes the provider's gas
     }
 
     /// @dev A case in which it is the opener's turn, who is the sender.

@@ -207,7 +207,8 @@ interface IDisputeCourt is ICourtPurse {
     ) external returns (bytes32 stepCaseId);
 
     /// @notice Draws the lot whether this result may be audited, by the hash of a block to come; once for a deal.
-    /// @dev Anyone may call it, until the end of the window. `draw` opens the audit if the lot falls on it.
+    /// @dev Anyone may call it (of a sealed deal, its requester). `draw` opens the audit if the lot falls on it, until the
+    /// end of the window.
     function beginAudit(Claim calldata deal, DemandCore calldata demand, Rules calldata rules)
         external
         returns (bytes32 caseId);

@@ -77,7 +77,7 @@ library CaseSlotLib {
         return CaseSlot.wrap(CaseSlot.unwrap(self) + (1 << _at(which)));
     }
 
-    /// @notice With the seats of a new round; five rounds have 39 of them at most.
+    /// @notice With the seats of a new round; five rounds have 55 of them at most.
     function seated(CaseSlot self, uint256 seats) internal pure returns (CaseSlot) {
         CaseSlot fresh = self.with(Count.SEATS, seats).with(Count.CAST, 0).with(Count.REVEALED, 0);
         return CaseSlot.wrap(CaseSlot.unwrap(fresh) + (seats << TOTAL_AT));

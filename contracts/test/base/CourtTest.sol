@@ -140,6 +140,16 @@ abstract contract CourtTest is MarketTest {
         proof[0] = Trace.leaf(deal.dealId, 0, grounds.demand.inputRoot, 0, 0, 0);
     }
 
+    /// @dev The committed leaf that a case is about, and its proof.
+    function leafOf(File memory file, Grounds memory grounds)
+        internal
+        view
+        virtual
+        returns (bytes32, bytes32[] memory)
+    {
+        return claimed(file.deal, grounds);
+    }
+
     function hiddenAnswer(bytes32 caseId, bytes32 answer, address by) internal pure returns (bytes32) {
         return keccak256(abi.encode(Files.ANSWER, caseId, answer, SALT, by));
     }
@@ -148,12 +158,25 @@ abstract contract CourtTest is MarketTest {
         internal
         returns (File memory file)
     {
-        bytes32 caseId = court.caseIdOf(deal.dealId, kind, 0, 0);
-        bytes32 hidden = hiddenAnswer(caseId, answer, by);
-        uint256 before = freeOf(by);
+        file = File(deal, uint8(kind), 0, 0, by, 0, 0);
+        open(file, grounds, answer);
+    }
+
+    /// @dev Opens the case that `file` describes, and fills in its bond and hidden answer.
+    function open(File memory file, Grounds memory grounds, bytes32 answer) internal {
+        file.answer = hiddenAnswer(idOf(file), answer, file.opener);
+        uint256 before = freeOf(file.opener);
+        vm.prank(file.opener);
+        court.challenge(
+            file.deal, grounds.demand, grounds.rules, Kind(file.kind), file.step, file.serial, file.answer
+        );
+        file.bond = uint96(before - freeOf(file.opener));
+    }
+
+    function joinBy(address by, File memory file, Grounds memory grounds, bytes32 answer) internal {
+        bytes32 hidden = hiddenAnswer(idOf(file), answer, by);
         vm.prank(by);
-        court.challenge(deal, grounds.demand, grounds.rules, kind, 0, 0, hidden);
-        file = File(deal, uint8(kind), 0, 0, by, uint96(before - freeOf(by)), hidden);
+        court.join(file, grounds.demand, grounds.rules, hidden);
     }
 
     function idOf(File memory file) internal pure returns (bytes32) {
@@ -168,9 +191,16 @@ abstract contract CourtTest is MarketTest {
 
     function show(File memory file, Grounds memory grounds, bytes32 answer) internal {
         passSeedBlock(idOf(file));
-        (bytes32 leaf, bytes32[] memory proof) = claimed(file.deal, grounds);
-        vm.prank(file.opener);
-        court.showAnswer(file, grounds, 0, Opening(answer, SALT), leaf, proof);
+        showBy(file.opener, 0, file, grounds, answer);
+    }
+
+    /// @dev Shows the answer of one challenger of several; the block that draws is mined.
+    function showBy(address by, uint8 index, File memory file, Grounds memory grounds, bytes32 answer)
+        internal
+    {
+        (bytes32 leaf, bytes32[] memory proof) = leafOf(file, grounds);
+        vm.prank(by);
+        court.showAnswer(file, grounds, index, Opening(answer, SALT), leaf, proof);
     }
 
     function opened(bytes32 answer) internal returns (File memory file, Grounds memory grounds) {
@@ -211,6 +241,17 @@ abstract contract CourtTest is MarketTest {
         court.revealVote(rules.pool, caseId, seat, vote, leaf, SALT);
     }
 
+    /// @dev Every seat of the round finds another leaf.
+    function disagree(bytes32 caseId) internal {
+        (, uint8 seats) = roundOf(caseId);
+        for (uint8 i = 0; i < seats; ++i) {
+            cast(caseId, i, Vote.OVERTURN, keccak256(abi.encode(i)));
+        }
+        for (uint8 i = 0; i < seats; ++i) {
+            reveal(caseId, i, Vote.OVERTURN, keccak256(abi.encode(i)));
+        }
+    }
+
     /// @dev All seats of the round vote alike.
     function allVote(bytes32 caseId, Vote vote, bytes32 leaf) internal {
         (, uint8 seats) = roundOf(caseId);
@@ -223,22 +264,41 @@ abstract contract CourtTest is MarketTest {
     }
 
     function resolve(File memory file, Grounds memory grounds) internal {
-        (bytes32 leaf, bytes32[] memory proof) = claimed(file.deal, grounds);
+        (bytes32 leaf, bytes32[] memory proof) = leafOf(file, grounds);
         court.resolve(file, grounds, leaf, proof);
     }
 
     function draw(File memory file, Grounds memory grounds) internal {
         passSeedBlock(idOf(file));
-        (bytes32 leaf, bytes32[] memory proof) = claimed(file.deal, grounds);
+        (bytes32 leaf, bytes32[] memory proof) = leafOf(file, grounds);
         court.draw(file, grounds, leaf, proof);
     }
 
     function settle(File memory file, Grounds memory grounds, bytes32 answer) internal {
-        (,,,, uint8 challengers, uint40 time) = court.caseOf(idOf(file));
-        if (block.timestamp <= time) vm.warp(uint256(time) + 1);
-        Opening[] memory openings = new Opening[](challengers);
-        if (challengers != 0) openings[0] = Opening(answer, SALT);
+        (,,,, uint8 challengers,) = court.caseOf(idOf(file));
+        bytes32[] memory answers = new bytes32[](challengers);
+        if (challengers != 0) answers[0] = answer;
+        settleAll(file, grounds, answers);
+    }
+
+    /// @dev Settles a case of several challengers who gave these answers; zero where none was shown.
+    function settleAll(File memory file, Grounds memory grounds, bytes32[] memory answers) internal {
+        passClock(idOf(file));
+        Opening[] memory openings = new Opening[](answers.length);
+        for (uint256 i = 0; i < answers.length; ++i) {
+            if (answers[i] != 0) openings[i] = Opening(answers[i], SALT);
+        }
         court.settle(file, grounds, openings);
+    }
+
+    /// @dev To the first second after the clock of the case's phase.
+    function passClock(bytes32 caseId) internal {
+        (,,,,, uint40 time) = court.caseOf(caseId);
+        if (block.timestamp <= time) vm.warp(uint256(time) + 1);
+    }
+
+    function clockOf(bytes32 caseId) internal view returns (uint40 time) {
+        (,,,,, time) = court.caseOf(caseId);
     }
 
     /// @dev Judged by one committee that agrees, and settled.

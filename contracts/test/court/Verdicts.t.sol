@@ -196,14 +196,4 @@ contract VerdictsTest is CourtTest {
         court.payCommittee(POOL, idOf(file), 1);
         assertCourtHolds(0);
     }
-
-    function disagree(bytes32 id) private {
-        (, uint8 seats) = roundOf(id);
-        for (uint8 i = 0; i < seats; ++i) {
-            cast(id, i, Vote.OVERTURN, keccak256(abi.encode(i)));
-        }
-        for (uint8 i = 0; i < seats; ++i) {
-            reveal(id, i, Vote.OVERTURN, keccak256(abi.encode(i)));
-        }
-    }
 }
