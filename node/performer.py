@@ -20,6 +20,7 @@ from capanode.node.paid.settlement import Settlement
 from capanode.protocol import arbiter, challenger, provider, requester
 from capanode.protocol.commands import (
     AuditResult,
+    ChooseNode,
     CollectBids,
     Command,
     DropResult,
@@ -43,7 +44,9 @@ from capanode.protocol.commands import (
     SubmitChallenge,
     SubmitClaim,
     SubmitCommit,
+    SubmitDescent,
     SubmitExpire,
+    SubmitNaming,
     SubmitReveal,
     SubmitVote,
     WakeAt,
@@ -199,6 +202,12 @@ async def _for_challenger(
             return await challenges.open(state, market)
         case SubmitAnswer() if isinstance(state, challenger.Hidden):
             await challenges.show(state, market)
+        case ChooseNode() if isinstance(state, challenger.Choosing):
+            return await challenges.choose(state, market)
+        case SubmitDescent() if isinstance(state, challenger.Descending):
+            return await challenges.descend(state, market)
+        case SubmitNaming() if isinstance(state, challenger.Naming):
+            return await challenges.name(state, market)
         case _:
             raise InvariantViolated(f"{type(command).__name__} does not belong to {type(state).__name__}")
     return None

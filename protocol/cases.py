@@ -28,8 +28,8 @@ FOUND_LEAF_BYTES: Final = 26
 NEVER: Final = UnixTime(0)
 """Stands for a time that is not known yet."""
 
-FANOUT: Final = 8
-"""Nodes that one answer of a forced reveal shows at most."""
+LEVELS: Final = 3
+"""Levels of the tree that one answer of a forced reveal shows. Source: `ForcedReveals.LEVELS`."""
 
 
 class Kind(IntEnum):
@@ -136,6 +136,27 @@ class Claimed:
     """The leaf that the provider committed to after a step, and its proof; zero and empty where none is judged."""
 
     leaf: Digest = ZERO_DIGEST
+    proof: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLeaf:
+    """A leaf spelled out, so that the court sees what it says; as `LeafProof`."""
+
+    index: int
+    state_root: Digest
+    exit_code: int
+    stdout_root: Digest
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TraceNode:
+    """A node of a committed trace: its height above the leaves, its number there, and its proof up to the root."""
+
+    node: Digest
+    height: int
+    index: int
     proof: tuple[Digest, ...] = ()
 
 

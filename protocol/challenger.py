@@ -3,23 +3,41 @@
 Pure, total over its events, and never raising for what others can cause, as `capanode.protocol.provider`. The answer
 and its salt are part of the first state, so no crash can lose what was put on chain hidden. What moves the case on
 besides the challenger's own two transactions anybody may do (`capanode.protocol.due`).
+
+Where leaves are withheld, a forced reveal comes first: the provider shows nodes, the challenger goes below the first
+that differs from its own trace, until a leaf differs; the case about its step takes the bond over and goes on as any.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, assert_never
 
 from capanode.protocol.cases import (
+    LEVELS,
     AnswerShown,
     CaseDecided,
     CaseOpened,
     CaseSettled,
     ChallengerJoined,
+    Claimed,
+    Kind,
+    LeavesAnswered,
+    LeavesAsked,
+    TraceNode,
     Verdict,
     as_found,
     case_id_of,
     hidden_answer,
 )
-from capanode.protocol.commands import ChallengerCommand, PlanChallenge, SubmitAnswer, SubmitChallenge, WakeAt
+from capanode.protocol.commands import (
+    ChallengerCommand,
+    ChooseNode,
+    PlanChallenge,
+    SubmitAnswer,
+    SubmitChallenge,
+    SubmitDescent,
+    SubmitNaming,
+    WakeAt,
+)
 from capanode.protocol.events import (
     ChallengePlanned,
     ChallengerEvent,
@@ -28,6 +46,10 @@ from capanode.protocol.events import (
     DeadlinePassed,
     DealFinalized,
     DealJudged,
+    Ending,
+    LeafChosen,
+    NodeChosen,
+    NothingDiffers,
     TransactionRefused,
 )
 from capanode.protocol.ids import ZERO_DIGEST, CaseId, DealId, Digest
@@ -79,6 +101,63 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The provider has to show what lies below a node of its trace, in time, or it loses the deal."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-asked", 1)
+    contest: Contest
+    case: CaseOpened
+    node: TraceNode
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """It has. The nodes are being compared with what was computed here; in time, or the bond is lost."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-choosing", 1)
+    contest: Contest
+    case: CaseOpened
+    node: TraceNode
+    shown: LeavesAnswered
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Descending:
+    """The next question is on its way to the chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-descending", 1)
+    contest: Contest
+    case: CaseOpened
+    node: TraceNode
+    shown: LeavesAnswered
+    chosen: NodeChosen
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """A leaf differs; the hidden answer about its step is on its way to the chain."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-naming", 1)
+    contest: Contest
+    case: CaseOpened
+    node: TraceNode
+    shown: LeavesAnswered
+    chosen: LeafChosen
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsing:
+    """There is no more to say; the bond is lost once the clock is over, unless another case ends the deal first."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-lapsing", 1)
+    contest: Contest
+    case: CaseOpened
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Won:
     """The court has found the result wrong, as this challenger said: the bond is back, with a share of the bounty."""
 
@@ -109,6 +188,15 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """The court was shown a leaf that says what none may, and ended the deal. Who showed it first has the bounty."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("challenger-exposed", 1)
+    contest: Contest
+    judged: DealJudged
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawn:
     """Nothing was put at stake."""
 
@@ -117,10 +205,28 @@ class Withdrawn:
     reason: str
 
 
-Open = Planning | Opening | Hidden | Waiting
-Ended = Won | Lost | Returned | Withdrawn
+Revealing = Asked | Choosing | Descending | Naming | Lapsing
+"""Phases of a forced reveal."""
+
+Open = Planning | Opening | Hidden | Waiting | Revealing
+Ended = Won | Lost | Returned | Exposed | Withdrawn
 State = Open | Ended
-PHASES: tuple[type[State], ...] = (Planning, Opening, Hidden, Waiting, Won, Lost, Returned, Withdrawn)
+PHASES: tuple[type[State], ...] = (
+    Planning,
+    Opening,
+    Hidden,
+    Waiting,
+    Asked,
+    Choosing,
+    Descending,
+    Naming,
+    Lapsing,
+    Won,
+    Lost,
+    Returned,
+    Exposed,
+    Withdrawn,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +238,11 @@ class Step:
 
 
 def begin(event: ChallengeWanted) -> Step:
-    """The first state of a challenge."""
-    return _plan(event.contest, 1)
+    """The first state of a challenge. What a leaf says itself needs no plan: it is shown in one call, with no bond."""
+    contest = event.contest
+    if contest.kind is Kind.SPEC:
+        return Step(Opening(contest, 1, 0, None), (SubmitChallenge(), WakeAt(contest.window_ends_at)))
+    return _plan(contest, 1)
 
 
 def step(state: State, event: ChallengerEvent) -> Step:
@@ -147,7 +256,17 @@ def step(state: State, event: ChallengerEvent) -> Step:
             return _hidden(state, event)
         case Waiting():
             return _waiting(state, event)
-        case Won() | Lost() | Returned() | Withdrawn():
+        case Asked():
+            return _asked(state, event)
+        case Choosing():
+            return _choosing(state, event)
+        case Descending():
+            return _descending(state, event)
+        case Naming():
+            return _naming(state, event)
+        case Lapsing():
+            return _lapsing(state, event)
+        case Won() | Lost() | Returned() | Exposed() | Withdrawn():
             return Step(state, ())
         case _:
             assert_never(state)
@@ -156,19 +275,34 @@ def step(state: State, event: ChallengerEvent) -> Step:
 def case_id(state: State) -> CaseId | None:
     """The case that the challenge is made in, once that is planned."""
     match state:
-        case Planning() | Withdrawn():
+        case Planning() | Withdrawn() | Exposed():
             return None
         case Opening():
-            return state.joins.case_id if state.joins is not None else _own_case(state)
-        case Hidden() | Waiting() | Won() | Lost() | Returned():
+            return state.joins.case_id if state.joins is not None else _own_case(state.contest, state.serial)
+        case Hidden() | Waiting() | Asked() | Choosing() | Descending() | Naming() | Lapsing():
+            return state.case.case_id
+        case Won() | Lost() | Returned():
             return state.case.case_id
         case _:
             assert_never(state)
 
 
-def _own_case(state: Opening) -> CaseId:
-    contest = state.contest
-    return case_id_of(contest.papers.deal_id, contest.kind, contest.step, state.serial)
+def case_ids(state: State) -> tuple[CaseId, ...]:
+    """The cases of which the challenge hears: its own, and the one that is being named."""
+    found = case_id(state)
+    own = (found,) if found is not None else ()
+    return (*own, _own_case(named(state), state.chosen.serial)) if isinstance(state, Naming) else own
+
+
+def named(state: Naming) -> Contest:
+    """What is said of the step that a forced reveal has come down to."""
+    chosen, node = state.chosen, state.node
+    claimed = Claimed(state.shown.nodes[chosen.child], (*chosen.siblings, *node.proof))
+    return replace(state.contest, kind=Kind.STEP, step=chosen.step, claimed=claimed, answer=chosen.answer)
+
+
+def _own_case(contest: Contest, serial: int) -> CaseId:
+    return case_id_of(contest.papers.deal_id, contest.kind, contest.step, serial)
 
 
 def deal_id(state: State) -> DealId:
@@ -176,9 +310,12 @@ def deal_id(state: State) -> DealId:
     return state.contest.papers.deal_id
 
 
-def hidden(state: Opening) -> Digest:
+def hidden(state: Opening | Naming) -> Digest:
     """What goes on chain before the answer does."""
-    case, contest = case_id(state), state.contest
+    if isinstance(state, Naming):
+        contest, case = named(state), _own_case(named(state), state.chosen.serial)
+    else:
+        contest, case = state.contest, case_id(state)
     assert case is not None
     return hidden_answer(case, contest.answer, contest.salt, contest.challenger)
 
@@ -203,15 +340,19 @@ def _planning(state: Planning, event: ChallengerEvent) -> Step:
 def _opening(state: Opening, event: ChallengerEvent) -> Step:
     match event:
         case CaseOpened() if state.joins is None and _is_own(state, event):
+            if event.kind is Kind.WITHHELD:
+                return Step(Asked(state.contest, event, _root(state.contest)), ())
             return Step(Hidden(state.contest, event, 0), (SubmitAnswer(),))
         case ChallengerJoined() if state.joins is not None and event.answer == hidden(state):
             return Step(Hidden(state.contest, state.joins, event.index), (SubmitAnswer(),))
-        case TransactionRefused() if state.tries < MAX_TRIES:
+        case TransactionRefused() if state.tries < MAX_TRIES and state.contest.kind is not Kind.SPEC:
             return _plan(state.contest, state.tries + 1)
         case TransactionRefused():
             return _withdraw(state, event.reason)
         case DeadlinePassed():
             return _withdraw(state, "its window was over first")
+        case DealJudged(ending=Ending.OVERTURNED) if state.contest.kind is Kind.SPEC:
+            return Step(Exposed(state.contest, event), ())
         case DealFinalized() | DealJudged():
             return _withdraw(state, "the deal had ended")
         case _:
@@ -219,7 +360,13 @@ def _opening(state: Opening, event: ChallengerEvent) -> Step:
 
 
 def _is_own(state: Opening, event: CaseOpened) -> bool:
-    return event.opener == state.contest.challenger and event.answer == hidden(state)
+    is_mine = event.opener == state.contest.challenger and event.case_id == case_id(state)
+    return is_mine and (event.kind is Kind.WITHHELD or event.answer == hidden(state))
+
+
+def _root(contest: Contest) -> TraceNode:
+    """The root of the committed trace, where a forced reveal begins."""
+    return TraceNode(contest.papers.trace_root, contest.papers.step_count.bit_length(), 0)
 
 
 def _hidden(state: Hidden, event: ChallengerEvent) -> Step:
@@ -260,6 +407,110 @@ def _is_right(state: Waiting) -> bool:
     """Whether the answer is the committee's: a leaf where one was computed, else the mere doubt."""
     is_exact = state.contest.papers.rules.verification is VerificationClass.EXACT
     return not is_exact or state.leaf in (ZERO_DIGEST, as_found(state.contest.answer))
+
+
+# ---- forced reveal -------------------------------------------------------------------------------------------------
+
+
+def _asked(state: Asked, event: ChallengerEvent) -> Step:
+    match event:
+        case LeavesAnswered() if _is_below(state.node, event):
+            return _choose(Choosing(state.contest, state.case, state.node, event, 1))
+        case CaseSettled():
+            return _revealed(state, event)
+        case _:
+            return Step(state, ())
+
+
+def _is_below(node: TraceNode, event: LeavesAnswered) -> bool:
+    """Whether nodes lie as far below one as an answer shows."""
+    levels = min(node.height, LEVELS)
+    return (event.height, event.index) == (node.height - levels, node.index << levels)
+
+
+def _choose(state: Choosing) -> Step:
+    return Step(state, (ChooseNode(), WakeAt(state.shown.deadline)))
+
+
+def _choosing(state: Choosing, event: ChallengerEvent) -> Step:
+    contest, case, node, shown = state.contest, state.case, state.node, state.shown
+    match event:
+        case NodeChosen() if event.child < len(shown.nodes):
+            return Step(Descending(contest, case, node, shown, event), (SubmitDescent(), WakeAt(shown.deadline)))
+        case LeafChosen() if event.child < len(shown.nodes):
+            naming = Naming(contest, case, node, shown, event, state.tries)
+            return Step(naming, (SubmitNaming(), WakeAt(shown.deadline)))
+        case NothingDiffers():
+            return _lapse(state, "what the provider has shown is what was computed here")
+        case DeadlinePassed():
+            return _lapse(state, "the time to choose was over")
+        case CaseSettled():
+            return _revealed(state, event)
+        case _:
+            return Step(state, ())
+
+
+def _descending(state: Descending, event: ChallengerEvent) -> Step:
+    below = _chosen_node(state)
+    match event:
+        case LeavesAsked() if (event.node, event.height, event.index) == (below.node, below.height, below.index):
+            return Step(Asked(state.contest, state.case, below), ())
+        case TransactionRefused():
+            return _lapse(state, event.reason)
+        case DeadlinePassed():
+            return _lapse(state, "the time to ask on was over")
+        case CaseSettled():
+            return _revealed(state, event)
+        case _:
+            return Step(state, ())
+
+
+def _chosen_node(state: Descending) -> TraceNode:
+    shown, chosen = state.shown, state.chosen
+    proof = (*chosen.siblings, *state.node.proof)
+    return TraceNode(shown.nodes[chosen.child], shown.height, shown.index + chosen.child, proof)
+
+
+def _naming(state: Naming, event: ChallengerEvent) -> Step:
+    match event:
+        case CaseOpened() if event.answer == hidden(state):
+            return Step(Hidden(named(state), event, 0), (SubmitAnswer(),))
+        case CaseSettled(verdict=Verdict.NONE):
+            # The bond goes on: the case about the step is opened in the same transaction.
+            return Step(state, ())
+        case CaseSettled():
+            return _revealed(state, event)
+        case TransactionRefused() if state.tries < MAX_TRIES:
+            # Somebody else may have taken the number.
+            return _choose(Choosing(state.contest, state.case, state.node, state.shown, state.tries + 1))
+        case TransactionRefused():
+            return _lapse(state, event.reason)
+        case DeadlinePassed():
+            return _lapse(state, "the time to name a step was over")
+        case _:
+            return Step(state, ())
+
+
+def _lapsing(state: Lapsing, event: ChallengerEvent) -> Step:
+    return _revealed(state, event) if isinstance(event, CaseSettled) else Step(state, ())
+
+
+def _revealed(state: Revealing, event: CaseSettled) -> Step:
+    """The end of a forced reveal that came down to no step."""
+    match event.verdict:
+        case Verdict.OVERTURNED:
+            ended: State = Won(state.contest, state.case, event)
+        case Verdict.UPHELD | Verdict.LAPSED:
+            ended = Lost(state.contest, state.case, event)
+        case Verdict.VOID | Verdict.SPLIT | Verdict.MOOT | Verdict.NONE:
+            ended = Returned(state.contest, state.case, event)
+        case _:
+            assert_never(event.verdict)
+    return Step(ended, ())
+
+
+def _lapse(state: Choosing | Descending | Naming, reason: str) -> Step:
+    return Step(Lapsing(state.contest, state.case, reason), ())
 
 
 def _withdraw(state: Planning | Opening, reason: str) -> Step:

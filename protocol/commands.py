@@ -182,6 +182,27 @@ class SubmitAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ChooseNode:
+    """Compare the nodes that the provider has shown with the trace that was computed here."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("choose-node", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitDescent:
+    """Ask on below the chosen node."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-descent", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitNaming:
+    """Go on from the chosen leaf with a case about the step that led to it."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("submit-naming", 1)
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeStep:
     """Fetch what a step began from, execute it, and compare."""
 
@@ -230,6 +251,6 @@ ProviderCommand = (
     | KeepResult
     | DropResult
 )
-ChallengerCommand = PlanChallenge | SubmitChallenge | SubmitAnswer | WakeAt
+ChallengerCommand = PlanChallenge | SubmitChallenge | SubmitAnswer | ChooseNode | SubmitDescent | SubmitNaming | WakeAt
 ArbiterCommand = JudgeStep | SubmitVote | SubmitReveal | WakeAt
 Command = RequesterCommand | ProviderCommand | ChallengerCommand | ArbiterCommand

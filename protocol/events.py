@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from capanode.protocol.cases import CaseEvent, CaseOpened, Claimed, Kind, Papers, Vote
+from capanode.protocol.cases import CaseEvent, CaseOpened, Claimed, Kind, Papers, ShownLeaf, Vote
 from capanode.protocol.ids import Address, CaseId, Cid, DealId, Digest, PeerId, TxHash, UnixTime, Wei
 from capanode.protocol.records import Demand, SignedAward, SignedBid, Spec, Terms
 
@@ -416,7 +416,8 @@ class Contest:
     """What a challenger says is wrong with a result, and with what it will prove that it knew.
 
     `answer` is the leaf that it has computed, or any other value where there is none to compute; `salt` hides it until
-    it is shown. Both are drawn before anything is sent, and never again.
+    it is shown. Both are drawn before anything is sent, and never again. What is said of withheld leaves has no answer
+    before one of them is named. A leaf that speaks against itself is `shown` as it is; `step` is its position then.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("contest", 1)
@@ -429,6 +430,7 @@ class Contest:
     challenger: Address
     window_ends_at: UnixTime
     reason: str
+    shown: ShownLeaf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +448,37 @@ class ChallengePlanned:
     RECORD: ClassVar[tuple[str, int]] = ("challenge-planned", 1)
     serial: int
     joins: CaseOpened | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChosen:
+    """Of the nodes shown, number `child` is the first that differs; `siblings` lead from it to the one asked about."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("node-chosen", 1)
+    child: int
+    siblings: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeafChosen:
+    """As `NodeChosen`, and the node is the leaf after `step`; here the step leads to `answer`.
+
+    `serial` is a number under which no case about the step was opened yet.
+    """
+
+    RECORD: ClassVar[tuple[str, int]] = ("leaf-chosen", 1)
+    child: int
+    siblings: tuple[Digest, ...]
+    step: int
+    answer: Digest
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class NothingDiffers:
+    """What the provider has shown is what was computed here: no step can be named."""
+
+    RECORD: ClassVar[tuple[str, int]] = ("nothing-differs", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,5 +532,14 @@ RequesterEvent = (
     | ProviderLost
     | ProviderReturned
 )
-ChallengerEvent = ChainEvent | TransactionRefused | DeadlinePassed | ChallengeWanted | ChallengePlanned
+ChallengerEvent = (
+    ChainEvent
+    | TransactionRefused
+    | DeadlinePassed
+    | ChallengeWanted
+    | ChallengePlanned
+    | NodeChosen
+    | LeafChosen
+    | NothingDiffers
+)
 ArbiterEvent = ChainEvent | TransactionRefused | DeadlinePassed | SeatFound | StepJudged

@@ -128,7 +128,7 @@ def subjects_of(state: State) -> frozenset[DealId | CaseId]:
     if isinstance(state, arbiter.State):
         found = (state.call.case_id,)
     elif isinstance(state, challenger.State):
-        found = (challenger.deal_id(state), challenger.case_id(state))
+        found = (challenger.deal_id(state), *challenger.case_ids(state))
     else:
         found = (deal_id_of(state),)
     return frozenset(subject for subject in found if subject is not None)

@@ -10,7 +10,8 @@ from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.markets import Markets
 from capanode.node.chain.wire import hexadecimal
 from capanode.node.challenged.checking import Check, Checker, Choose, StepCheck, Verdict
-from capanode.node.challenged.committed_trace import CommittedTrace
+from capanode.node.challenged.committed_trace import CommittedTrace, LeavesWithheld
+from capanode.node.challenged.evidence import Found
 from capanode.proofs.trace import leaf_hash
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import DealId
@@ -32,7 +33,11 @@ class Checks:
     async def check(self, deal_id: DealId, choose: Choose) -> AsyncIterator[Json]:
         """As `NodeApi.check`."""
         yield {"progress": {"doing": "fetching the evidence", "step": None, "done": 0, "of": 0}}
-        trace = await self._checker.trace_of(deal_id)
+        try:
+            trace = await self._checker.trace_of(deal_id)
+        except LeavesWithheld as withheld:
+            yield {"check": self._withheld_json(withheld)}
+            return
         chosen, done = tuple(choose(trace.steps)), list[StepCheck]()
         for index in chosen:
             yield {"progress": {"doing": "recomputing", "step": index, "done": len(done), "of": len(chosen)}}
@@ -43,7 +48,21 @@ class Checks:
 
     def _json(self, check: Check) -> Json:
         trace = check.trace
-        evidence, slot = trace.found.evidence, trace.found.slot
+        return {
+            **self._deal_json(trace.found),
+            "verdict": check.verdict.value,
+            "reason": "",
+            "checked": [_step_json(trace, one) for one in check.steps],
+            "divergent_step": check.divergent.index if check.divergent else None,
+        }
+
+    def _withheld_json(self, withheld: LeavesWithheld) -> Json:
+        """Nothing is recomputed: without its leaves a trace can only be computed whole, which a challenge does."""
+        nothing = {"checked": [], "divergent_step": None}
+        return {**self._deal_json(withheld.found), "verdict": "withheld", "reason": str(withheld), **nothing}
+
+    def _deal_json(self, found: Found) -> Json:
+        evidence, slot = found.evidence, found.slot
         return {
             "deal_id": hexadecimal(evidence.deal_id),
             "market": hexadecimal(evidence.market),
@@ -53,19 +72,16 @@ class Checks:
             "phase": slot.phase.name,
             "class": evidence.spec.verification.value,
             "hardware_class": evidence.hardware_class,
-            "verdict": check.verdict.value,
-            "first_step": trace.first_step,
-            "steps": len(trace.steps),
-            "checked": [_step_json(trace, one) for one in check.steps],
-            "divergent_step": check.divergent.index if check.divergent else None,
-            "challenge": self._challenge_json(trace),
+            "first_step": evidence.first_step,
+            "steps": evidence.step_count,
+            "challenge": self._challenge_json(found),
         }
 
-    def _challenge_json(self, trace: CommittedTrace) -> Json:
+    def _challenge_json(self, found: Found) -> Json:
         """What a challenge would lock, and what it would bring to one that is right."""
-        evidence, slot = trace.found.evidence, trace.found.slot
+        evidence, slot = found.evidence, found.slot
         terms, rules = evidence.terms, evidence.rules
-        why_not = self._why_not(trace)
+        why_not = self._why_not(found)
         return {
             "is_possible": not why_not,
             "why_not": why_not,
@@ -74,8 +90,8 @@ class Checks:
             "bounty_wei": TARIFF.bounty_wei(terms.price_wei, terms.fraud_bond_wei) if rules else 0,
         }
 
-    def _why_not(self, trace: CommittedTrace) -> str:
-        evidence, slot = trace.found.evidence, trace.found.slot
+    def _why_not(self, found: Found) -> str:
+        evidence, slot = found.evidence, found.slot
         market = self._markets.find(evidence.market)
         if market is None or not market.is_disputable:
             return "its market has no court"

@@ -22,6 +22,9 @@ MAX_LISTED: Final = 1000
 
 MAX_SHORT_CHARS: Final = 66
 
+GROUNDS: Final = ("step", "leaves")
+"""What a challenge may be about, as the caller names it."""
+
 _Voted = arbiter.Voting | arbiter.Cast | arbiter.Revealed | arbiter.Served
 """Phases of a duty in which the vote stands."""
 
@@ -44,7 +47,7 @@ class DisputeDesk:
             case "show":
                 return await self._show(_text(arguments, "name"))
             case "open":
-                return await self._open(_text(arguments, "deal"), _number(arguments, "step"))
+                return await self._open(_text(arguments, "deal"), arguments)
             case "arbiter":
                 return await self._disputes.enrolment.show()
             case "enroll" | "leave" | "collect":
@@ -96,17 +99,26 @@ class DisputeDesk:
         own = [one for one in await self._journal.deals(Side.CHALLENGER, MAX_LISTED) if _is_about(one, fitting[0].case)]
         return {"challenge": _row_json(own[0]) if own else None, "case": case_json(fitting[0])}
 
-    async def _open(self, deal: str, step: int) -> Json:
+    async def _open(self, deal: str, arguments: Json) -> Json:
         deal_id = deal_id_of(deal)
         if deal_id is None:
             raise Refused(f"{deal[:80]!a} is no deal's id: 0x and 64 hex digits")
-        appetite = replace(self._disputes.appetite, is_dry=False)
-        key, reason = await self._disputes.watching.dispute_step(deal_id, step, appetite)
+        key, reason = await self._begun(deal_id, arguments)
         if key is None:
             raise Refused(reason)
         stored = self._agent.find(key) or await self._journal.find(key)
         assert stored is not None
         return {"challenge": _row_json(stored)}
+
+    async def _begun(self, deal_id: DealId, arguments: Json) -> tuple[str | None, str]:
+        watching, appetite = self._disputes.watching, replace(self._disputes.appetite, is_dry=False)
+        match [name for name in GROUNDS if name in arguments]:
+            case ["step"]:
+                return await watching.dispute_step(deal_id, _number(arguments, "step"), appetite)
+            case ["leaves"]:
+                return await watching.dispute_withheld(deal_id, appetite)
+            case _:
+                raise Refused(f"a challenge is about one of these: {', '.join(GROUNDS)}")
 
 
 def finding_json(found: Finding) -> Json:

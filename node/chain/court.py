@@ -12,9 +12,20 @@ from capanode.contracts_abi import bindings
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.view import BlockTag, View, read
 from capanode.node.paid.settlement import abi_terms
-from capanode.proofs.trace import Leaf, commitment_digest
+from capanode.proofs.trace import commitment_digest
 from capanode.protocol import cases
-from capanode.protocol.cases import Case, CaseEvent, CaseOpened, CasePhase, Claimed, Kind, Papers, Verdict, Vote
+from capanode.protocol.cases import (
+    Case,
+    CaseEvent,
+    CaseOpened,
+    CasePhase,
+    Claimed,
+    Kind,
+    Papers,
+    ShownLeaf,
+    Verdict,
+    Vote,
+)
 from capanode.protocol.due import CourtClocks
 from capanode.protocol.ids import Address, CaseId, Digest, SpecDigest, TxHash, UnixTime, Wei
 from capanode.protocol.judging import CLASS_NUMBERS, Rules, steps_word
@@ -153,12 +164,31 @@ def show_answer(
     )
 
 
-def challenge_spec(papers: Papers, position: int, leaf: Leaf, proof: Sequence[Digest]) -> bytes:
+def challenge_spec(papers: Papers, position: int, leaf: ShownLeaf, proof: Sequence[Digest]) -> bytes:
     """Show a leaf that says what no leaf may; ends the deal at once."""
     shown = bindings.LeafProof(
         position, leaf.index, leaf.state_root, leaf.exit_code, leaf.stdout_root, int(leaf.done), tuple(proof)
     )
     return bindings.encode_dispute_court_challenge_spec(_claim(papers), _grounds(papers), shown)
+
+
+def demand_leaves(papers: Papers, serial: int) -> bytes:
+    """Open a case about leaves that were not published; asks for what lies below the root."""
+    return bindings.encode_dispute_court_demand_leaves(_claim(papers), _grounds(papers), serial)
+
+
+def descend(papers: Papers, opened: CaseOpened, nodes: Sequence[Digest], child: int) -> bytes:
+    """Ask for what lies below one of the nodes shown."""
+    return bindings.encode_dispute_court_descend(_file(papers, opened), nodes, child)
+
+
+def name_step(
+    papers: Papers, opened: CaseOpened, nodes: Sequence[Digest], child: int, serial: int, hidden: Digest
+) -> bytes:
+    """Go on from one of the leaves shown with a case about its step, and a hidden answer."""
+    return bindings.encode_dispute_court_name_step(
+        _file(papers, opened), _grounds(papers), nodes, child, serial, hidden
+    )
 
 
 def cast_vote(pool: Digest, case_id: CaseId, seat: int, hidden: Digest) -> bytes:

@@ -18,12 +18,9 @@ from capanode.node.challenged.briefs import papers_of, trace_of
 from capanode.node.challenged.committed_trace import CommittedTrace
 from capanode.node.journal import Side
 from capanode.proofs.trace import nodes_below
-from capanode.protocol.cases import Case, CasePhase
+from capanode.protocol.cases import LEVELS, Case, CasePhase
 from capanode.protocol.faults import Fault, InvariantViolated
 from capanode.protocol.ids import Address, DealId
-
-LEVELS: Final = 3
-"""Levels of the tree that one answer shows. Source: `ForcedReveals.LEVELS`."""
 
 AGAIN_S: Final = 5.0
 """How long to wait before an answer that could not be given is tried again."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from capanode.node.challenged.committed_trace import CommittedTrace, States, committed_trace
 from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.reexecution import Reexecution
+from capanode.node.challenged.retracing import Retracing
 from capanode.node.executed.steps import OOM_STATUS, TIMEOUT_STATUS, Computed
 from capanode.node.executors.port import End, State
 from capanode.proofs.trace import Leaf
@@ -73,16 +74,18 @@ def is_found_twice(trace: CommittedTrace, first: StepCheck, again: StepCheck) ->
 class Checker:
     """Checks the deals of others."""
 
-    def __init__(self, finder: EvidenceFinder, states: States, reexecution: Reexecution) -> None:
+    def __init__(self, finder: EvidenceFinder, states: States, reexecution: Reexecution, retracing: Retracing) -> None:
         self._finder = finder
         self.states = states
         self._reexecution = reexecution
+        self.retracing = retracing
 
     async def trace_of(self, deal_id: DealId) -> CommittedTrace:
         """What a deal has committed to, fetched and compared with the chain.
 
         Raises:
             Refused: there is no such result, or neither may this machine judge it.
+            LeavesWithheld: all but its leaves, of which the chain has seen too few to judge it.
             BytesMissing: its evidence cannot be had.
             PeerFault: what is served of it is not what was committed.
             Unavailable: the chain does not answer.

@@ -13,7 +13,7 @@ from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.manifests import Contents
 from capanode.proofs import leaf_list, tree
 from capanode.proofs.leaf_list import MAX_LEAF_LIST_BYTES, LeafList
-from capanode.proofs.trace import Leaf, first_leaf
+from capanode.proofs.trace import MAX_POSTED_STEPS, Leaf, first_leaf
 from capanode.proofs.tree import Bounds, Entry
 from capanode.protocol import encoding
 from capanode.protocol.faults import PeerFault
@@ -51,13 +51,31 @@ class CommittedTrace:
         return self.leaves[index + 1 - self.first_step]
 
 
+class LeavesWithheld(BytesMissing):
+    """The list of a trace's leaves cannot be had, or is not that of the trace, and the chain has not seen them."""
+
+    def __init__(self, found: Found, reason: str) -> None:
+        super().__init__(f"The leaves of the deal's trace are withheld: {reason}")
+        self.found = found
+
+
 async def committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTrace:
     """The leaves behind the trace root.
 
     Raises:
+        LeavesWithheld: of more steps than a commit posts the leaves of, they cannot be had.
         BytesMissing: the list of leaves cannot be had.
         PeerFault: what is served is not the list that was committed.
     """
+    try:
+        return await _committed_trace(finder, found)
+    except (BytesMissing, PeerFault) as fault:
+        if found.evidence.step_count <= MAX_POSTED_STEPS:
+            raise
+        raise LeavesWithheld(found, str(fault)) from fault
+
+
+async def _committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTrace:
     evidence = found.evidence
     if evidence.leaf_list is None:
         first = first_leaf(evidence.first_step, evidence.input_root)

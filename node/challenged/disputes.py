@@ -87,7 +87,13 @@ class Disputes:
         def orders(market: Address) -> Orders:
             return Orders(place.sender, place.courts.of(market).court.address)
 
-        self.contests = Contests(place.cases, place.head, lambda market: place.courts.of(market).court, orders)
+        self.contests = Contests(
+            place.cases,
+            place.head,
+            lambda market: place.courts.of(market).court,
+            orders,
+            checker.retracing.known,
+        )
         signer = place.sender.signer
         self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders, signer)
         self.watching = Watching(

@@ -4,7 +4,7 @@ Such work earns at best later. It uses no slot that is offered: it waits until t
 one at a time, makes room again as soon as they need it, and is the first to go when memory runs out.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,11 @@ import trio
 from capanode.node.assigned.preparation import reference_of
 from capanode.node.challenged.committed_trace import CommittedTrace, States, committed_trace
 from capanode.node.challenged.evidence import EvidenceFinder, Found
-from capanode.node.executed.steps import Computed, Step, computed, request_of
-from capanode.node.executors.port import ExecutionId, Executor
+from capanode.node.executed.steps import EMPTY, Computed, Step, computed, request_of
+from capanode.node.executors.port import End, ExecutionId, Executor
 from capanode.node.images.reference import ImageId
 from capanode.proofs.evidence import Evidence
-from capanode.proofs.trace import Leaf
+from capanode.proofs.trace import Leaf, first_leaf
 from capanode.protocol.faults import Fault, Refused, Unavailable
 from capanode.protocol.ids import DealId
 from capanode.protocol.records import Resources
@@ -109,6 +109,42 @@ class Reexecution:
             finally:
                 await _release(executor, execution)
 
+    async def trace(self, found: Found) -> tuple[Leaf, ...]:
+        """The leaves of a whole trace, computed from its inputs on; at most as many as were committed.
+
+        Between two steps others have their turn. Cancel-safe; raises as `recomputed`.
+        """
+        evidence = found.evidence
+        if objection := self.objection(evidence):
+            raise Refused(f"this machine cannot recompute the deal: {objection}")
+        if evidence.spec.steps is None or evidence.first_step != 0:
+            raise Refused("the deal does not begin with its inputs: the state before it is known by its leaves alone")
+        inputs = tuple((await self._finder.have_inputs(found)).items())
+        executor = await self._bench.executor()
+        image = await self._image(executor, found)
+        leaves = [first_leaf(0, evidence.input_root)]
+        state, held = EMPTY, set[ExecutionId]()
+        try:
+            for index in range(evidence.step_count):
+                execution = retracing_of(evidence.deal_id, index)
+                held.add(execution)
+                async with self._turn:
+                    step = Step(evidence.spec, index, evidence.step_limit, state)
+                    made = await self._computed(executor, step, execution, image, inputs)
+                log.info("retraced", deal=evidence.deal_id.hex(), step=index)
+                if made.outcome.end is not End.EXITED:
+                    raise Refused(f"step {index} ran into a limit here, which may come of the machine")
+                leaves.append(made.leaf)
+                if made.leaf.done:
+                    break
+                # Of two states only the one is needed that the next step begins with.
+                spare = {execution} if made.state is state else held - {execution}
+                await _release_all(executor, spare)
+                held, state = held - spare, made.state
+            return tuple(leaves)
+        finally:
+            await _release_all(executor, held)
+
     async def _computed(
         self, executor: Executor, step: Step, execution: ExecutionId, image: ImageId, inputs: Inputs
     ) -> Computed:
@@ -149,6 +185,16 @@ class Reexecution:
 def reexecution_of(deal_id: DealId, index: int) -> ExecutionId:
     """The name of a step's re-execution: longer than that of any execution."""
     return ExecutionId(f"{deal_id.hex()}c4ec{index:08x}")
+
+
+def retracing_of(deal_id: DealId, index: int) -> ExecutionId:
+    """The name of a step's execution within a trace that is computed whole."""
+    return ExecutionId(f"{deal_id.hex()}7ace{index:08x}")
+
+
+async def _release_all(executor: Executor, executions: Iterable[ExecutionId]) -> None:
+    for execution in sorted(executions):
+        await _release(executor, execution)
 
 
 async def _release(executor: Executor, execution: ExecutionId) -> None:

@@ -139,7 +139,7 @@ class Tending:
         """From a challenge of this node's own, which holds all that it needs."""
         for stored in self._agent.open_deals():
             state = stored.state
-            if isinstance(state, challenger.State) and challenger.case_id(state) == case.case_id:
+            if isinstance(state, challenger.State) and case.case_id in challenger.case_ids(state):
                 contest = state.contest
                 return Brief(contest.papers, contest.claimed)
         await trio.lowlevel.checkpoint()

@@ -19,12 +19,14 @@ from capanode.node.chain.markets import Markets
 from capanode.node.chain.rpc import Rpc
 from capanode.node.challenged.briefs import claimed_of, papers_of
 from capanode.node.challenged.checking import Check, Checker, StepCheck, Verdict, is_found_twice
-from capanode.node.challenged.committed_trace import CommittedTrace
+from capanode.node.challenged.committed_trace import CommittedTrace, LeavesWithheld
+from capanode.node.challenged.evidence import Found
+from capanode.node.challenged.retracing import is_as_committed
 from capanode.node.challenged.second_source import agreeing_endpoints
 from capanode.node.journal import Side
-from capanode.proofs.trace import leaf_hash
+from capanode.proofs.trace import leaf_hash, trace_root
 from capanode.protocol import challenger
-from capanode.protocol.cases import Kind
+from capanode.protocol.cases import Claimed, Kind
 from capanode.protocol.events import ChallengeWanted, Contest
 from capanode.protocol.faults import Fault, InvariantViolated, Refused
 from capanode.protocol.ids import Address, DealId, Digest, Ppm, Wei
@@ -145,31 +147,45 @@ class Watching:
             Refused: it is none that this watcher looks at.
             BytesMissing, PeerFault, Unavailable: nothing can be said of it.
         """
-        trace = await self._checker.trace_of(deal_id)
-        self._require_wanted(trace, appetite)
         began = trio.current_time()
+        try:
+            trace = await self._checker.trace_of(deal_id)
+        except LeavesWithheld as withheld:
+            self._require_wanted(withheld.found, appetite)
+            challenge, reason = await self._demanded(withheld, appetite)
+            busy_s = trio.current_time() - began
+            return self._finding(withheld.found, "withheld", 0 if challenge else None, busy_s, challenge, reason)
+        self._require_wanted(trace.found, appetite)
         check = await self._checker.check(trace, lambda steps: _chosen(steps, appetite.max_steps))
         return await self._judged(trace, check, appetite, trio.current_time() - began)
 
-    def _require_wanted(self, trace: CommittedTrace, appetite: Appetite) -> None:
-        evidence = trace.found.evidence
+    async def _demanded(self, withheld: LeavesWithheld, appetite: Appetite) -> tuple[str | None, str]:
+        steps = withheld.found.evidence.step_count
+        if appetite.is_dry:
+            return None, f"nothing is sent in a dry run ({withheld})"
+        if 0 < appetite.max_steps < steps:
+            return None, f"all {steps} steps would have to be computed again, which is more than this node looks at"
+        return await self.dispute_leaves(withheld.found, appetite)
+
+    def _require_wanted(self, found: Found, appetite: Appetite) -> None:
+        evidence = found.evidence
         if evidence.terms.provider == self._wallet:
             raise Refused("it is this node's own result")
         if evidence.spec.verification not in appetite.classes:
             raise Refused(f"the class {evidence.spec.verification} is not watched")
         if evidence.terms.price_wei < appetite.min_price_wei:
             raise Refused("it is worth less than what is watched")
-        if self._clock.now() >= trace.found.slot.deadline:
+        if self._clock.now() >= found.slot.deadline:
             raise Refused("its window is over")
 
     async def _judged(self, trace: CommittedTrace, check: Check, appetite: Appetite, busy_s: float) -> Finding:
         divergent = check.divergent
         if divergent is None:
-            return self._finding(trace, check.verdict, None, busy_s, None, "")
+            return self._finding(trace.found, check.verdict.value, None, busy_s, None, "")
         challenge, reason = None, "nothing is sent in a dry run"
         if not appetite.is_dry:
             challenge, reason = await self.dispute(trace, divergent, appetite)
-        return self._finding(trace, check.verdict, divergent.index, busy_s, challenge, reason)
+        return self._finding(trace.found, check.verdict.value, divergent.index, busy_s, challenge, reason)
 
     async def dispute_step(self, deal_id: DealId, step: int, appetite: Appetite) -> tuple[str | None, str]:
         """Challenge a step that somebody says is wrong, if it is; the challenge's key, or why there is none.
@@ -189,9 +205,8 @@ class Watching:
         again = await self._checker.check_step(trace, divergent.index)
         if not is_found_twice(trace, divergent, again):
             return None, "computed once more, the step led elsewhere: nothing is staked on it"
-        sources = await agreeing_endpoints(self._rpc, evidence.market, evidence.deal_id)
-        if sources < appetite.min_sources:
-            return None, f"{appetite.min_sources} endpoints have to say the same before a bond is put up: add another"
+        if objection := await self._unsure(trace.found, appetite):
+            return None, objection
         contest = Contest(
             papers=papers_of(evidence),
             kind=Kind.STEP,
@@ -204,6 +219,61 @@ class Watching:
             reason=_reason(divergent),
         )
         return await self.begin(contest, evidence.market, appetite.max_bonds_wei)
+
+    async def dispute_withheld(self, deal_id: DealId, appetite: Appetite) -> tuple[str | None, str]:
+        """Force a provider to show leaves that it withholds; as `dispute_leaves`.
+
+        Raises:
+            Refused, BytesMissing, PeerFault, Unavailable: as `look`.
+        """
+        try:
+            await self._checker.trace_of(deal_id)
+        except LeavesWithheld as withheld:
+            return await self.dispute_leaves(withheld.found, appetite)
+        return None, "its leaves can be had: `capanode challenge check` says whether its steps hold"
+
+    async def dispute_leaves(self, found: Found, appetite: Appetite) -> tuple[str | None, str]:
+        """Demand the leaves of a trace that leads elsewhere than the one computed here; the key, or why there is none.
+
+        Nothing is staked on leaves that are withheld of a trace that is right, nor before they were looked for twice,
+        at as many peers as endpoints are asked.
+        """
+        evidence = found.evidence
+        if len(found.sources) < appetite.min_sources:
+            return None, f"{appetite.min_sources} peers have to be asked for the leaves before a bond is put up"
+        ours = await self._checker.retracing.retrace(found)
+        if ours is None:
+            return None, "computed once more, its trace led elsewhere: nothing is staked on it"
+        if is_as_committed(ours, found):
+            return None, "computed here, its trace leads to the committed root: there is nothing to challenge"
+        try:
+            await self._checker.trace_of(evidence.deal_id)
+        except LeavesWithheld as withheld:
+            reason = str(withheld)
+        else:
+            return None, "its leaves can be had by now: check it again"
+        if objection := await self._unsure(found, appetite):
+            return None, objection
+        contest = Contest(
+            papers=papers_of(evidence),
+            kind=Kind.WITHHELD,
+            step=0,
+            claimed=Claimed(),
+            answer=trace_root(ours),
+            salt=Digest(secrets.token_bytes(32)),
+            challenger=self._wallet,
+            window_ends_at=found.slot.deadline,
+            reason=reason[:500],
+        )
+        return await self.begin(contest, evidence.market, appetite.max_bonds_wei)
+
+    async def _unsure(self, found: Found, appetite: Appetite) -> str:
+        """Why no bond is put on a deal yet; empty where every endpoint says the same of it."""
+        evidence = found.evidence
+        sources = await agreeing_endpoints(self._rpc, evidence.market, evidence.deal_id)
+        if sources < appetite.min_sources:
+            return f"{appetite.min_sources} endpoints have to say the same before a bond is put up: add another"
+        return ""
 
     async def begin(self, contest: Contest, market: Address, max_bonds_wei: Wei) -> tuple[str | None, str]:
         """Begin a challenge, once for a deal and a step; its key, or why there is none."""
@@ -225,15 +295,15 @@ class Watching:
         )
 
     def _finding(
-        self, trace: CommittedTrace, verdict: Verdict, step: int | None, busy_s: float, key: str | None, reason: str
+        self, found: Found, verdict: str, step: int | None, busy_s: float, key: str | None, reason: str
     ) -> Finding:
-        evidence = trace.found.evidence
+        evidence = found.evidence
         need, fee = evidence.spec.resources, evidence.rules.arbiter_fee_wei if evidence.rules else Wei(0)
         pulled = sum(item.size_bytes for item in evidence.spec.inputs)
         is_wrong = step is not None
         return Finding(
             deal_id=evidence.deal_id,
-            verdict=verdict.value,
+            verdict=verdict,
             step=step,
             bond_wei=self._bond_wei(evidence.market, fee) if is_wrong else Wei(0),
             bounty_wei=TARIFF.bounty_wei(evidence.terms.price_wei, evidence.terms.fraud_bond_wei)

@@ -19,7 +19,12 @@ MAX_SHOWN = 20
 """Files that are shown to a person; `--json` has them all."""
 
 DealName = Annotated[str, typer.Argument(metavar="DEAL", help="A deal's id (0x…), or the id or name of an own job.")]
-_EXITS = {"holds": Exit.DONE, "differs": Exit.UNVERIFIED, "unclear": Exit.UNAVAILABLE}
+_EXITS = {
+    "holds": Exit.DONE,
+    "differs": Exit.UNVERIFIED,
+    "withheld": Exit.UNVERIFIED,
+    "unclear": Exit.UNAVAILABLE,
+}
 
 
 @app.command()
@@ -67,6 +72,10 @@ def show(found: Json) -> None:
     match found["verdict"]:
         case "holds":
             say("the result holds: what was recomputed is what was committed")
+        case "withheld":
+            say(found["reason"])
+            say("`capanode challenge open DEAL --leaves` computes all steps here, and forces them where they differ")
+            _show_challenge(found["challenge"])
         case "unclear":
             say("nothing can be said: what differs may come of the machines (limits, another hardware class)")
             _show_step(found["checked"][-1])

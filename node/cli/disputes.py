@@ -10,6 +10,7 @@ from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note, pairs, say, table
 from capanode.node.cli.session import reached, running
 from capanode.node.units import clock_time, tokens, wei_from_tokens
+from capanode.protocol.faults import Refused
 
 arbiter_app = typer.Typer(help="Judge disputed results with this machine, for a fee.", no_args_is_help=True)
 
@@ -25,12 +26,19 @@ def add_to(challenges: typer.Typer, wallet: typer.Typer) -> None:
 
 def open_(
     deal: Annotated[str, typer.Argument(metavar="DEAL", help="A deal's id (0x…).")],
-    step: Annotated[int, typer.Option(min=0, help="The step that does not hold, as `challenge check` names it.")],
+    step: Annotated[
+        int | None, typer.Option(min=0, help="The step that does not hold, as `challenge check` names it.")
+    ] = None,
+    leaves: Annotated[bool, typer.Option("--leaves", help="The leaves of its trace are withheld.")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Dispute a step of a committed result: it is recomputed here once more, then a bond is locked."""
-    found = reached(data).dispute("open", deal=deal, step=step)
+    """Dispute a committed result, of one thing: it is looked at here once more, then a bond is locked."""
+    grounds = {"step": step, "leaves": leaves or None}
+    chosen = {name: value for name, value in grounds.items() if value is not None}
+    if len(chosen) != 1:
+        raise Refused("say what is wrong with the result, one thing: --step or --leaves")
+    found = reached(data).dispute("open", deal=deal, **chosen)
     if as_json:
         emit(found)
         return

@@ -5,7 +5,7 @@ from typing import Final
 from capanode.node import drain, journal
 from capanode.node.assigned import provider_peers
 from capanode.node.chain import approvals, blocks, case_log, transactions
-from capanode.node.challenged import audits, kept_evidence
+from capanode.node.challenged import audits, kept_evidence, own_traces
 from capanode.node.executed import checkpoints
 from capanode.node.paid import migration
 
@@ -21,5 +21,6 @@ SCHEMAS: Final = (
     kept_evidence.SCHEMA,
     audits.SCHEMA,
     case_log.SCHEMA,
+    own_traces.SCHEMA,
 )
 """Every table of the node's file."""

@@ -17,7 +17,9 @@ from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk
 from capanode.node.challenged.kept_evidence import KeptEvidence
 from capanode.node.challenged.leeway import Leeway
+from capanode.node.challenged.own_traces import OwnTraces
 from capanode.node.challenged.reexecution import Bench, Reexecution
+from capanode.node.challenged.retracing import Retracing
 from capanode.node.challenged.watching import Costs
 from capanode.node.config import NodeConfig
 from capanode.node.executors.hardware import this_cpu_class
@@ -57,7 +59,9 @@ def open_checker(ground: Ground, seller: Seller | None, deals: trio.Nursery) -> 
         request_s=ground.config.timeouts.peer_request,
     )
     states = States(finder, ground.blobs)
-    return Checker(finder, states, Reexecution(_bench(ground, seller, deals), finder, states))
+    reexecution = Reexecution(_bench(ground, seller, deals), finder, states)
+    retracing = Retracing(finder, reexecution, OwnTraces(ground.database), ground.clock)
+    return Checker(finder, states, reexecution, retracing)
 
 
 def open_disputes(ground: Ground, checker: Checker, gas_price: GasPrice) -> Disputes:

@@ -20,6 +20,7 @@ from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk, OwnEvidence
 from capanode.node.challenged.kept_evidence import SCHEMA as KEPT
 from capanode.node.challenged.kept_evidence import KeptEvidence
+from capanode.node.challenged.own_traces import SCHEMA as TRACES
 from capanode.node.executed.checkpoints import SCHEMA as CHECKPOINTS
 from capanode.node.executed.checkpoints import Checkpoints
 from capanode.node.executed.execution import Execution
@@ -30,7 +31,7 @@ from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.cid import cid_of
 from capanode.node.storage.database import Database, open_database
 from capanode.proofs.evidence import Evidence, slot_hash
-from capanode.proofs.trace import Trace, trace_for_single_step, trace_root
+from capanode.proofs.trace import MAX_POSTED_STEPS, Trace, trace_for_single_step, trace_root
 from capanode.proofs.tree import input_root
 from capanode.protocol import encoding, provider
 from capanode.protocol.events import DealCommitted, ExecutionFinished, Prepared, WorkTaken
@@ -182,7 +183,7 @@ async def committed(
         serve_blobs(seller, blobs, lambda _, cid: desk.is_public(cid))
         evidence = await own.find(work.deal_id)
         market.deal_id, market.bound = work.deal_id, slot_hash(evidence) if evidence else 0
-        async with open_database(folder / "watcher.sqlite", [KEPT, PEERS]) as other:
+        async with open_database(folder / "watcher.sqlite", [KEPT, PEERS, TRACES]) as other:
             watcher = watching(internet, "watcher", folder, markets, other)
             watcher.network.learn(seller.addresses()[0])
             await watcher.network.connect(seller.addresses()[0])
@@ -228,13 +229,16 @@ def _logged(work: provider.Work, result: ExecutionFinished) -> DealCommitted:
         trace = trace_for_single_step(
             work.deal_id, work.demand.input_root, result.result_root, result.status, result.stdout_root
         )
+        root = trace_root(trace)
+    elif result.traced.step_count <= MAX_POSTED_STEPS:
+        root = trace_root(Trace(result.traced.posted))
     else:
-        trace = Trace(result.traced.posted)
+        root = result.traced.posted[0]
     return replace(
         deals.COMMITTED,
         deal_id=work.deal_id,
         provider=PROVIDER.address,
-        trace_root=trace_root(trace),
+        trace_root=root,
         result_root=result.result_root,
         delivery_root=result.result_root,
         leaves_cid=result.traced.leaves_cid if result.traced is not None else ZERO_DIGEST,

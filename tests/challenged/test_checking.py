@@ -9,10 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from capanode.node.chain.clock import ChainClock
 from capanode.node.challenged.checking import Check, Checker, Verdict
 from capanode.node.challenged.committed_trace import States
 from capanode.node.challenged.evidence import BytesMissing
+from capanode.node.challenged.own_traces import OwnTraces
 from capanode.node.challenged.reexecution import Bench, Reexecution, reexecution_of
+from capanode.node.challenged.retracing import Retracing
 from capanode.node.executors.port import End, Executor, RunRequest
 from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import DealId
@@ -20,7 +23,7 @@ from capanode.protocol.records import GpuNeed, Resources
 from tests.challenged.committed import FILES, INPUT, RULES, TEXT, Committed, committed, play
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.node.market_place import HARDWARE
-from tests.protocol.deals import SPEC
+from tests.protocol.deals import NOW, SPEC
 
 
 @dataclass(slots=True)
@@ -73,7 +76,11 @@ async def checking(
         states = States(deal.watcher.finder, deal.watcher.blobs)
         bench = Bench(ours, hardware, (), room.until)
         reexecution = Reexecution(bench, deal.watcher.finder, states)
-        yield Desk(deal, executor, Checker(deal.watcher.finder, states, reexecution), reexecution, room)
+        retracing = Retracing(
+            deal.watcher.finder, reexecution, OwnTraces(deal.watcher.database), ChainClock(lambda: float(NOW))
+        )
+        checker = Checker(deal.watcher.finder, states, reexecution, retracing)
+        yield Desk(deal, executor, checker, reexecution, room)
 
 
 async def test_an_honest_result_holds(tmp_path: Path) -> None:

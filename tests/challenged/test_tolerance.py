@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from capanode.node.chain.clock import ChainClock
 from capanode.node.challenged.checking import Check, Checker, Verdict, is_found_twice
 from capanode.node.challenged.committed_trace import States
+from capanode.node.challenged.own_traces import OwnTraces
 from capanode.node.challenged.reexecution import Bench, Reexecution
+from capanode.node.challenged.retracing import Retracing
 from capanode.node.executors.port import Executor, RunRequest
 from capanode.proofs.evidence import BadEvidence
 from capanode.protocol.comparator import WHOLE_PPM, Closeness, Comparator, FileRule, Format, bits
@@ -19,7 +22,7 @@ from capanode.protocol.records import Resources, VerificationClass
 from tests.challenged.committed import INPUT, RULES, committed
 from tests.fakes.fake_executor import FakeExecutor, Played
 from tests.node.market_place import HARDWARE
-from tests.protocol.deals import SPEC
+from tests.protocol.deals import NOW, SPEC
 
 CLOSE = Closeness(bits(1e-9), bits(0.0), Ppm(0), WHOLE_PPM)
 SPEC_WITH_ROOM = replace(
@@ -57,7 +60,10 @@ async def checked(folder: Path, again: Callable[[RunRequest], Awaitable[Played]]
 
         finder = deal.watcher.finder
         states = States(finder, deal.watcher.blobs)
-        checker = Checker(finder, states, Reexecution(Bench(ours, HARDWARE, (), at_once), finder, states))
+        reexecution = Reexecution(Bench(ours, HARDWARE, (), at_once), finder, states)
+        clock = ChainClock(lambda: float(NOW))
+        retracing = Retracing(finder, reexecution, OwnTraces(deal.watcher.database), clock)
+        checker = Checker(finder, states, reexecution, retracing)
         found = await checker.check(await checker.trace_of(deal.deal), tuple)
         assert dict(executor.runs[0].env)["OMP_NUM_THREADS"] == "1"
         return found

@@ -67,6 +67,23 @@ async def test_what_cannot_be_said_is_no_accusation(town: Town, capsys: pytest.C
     assert "challenge locks" not in told
 
 
+async def test_withheld_leaves_are_said_and_can_be_forced(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    town.api.check_found = {**CHECK, "verdict": "withheld", "reason": "the leaves are withheld", "checked": []}
+    assert await town.run("challenge", "check", DEAL) == Exit.UNVERIFIED
+    told = capsys.readouterr().out
+    assert "the leaves are withheld" in told
+    assert "challenge open DEAL --leaves" in told
+    town.api.dispute_found = {"challenge": {"name": "challenge-1", "reason": "the leaves are withheld"}}
+    assert await town.run("challenge", "open", DEAL, "--leaves") == Exit.DONE
+    assert town.api.disputes == [("open", {"deal": DEAL, "leaves": True})]
+
+
+@pytest.mark.parametrize("grounds", [(), ("--step", "1", "--leaves")])
+async def test_a_challenge_is_about_one_thing(town: Town, grounds: tuple[str, ...]) -> None:
+    assert await town.run("challenge", "open", DEAL, *grounds) == Exit.REFUSED
+    assert not town.api.disputes
+
+
 @pytest.mark.parametrize(
     ("options", "asked"),
     [((), (DEAL, None, None)), (("--step", "3"), (DEAL, 3, None)), (("--sample", "5"), (DEAL, None, 5))],

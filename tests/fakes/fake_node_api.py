@@ -32,6 +32,7 @@ CHECK: Json = {
     "class": "exact",
     "hardware_class": "x86_64-v3",
     "verdict": "holds",
+    "reason": "",
     "first_step": 0,
     "steps": 1,
     "checked": [

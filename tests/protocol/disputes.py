@@ -18,6 +18,7 @@ from capanode.protocol.cases import (
     LeavesAnswered,
     LeavesAsked,
     Papers,
+    ShownLeaf,
     StepNamed,
     Verdict,
     Vote,
@@ -34,6 +35,9 @@ from capanode.protocol.events import (
     ChallengeWanted,
     Contest,
     DealEvent,
+    LeafChosen,
+    NodeChosen,
+    NothingDiffers,
     SeatFound,
     StepJudged,
 )
@@ -107,6 +111,30 @@ APPEALED = CaseAppealed(CASE, RIVAL, 1, Wei(70), TX, NOW)
 ASKED = LeavesAsked(CASE, PAPERS.trace_root, 5, 0, UnixTime(NOW + 90), TX, NOW)
 ANSWERED = LeavesAnswered(CASE, (MINE, CLAIMED.leaf), 2, 0, UnixTime(NOW + 180), TX, NOW)
 NAMED = StepNamed(CASE, OTHER_CASE, TX, NOW)
+
+# A forced reveal of 17 steps: a tree of five levels, of which the first answer shows three and the second the others.
+DEMAND = replace(
+    CONTEST, papers=replace(PAPERS, step_count=17, step_limit=17), kind=Kind.WITHHELD, step=0, claimed=Claimed()
+)
+DEMAND_WANTED = ChallengeWanted(DEMAND)
+DEMANDED_CASE = case_id_of(DEAL, Kind.WITHHELD, 0, 0)
+DEMANDED = replace(OPENED, case_id=DEMANDED_CASE, kind=Kind.WITHHELD, step=0, answer=ZERO_DIGEST, seed_block=0)
+NODES = tuple(Digest(bytes([0x50 + at]) * 32) for at in range(8))
+SIBLINGS = (NODES[5], NODES[6], NODES[7])
+SHOWN_NODES = LeavesAnswered(DEMANDED_CASE, NODES, 2, 0, UnixTime(NOW + 180), TX, NOW)
+DESCENT = NodeChosen(4, SIBLINGS)
+ASKED_ON = LeavesAsked(DEMANDED_CASE, NODES[4], 2, 4, UnixTime(NOW + 270), TX, NOW)
+SHOWN_LEAVES = LeavesAnswered(DEMANDED_CASE, NODES[:4], 0, 16, UnixTime(NOW + 360), TX, NOW)
+NAMED_LEAF = LeafChosen(1, SIBLINGS[:2], 16, MINE, 0)
+NAMED_CASE = case_id_of(DEAL, Kind.STEP, 16, 0)
+NAMED_OPENED = replace(OPENED, case_id=NAMED_CASE, step=16, answer=hidden_answer(NAMED_CASE, MINE, SALT, CHALLENGER))
+WENT_ON = CaseSettled(DEMANDED_CASE, DEAL, Verdict.NONE, Wei(0), Wei(0), Wei(0), TX, NOW)
+LEFT_OFF = tuple(replace(WENT_ON, verdict=verdict) for verdict in Verdict)
+
+EXPOSURE = replace(
+    CONTEST, kind=Kind.SPEC, step=3, claimed=CLAIMED, shown=ShownLeaf(3, MINE, 1, ZERO_DIGEST, done=False)
+)
+EXPOSURE_WANTED = ChallengeWanted(EXPOSURE)
 SETTLED = tuple(CaseSettled(CASE, DEAL, verdict, Wei(10), Wei(100), Wei(200), TX, NOW) for verdict in Verdict)
 PAID = CommitteePaid(CASE, 1, Wei(0), TX, NOW)
 
@@ -145,5 +173,14 @@ CHALLENGER_EVENTS: tuple[ChallengerEvent, ...] = (
     WANTED,
     LEFT_ALONE,
     LED_TO_JOIN,
+    DEMANDED,
+    SHOWN_NODES,
+    DESCENT,
+    ASKED_ON,
+    SHOWN_LEAVES,
+    NAMED_LEAF,
+    NothingDiffers(),
+    NAMED_OPENED,
+    *LEFT_OFF,
 )
 ARBITER_EVENTS: tuple[ArbiterEvent, ...] = (*DEAL_LOGS, *CASE_LOGS, PASSED, REFUSED, SEAT_FOUND, JUDGED)

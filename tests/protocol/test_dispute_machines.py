@@ -1,12 +1,13 @@
 """The challenger's and the arbiter's machines, walked exhaustively: every event in every reachable state."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from capanode.protocol import arbiter, challenger, encoding, machines, standing
-from capanode.protocol.cases import CaseSettled, Verdict, hidden_vote
+from capanode.protocol.cases import CaseSettled, Claimed, Kind, Verdict, hidden_vote
 from capanode.protocol.commands import (
     JudgeStep,
     PlanChallenge,
@@ -16,15 +17,16 @@ from capanode.protocol.commands import (
     SubmitVote,
     WakeAt,
 )
-from capanode.protocol.events import AcceptRequested, ChallengerEvent, DeadlinePassed, StepJudged
+from capanode.protocol.events import AcceptRequested, ChallengerEvent, DeadlinePassed, NothingDiffers, StepJudged
 from capanode.protocol.faults import InvariantViolated
 from capanode.protocol.ids import UnixTime
 from capanode.protocol.machines import Times
 from capanode.protocol.standing import Past
-from tests.protocol.deals import DEAL, PASSED, REFUSED
+from tests.protocol.deals import DEAL, FINALIZED, OVERTURNED, PASSED, REFUSED
 from tests.protocol.disputes import (
     ARBITER,
     ARBITER_EVENTS,
+    ASKED_ON,
     CASE,
     CAST,
     CHALLENGER,
@@ -33,20 +35,35 @@ from tests.protocol.disputes import (
     CONTEST,
     DECIDED,
     DECIDED_OTHERWISE,
+    DEMAND_WANTED,
+    DEMANDED,
+    DEMANDED_CASE,
+    DESCENT,
     DRAWN,
     DRAWN_OTHERS,
+    EXPOSURE,
+    EXPOSURE_WANTED,
     JOINED,
     JUDGED,
     LED_TO_JOIN,
     LEFT_ALONE,
+    LEFT_OFF,
+    NAMED_CASE,
+    NAMED_LEAF,
+    NAMED_OPENED,
+    NODES,
     OPENED,
     OPENED_BY_RIVAL,
     PAID,
     SEAT_FOUND,
     SETTLED,
     SHOWN,
+    SHOWN_LEAVES,
+    SHOWN_NODES,
+    SIBLINGS,
     VOTES,
     WANTED,
+    WENT_ON,
 )
 from tests.protocol.test_state_machines import Arrow, walk
 
@@ -56,7 +73,7 @@ def _parts(step: challenger.Step | arbiter.Step) -> tuple[Any, Any]:
 
 
 CHALLENGER_ARROWS = walk(
-    [challenger.begin(WANTED).state],
+    [challenger.begin(wanted).state for wanted in (WANTED, DEMAND_WANTED, EXPOSURE_WANTED)],
     CHALLENGER_EVENTS,
     lambda state, event: _parts(challenger.step(state, event)),
 )
@@ -85,7 +102,7 @@ def test_nothing_leaves_an_end() -> None:
 
 def test_every_phase_that_is_entered_and_not_an_end_has_something_that_moves_it() -> None:
     # The court's clocks move a case on, and whoever has an interest calls for it.
-    waits = (challenger.Waiting, arbiter.Revealed)
+    waits = (challenger.Waiting, challenger.Asked, challenger.Lapsing, arbiter.Revealed)
     for arrow in ARROWS:
         if type(arrow.source) is not type(arrow.target) and not isinstance(arrow.target, (*waits, machines.Ended)):
             assert arrow.commands, arrow
@@ -113,9 +130,8 @@ def challenged(*events: Any) -> challenger.State:
 
 def test_the_secret_never_changes_from_the_first_state_on() -> None:
     """What is hidden on chain can be shown by whoever has the journal's first row."""
-    assert {(state.contest.answer, state.contest.salt) for state in states(CHALLENGER_ARROWS)} == {
-        (CONTEST.answer, CONTEST.salt)
-    }
+    assert {state.contest.salt for state in states(CHALLENGER_ARROWS)} == {CONTEST.salt}
+    assert {state.contest.answer for state in states(CHALLENGER_ARROWS)} == {CONTEST.answer}
 
 
 def test_an_answer_is_shown_wherever_a_bond_is_locked() -> None:
@@ -175,6 +191,71 @@ def test_a_challenge_hears_of_its_deal_and_of_its_case() -> None:
     assert standing.subjects_of(challenged()) == {DEAL}
     assert standing.subjects_of(challenged(LEFT_ALONE)) == {DEAL, CASE}
     assert challenger.case_id(challenged(LED_TO_JOIN)) == CASE
+
+
+# ---- a forced reveal ---------------------------------------------------------------------------------------------
+
+DOWN: tuple[Any, ...] = (LEFT_ALONE, DEMANDED, SHOWN_NODES, DESCENT, ASKED_ON, SHOWN_LEAVES, NAMED_LEAF)
+
+
+def demanding(*events: Any) -> challenger.State:
+    state = challenger.begin(DEMAND_WANTED).state
+    for event in events:
+        state = challenger.step(state, event).state
+    return state
+
+
+def test_a_forced_reveal_goes_down_to_a_leaf_and_on_as_a_case_about_its_step() -> None:
+    phases = [type(demanding(*DOWN[:count])).__name__ for count in range(len(DOWN) + 1)]
+    assert phases == ["Planning", "Opening", "Asked", "Choosing", "Descending", "Asked", "Choosing", "Naming"]
+    naming = demanding(*DOWN)
+    assert isinstance(naming, challenger.Naming)
+    claimed = challenger.named(naming).claimed
+    assert claimed == Claimed(NODES[1], (*SIBLINGS[:2], *SIBLINGS)), "its proof leads up to the root"
+    hidden = demanding(*DOWN, WENT_ON, NAMED_OPENED)
+    assert isinstance(hidden, challenger.Hidden)
+    assert (hidden.contest.kind, hidden.contest.step, hidden.contest.answer) == (Kind.STEP, 16, CONTEST.answer)
+    assert standing.subjects_of(naming) == {DEAL, DEMANDED_CASE, NAMED_CASE}
+    assert standing.subjects_of(hidden) == {DEAL, NAMED_CASE}
+
+
+def test_only_an_answer_to_the_own_question_counts() -> None:
+    asked = demanding(*DOWN[:2])
+    assert challenger.step(asked, SHOWN_LEAVES).state == asked
+    assert challenger.step(asked, ASKED_ON).state == asked
+    descending = demanding(*DOWN[:4])
+    assert challenger.step(descending, replace(ASKED_ON, index=5)).state == descending
+
+
+@pytest.mark.parametrize("settled", LEFT_OFF, ids=lambda settled: settled.verdict.name)
+def test_a_reveal_that_comes_to_no_step_ends_by_its_verdict(settled: CaseSettled) -> None:
+    ends = {Verdict.OVERTURNED: challenger.Won, Verdict.UPHELD: challenger.Lost, Verdict.LAPSED: challenger.Lost}
+    wanted = ends.get(settled.verdict, challenger.Returned)
+    for count in (2, 3, 4):
+        assert type(demanding(*DOWN[:count], settled)) is wanted
+    assert isinstance(demanding(*DOWN[:3], NothingDiffers()), challenger.Lapsing)
+    assert type(demanding(*DOWN[:3], NothingDiffers(), settled)) is wanted
+
+
+def test_each_move_has_its_clock_and_a_number_that_is_taken_is_chosen_anew() -> None:
+    for count, until in ((3, SHOWN_NODES.deadline), (4, SHOWN_NODES.deadline), (7, SHOWN_LEAVES.deadline)):
+        step = challenger.step(demanding(*DOWN[: count - 1]), DOWN[count - 1])
+        assert WakeAt(until) in step.commands
+        assert isinstance(challenger.step(step.state, DeadlinePassed(until)).state, challenger.Lapsing)
+    state = demanding(*DOWN)
+    for _ in range(challenger.MAX_TRIES - 1):
+        state = challenger.step(state, REFUSED).state
+        assert isinstance(state, challenger.Choosing)
+        state = challenger.step(state, NAMED_LEAF).state
+    assert isinstance(challenger.step(state, REFUSED).state, challenger.Lapsing)
+
+
+def test_a_leaf_that_speaks_against_itself_takes_one_call_and_no_bond() -> None:
+    begun = challenger.begin(EXPOSURE_WANTED)
+    assert begun.commands == (SubmitChallenge(), WakeAt(EXPOSURE.window_ends_at))
+    assert challenger.step(begun.state, OVERTURNED).state == challenger.Exposed(EXPOSURE, OVERTURNED)
+    assert isinstance(challenger.step(begun.state, REFUSED).state, challenger.Withdrawn), "somebody was faster"
+    assert isinstance(challenger.step(begun.state, FINALIZED).state, challenger.Withdrawn)
 
 
 # ---- the arbiter's duty ------------------------------------------------------------------------------------------
@@ -239,6 +320,7 @@ def test_who_is_not_drawn_in_the_end_has_no_duty() -> None:
 WAYS: list[tuple[Any, tuple[Any, ...]]] = [
     (WANTED, (LEFT_ALONE, OPENED, SHOWN, DRAWN, *CAST, *VOTES, DECIDED, SETTLED[Verdict.OVERTURNED])),
     (WANTED, (LED_TO_JOIN, JOINED, DRAWN, DECIDED, SETTLED[Verdict.UPHELD])),
+    (DEMAND_WANTED, (*DOWN, WENT_ON, NAMED_OPENED)),
     (SEAT_FOUND, (DRAWN, JUDGED, *CAST, *VOTES, DECIDED, SETTLED[Verdict.OVERTURNED], PAID)),
 ]
 
