@@ -28,8 +28,12 @@ def town(shell_image: Path) -> Iterator[Town]:
         yield opened
 
 
-def take_back(town: Town, depth: int, deal_id: str | None) -> Phase:
-    """Empty blocks come in the place of the newest ones; where that has left a deal on chain.
+DEEPEST = 5
+"""A block or two may lie above the one that is to be taken back: others use the chain too."""
+
+
+def take_back(town: Town, deal_id: str | None, to: Phase) -> None:
+    """Empty blocks come in the place of the newest ones, until a deal is where it was before.
 
     Nothing is mined meanwhile: the nodes send again what was taken back within moments.
     """
@@ -39,16 +43,19 @@ def take_back(town: Town, depth: int, deal_id: str | None) -> Phase:
         profile = town.devnet.profile
         async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
             market = Market(rpc, (await resolve(rpc, profile)).market)
+            deal = DealId(bytes.fromhex(deal_id.removeprefix("0x")))
             await rpc.call_once("evm_setAutomine", False)
-            await rpc.call_once("anvil_reorg", depth, [])
-            slot = await market.slot(DealId(bytes.fromhex(deal_id.removeprefix("0x"))))
+            for depth in range(1, DEEPEST + 1):
+                await rpc.call_once("anvil_reorg", depth, [])
+                found = (await market.slot(deal)).phase
+                if found is to:
+                    break
             await rpc.call_once("evm_setAutomine", True)
             # What came meanwhile waits for the next block.
             await rpc.call_once("evm_mine")
-        return slot.phase
+        return found
 
-    found: Phase = town.run(reorganise)
-    return found
+    assert town.run(reorganise) is to
 
 
 def is_accepted(town: Town, job: JobView) -> bool:
@@ -75,20 +82,18 @@ def command(*arguments: str) -> int:
     return run(lambda: app(args=list(arguments), prog_name="capanode"))
 
 
-@pytest.mark.parametrize(("announce", "to_its_start"), [("gossip", 1), ("chain", 2)])
-def test_each_transition_is_taken_back_once_and_the_end_is_the_same(
-    town: Town, announce: str, to_its_start: int
-) -> None:
+@pytest.mark.parametrize("announce", ["gossip", "chain"])
+def test_each_transition_is_taken_back_once_and_the_end_is_the_same(town: Town, announce: str) -> None:
     provider, before = town.providers[0], town.wealth()
     job = town.submit(town.order(UUID, timeout="20s", accept="never", announce=announce))
     running = town.until(job.job_id, lambda view: view.state == "running")
-    assert take_back(town, to_its_start, running.deal_id) is Phase.NONE
+    take_back(town, running.deal_id, Phase.NONE)
     ready = town.until(job.job_id, lambda view: view.state == "result_ready")
     answer = result(ready, "answer")
-    assert take_back(town, 1, ready.deal_id) is Phase.ASSIGNED
+    take_back(town, ready.deal_id, Phase.ASSIGNED)
     eventually(lambda: is_accepted(town, job))
     paid = town.until(job.job_id, lambda _: False)
-    assert take_back(town, 1, paid.deal_id) is Phase.COMMITTED
+    take_back(town, paid.deal_id, Phase.COMMITTED)
 
     def has_settled() -> bool:
         view, after = town.client.job(job.job_id), town.wealth()
