@@ -3590,6 +3590,12 @@ _ERRORS: Final[Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...], str]]
         ("uint8",),
         "The seat is not this sender's, or not in the state that this call starts from.",
     ),
+    bytes.fromhex("de635ec8"): (
+        "NothingToPay",
+        ("case_id", "round"),
+        ("bytes32", "uint8"),
+        "No committee of this pool has judged this round, or it has its pay.",
+    ),
     bytes.fromhex("8f49694d"): (
         "SealedDeal",
         ("requester",),

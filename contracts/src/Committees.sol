@@ -263,6 +263,8 @@ abstract contract Committees is Cases {
         uint256 finding = _findings[caseId];
         uint96 burned = 0;
         bytes32 key = SeatLib.key(pool, caseId, round, 0);
+        // Nodes believe the event: nobody may have it for another pool, for a round that never was, or twice.
+        if (_seats[key].state() == 0) revert NothingToPay(caseId, round);
         for (uint256 seat = 0; _seats[key].state() != 0;) {
             Seat taken = _seats[key];
             _seats[key] = Seat.wrap(0);

@@ -113,6 +113,8 @@ interface IDisputeCourt is ICourtPurse {
     error TooFewArbiters(bytes32 pool);
     /// @notice No appeal leads further.
     error NoFurtherAppeal();
+    /// @notice No committee of this pool has judged this round, or it has its pay.
+    error NothingToPay(bytes32 caseId, uint8 round);
     /// @notice This market has another court.
     error NotPaired(address market);
     /// @notice The clocks cannot work.

@@ -181,10 +181,10 @@ contract AuditsTest is LongTrace {
         settle(file, grounds, 0);
         assertCase(file, CasePhase.CLOSED, Verdict.UPHELD);
         assertPhase(file.deal.dealId, Phase.COMMITTED);
-        for (uint256 i = 0; i < 2; ++i) {
-            court.payCommittee(POOL, idOf(file), 0);
-            vm.assertEq(allFees(), 3 * uint256(FEE));
-        }
+        court.payCommittee(POOL, idOf(file), 0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputeCourt.NothingToPay.selector, idOf(file), 0));
+        court.payCommittee(POOL, idOf(file), 0);
+        vm.assertEq(allFees(), 3 * uint256(FEE));
         afterWindow();
         market.claim(file.deal);
         vm.assertEq(freeOf(provider.addr), PRICE);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IDisputeCourt} from "../../src/interfaces/IDisputeCourt.sol";
 import {CasePhase, File, Grounds, Kind, Opening, Verdict, Vote} from "../../src/types/Case.sol";
 import {Claim, Phase} from "../../src/types/Deal.sol";
 import {CourtTest} from "../base/CourtTest.sol";
@@ -20,6 +21,20 @@ contract VerdictsTest is CourtTest {
         assertCourtHolds(0);
         assertAllAccounted();
         grounds;
+    }
+
+    /// @dev What is said to be paid is paid: an event for another pool would keep everybody from paying the arbiters.
+    function test_ACommitteeIsPaidOnceAndOnlyWhereItSat() external {
+        (File memory file,) = judged(Vote.UPHOLD, 0, RIGHT);
+        bytes32 caseId = idOf(file);
+        bytes memory nothing = abi.encodeWithSelector(IDisputeCourt.NothingToPay.selector, caseId, 0);
+        vm.expectRevert(nothing);
+        court.payCommittee(keccak256("another"), caseId, 0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputeCourt.NothingToPay.selector, caseId, 1));
+        court.payCommittee(POOL, caseId, 1);
+        court.payCommittee(POOL, caseId, 0);
+        vm.expectRevert(nothing);
+        court.payCommittee(POOL, caseId, 0);
     }
 
     function test_UpheldPaysArbitersAndBurnsTheRest() external {
