@@ -159,7 +159,11 @@ class Follower:
 
 
 def _heard_by(state: ContainerState, now: float) -> float:
-    """A moment of the engine's clock at which it has told all about an ended container; our clock may be set."""
+    """A moment of the engine's clock at which it has told all about an ended container; our clock may be set.
+
+    The engine notes a kill after the signal, so the end itself can come first.
+    """
     if state.finished_at is None:
         return now
-    return min(max(now, state.finished_at), state.finished_at + _TOLD_S)
+    told = state.finished_at + _TOLD_S
+    return told if now < state.finished_at else min(now, told)
