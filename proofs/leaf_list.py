@@ -121,6 +121,42 @@ def check(found: LeafList, deal_id: DealId, first_step: int, step_count: int, tr
     return whole
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A list as it may have been committed to, whatever its leaves say."""
+
+    RECORD: ClassVar[tuple[str, int]] = LeafList.RECORD
+
+    deal_id: DealId
+    first_step: int
+    leaves: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        _require(2 <= len(self.leaves) <= MAX_STEPS + 1, f"the number of leaves is out of range (2 to {MAX_STEPS + 1})")
+        _require(0 <= self.first_step < 2**32 - len(self.leaves), "the first step is out of range")
+
+
+def violation(
+    data: bytes, deal_id: DealId, first_step: int, step_count: int, trace_root: Digest
+) -> ProvedLeaf | None:
+    """The first leaf of a committed list that says what none between the first and the last may, with its proof.
+
+    That it failed, or was the last one. None where the list is not the committed one, or says nothing of that kind.
+    """
+    try:
+        found = encoding.decode(_Published, data[: MAX_LEAF_LIST_BYTES + 1])
+        leaves = [Leaf(found.first_step + at, *row[:4]) for at, row in enumerate(found.leaves)]
+    except (BadMessage, ValueError):
+        return None
+    whole = Trace(tuple(trace.leaf_hash(deal_id, leaf) for leaf in leaves))
+    if (found.first_step, whole.step_count) != (first_step, step_count) or trace.trace_root(whole) != trace_root:
+        return None
+    for position, leaf in enumerate(leaves[1:-1], start=1):
+        if leaf.exit_code != 0 or leaf.done:
+            return ProvedLeaf(position, leaf, trace.proof(whole, position))
+    return None
+
+
 def trace_of(found: LeafList) -> Trace:
     """The leaves, hashed."""
     return trace.trace_of(found.deal_id, found.as_leaves())

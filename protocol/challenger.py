@@ -312,10 +312,8 @@ def deal_id(state: State) -> DealId:
 
 def hidden(state: Opening | Naming) -> Digest:
     """What goes on chain before the answer does."""
-    if isinstance(state, Naming):
-        contest, case = named(state), _own_case(named(state), state.chosen.serial)
-    else:
-        contest, case = state.contest, case_id(state)
+    contest = named(state) if isinstance(state, Naming) else state.contest
+    case = _own_case(contest, state.chosen.serial) if isinstance(state, Naming) else case_id(state)
     assert case is not None
     return hidden_answer(case, contest.answer, contest.salt, contest.challenger)
 

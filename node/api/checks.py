@@ -10,7 +10,7 @@ from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.markets import Markets
 from capanode.node.chain.wire import hexadecimal
 from capanode.node.challenged.checking import Check, Checker, Choose, StepCheck, Verdict
-from capanode.node.challenged.committed_trace import CommittedTrace, LeavesWithheld
+from capanode.node.challenged.committed_trace import CommittedTrace, LeafForbidden, LeavesWithheld
 from capanode.node.challenged.evidence import Found
 from capanode.proofs.trace import leaf_hash
 from capanode.protocol.faults import Refused
@@ -36,7 +36,10 @@ class Checks:
         try:
             trace = await self._checker.trace_of(deal_id)
         except LeavesWithheld as withheld:
-            yield {"check": self._withheld_json(withheld)}
+            yield {"check": self._unchecked_json(withheld.found, "withheld", None, str(withheld))}
+            return
+        except LeafForbidden as wrong:
+            yield {"check": self._unchecked_json(wrong.found, "forbidden", wrong.leaf.position, str(wrong))}
             return
         chosen, done = tuple(choose(trace.steps)), list[StepCheck]()
         for index in chosen:
@@ -54,12 +57,13 @@ class Checks:
             "reason": "",
             "checked": [_step_json(trace, one) for one in check.steps],
             "divergent_step": check.divergent.index if check.divergent else None,
+            "position": None,
         }
 
-    def _withheld_json(self, withheld: LeavesWithheld) -> Json:
-        """Nothing is recomputed: without its leaves a trace can only be computed whole, which a challenge does."""
-        nothing = {"checked": [], "divergent_step": None}
-        return {**self._deal_json(withheld.found), "verdict": "withheld", "reason": str(withheld), **nothing}
+    def _unchecked_json(self, found: Found, verdict: str, position: int | None, reason: str) -> Json:
+        """Nothing is recomputed: a leaf speaks against itself, or a trace could only be computed whole."""
+        said = {"verdict": verdict, "reason": reason, "position": position}
+        return {**self._deal_json(found), **said, "checked": [], "divergent_step": None}
 
     def _deal_json(self, found: Found) -> Json:
         evidence, slot = found.evidence, found.slot

@@ -9,9 +9,10 @@ from capanode.node.api.checks import deal_id_of
 from capanode.node.api.port import Json
 from capanode.node.chain.case_log import CaseLog, Filed
 from capanode.node.chain.wire import hexadecimal
+from capanode.node.challenged.appetite import Appetite
 from capanode.node.challenged.commits import Commits
 from capanode.node.challenged.disputes import Disputes
-from capanode.node.challenged.watching import Appetite, Finding
+from capanode.node.challenged.watching import Finding
 from capanode.node.journal import Journal, Side, Stored
 from capanode.protocol import arbiter, challenger, machines
 from capanode.protocol.cases import Case
@@ -22,7 +23,7 @@ MAX_LISTED: Final = 1000
 
 MAX_SHORT_CHARS: Final = 66
 
-GROUNDS: Final = ("step", "leaves")
+GROUNDS: Final = ("step", "data", "spec", "leaves")
 """What a challenge may be about, as the caller names it."""
 
 _Voted = arbiter.Voting | arbiter.Cast | arbiter.Revealed | arbiter.Served
@@ -111,12 +112,16 @@ class DisputeDesk:
         return {"challenge": _row_json(stored)}
 
     async def _begun(self, deal_id: DealId, arguments: Json) -> tuple[str | None, str]:
-        watching, appetite = self._disputes.watching, replace(self._disputes.appetite, is_dry=False)
+        disputing, appetite = self._disputes.disputing, self._disputes.appetite
         match [name for name in GROUNDS if name in arguments]:
             case ["step"]:
-                return await watching.dispute_step(deal_id, _number(arguments, "step"), appetite)
+                return await disputing.dispute_step(deal_id, _number(arguments, "step"), appetite)
+            case ["data"]:
+                return await disputing.dispute_data(deal_id, _number(arguments, "data"), appetite)
+            case ["spec"]:
+                return await disputing.expose(deal_id, _number(arguments, "spec"), appetite)
             case ["leaves"]:
-                return await watching.dispute_withheld(deal_id, appetite)
+                return await disputing.dispute_withheld(deal_id, appetite)
             case _:
                 raise Refused(f"a challenge is about one of these: {', '.join(GROUNDS)}")
 

@@ -13,7 +13,9 @@ import trio
 
 from capanode.node.chain.clock import ChainClock
 from capanode.node.challenged.checking import Check, Checker, StepCheck, Verdict
+from capanode.node.challenged.committed_trace import LeafForbidden, LeavesWithheld, StateMissing
 from capanode.node.challenged.engine_on_demand import NoEngine
+from capanode.node.challenged.evidence import ResultMissing
 from capanode.node.storage.database import Database, Schema
 from capanode.proofs.evidence import why_private
 from capanode.protocol import requester
@@ -61,6 +63,14 @@ class Audits:
         with trio.move_on_after(max(left_s, 0)):
             try:
                 check = await self._checker.check(await self._checker.trace_of(job.deal.deal_id), tuple)
+            except LeafForbidden as wrong:
+                return AuditEnded(AuditFinding.DIFFERS, wrong.found.evidence.first_step, str(wrong)[:MAX_REASON_CHARS])
+            except (ResultMissing, StateMissing, LeavesWithheld) as missing:
+                # What is away now may be back; but there has to be time left to say that it is not.
+                if left_s > (job.commitment.window_ends_at - job.commitment.at) / 2:
+                    raise
+                step = missing.found.evidence.first_step if isinstance(missing, LeavesWithheld) else missing.step
+                return AuditEnded(AuditFinding.DIFFERS, step, str(missing)[:MAX_REASON_CHARS])
             except (Refused, NoEngine) as reason:
                 return _unclear(str(reason))
             except PeerFault as fault:

@@ -12,10 +12,11 @@ from capanode.node.executors.port import State
 from capanode.node.storage.blobs import BlobStore
 from capanode.node.storage.manifests import Contents
 from capanode.proofs import leaf_list, tree
-from capanode.proofs.leaf_list import MAX_LEAF_LIST_BYTES, LeafList
+from capanode.proofs.leaf_list import MAX_LEAF_LIST_BYTES, LeafList, ProvedLeaf
 from capanode.proofs.trace import MAX_POSTED_STEPS, Leaf, first_leaf
 from capanode.proofs.tree import Bounds, Entry
 from capanode.protocol import encoding
+from capanode.protocol.encoding import BadMessage
 from capanode.protocol.faults import PeerFault
 from capanode.protocol.ids import Cid, Digest
 from capanode.protocol.messages import ResultManifest
@@ -51,6 +52,15 @@ class CommittedTrace:
         return self.leaves[index + 1 - self.first_step]
 
 
+class StateMissing(BytesMissing):
+    """The bytes of the state after a step cannot be had; all else of the deal can."""
+
+    def __init__(self, found: Found, step: int, reason: str) -> None:
+        super().__init__(f"The state after step {step} cannot be had: {reason}")
+        self.found = found
+        self.step = step
+
+
 class LeavesWithheld(BytesMissing):
     """The list of a trace's leaves cannot be had, or is not that of the trace, and the chain has not seen them."""
 
@@ -59,16 +69,29 @@ class LeavesWithheld(BytesMissing):
         self.found = found
 
 
+class LeafForbidden(PeerFault):
+    """A committed leaf says what none may: that the job had ended, or failed, before its last step."""
+
+    def __init__(self, found: Found, leaf: ProvedLeaf) -> None:
+        what = f"failed with exit code {leaf.leaf.exit_code}" if leaf.leaf.exit_code else "was the last one"
+        super().__init__(f"The leaf at position {leaf.position} says that its step {what}, and others follow it.")
+        self.found = found
+        self.leaf = leaf
+
+
 async def committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTrace:
     """The leaves behind the trace root.
 
     Raises:
+        LeafForbidden: one of them says what none may.
         LeavesWithheld: of more steps than a commit posts the leaves of, they cannot be had.
         BytesMissing: the list of leaves cannot be had.
         PeerFault: what is served is not the list that was committed.
     """
     try:
         return await _committed_trace(finder, found)
+    except LeafForbidden:
+        raise
     except (BytesMissing, PeerFault) as fault:
         if found.evidence.step_count <= MAX_POSTED_STEPS:
             raise
@@ -84,8 +107,15 @@ async def _committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTra
         return CommittedTrace(found, (first, last), None)
     longest = min(MAX_LEAF_LIST_BYTES, LEAF_BYTES * (evidence.step_count + 2))
     path = await finder.have(found, evidence.leaf_list, longest)
-    listed = leaf_list.decode(await trio.to_thread.run_sync(path.read_bytes))
-    leaf_list.check(listed, evidence.deal_id, evidence.first_step, evidence.step_count, evidence.trace_root)
+    data = await trio.to_thread.run_sync(path.read_bytes)
+    bound = (evidence.deal_id, evidence.first_step, evidence.step_count, evidence.trace_root)
+    try:
+        listed = leaf_list.decode(data)
+    except BadMessage:
+        if forbidden := leaf_list.violation(data, *bound):
+            raise LeafForbidden(found, forbidden) from None
+        raise
+    leaf_list.check(listed, *bound)
     return CommittedTrace(found, listed.as_leaves(), listed)
 
 
@@ -111,9 +141,15 @@ class States:
         """The state that a leaf names, with all its bytes on this machine.
 
         Raises:
-            BytesMissing: they cannot be had.
+            StateMissing: they cannot be had.
             PeerFault: what is served is not that state, or more than the deal allows.
         """
+        try:
+            return await self._of(trace, leaf)
+        except BytesMissing as missing:
+            raise StateMissing(trace.found, leaf.index - 1, str(missing)) from missing
+
+    async def _of(self, trace: CommittedTrace, leaf: Leaf) -> State:
         manifest, entries = await self._manifest(trace, leaf)
         sizes = {entry.path: entry.size for entry in entries}
         for file in manifest.stored:

@@ -11,7 +11,8 @@ import structlog
 import trio
 
 from capanode.node.agent import Agent
-from capanode.node.challenged.watching import Appetite, Watching
+from capanode.node.challenged.appetite import Appetite
+from capanode.node.challenged.disputing import Disputing
 from capanode.node.journal import Stored
 from capanode.protocol import requester
 from capanode.protocol.cases import Claimed, Kind, Papers
@@ -28,9 +29,9 @@ log = structlog.get_logger()
 class Complaints:
     """Challenges for one requester."""
 
-    def __init__(self, agent: Agent, watching: Watching, wallet: Address, appetite: Appetite) -> None:
+    def __init__(self, agent: Agent, disputing: Disputing, wallet: Address, appetite: Appetite) -> None:
         self._agent = agent
-        self._watching = watching
+        self._disputing = disputing
         self._wallet = wallet
         self._appetite = appetite
         self._made: set[str] = set()
@@ -65,9 +66,9 @@ class Complaints:
 
     async def _begin(self, stored: Stored, state: requester.Faulty | requester.Withheld) -> tuple[str | None, str]:
         if isinstance(state, requester.Faulty):
-            return await self._watching.dispute_step(state.deal.deal_id, state.step, self._appetite)
+            return await self._disputing.dispute_whatever(state.deal.deal_id, state.step, self._appetite)
         contest = data_contest(state, self._wallet)
-        return await self._watching.begin(contest, stored.market, self._appetite.max_bonds_wei)
+        return await self._disputing.begin(contest, stored.market, self._appetite.max_bonds_wei)
 
 
 def data_contest(job: requester.Withheld, wallet: Address) -> Contest:

@@ -18,15 +18,17 @@ from capanode.node.chain.orders import Orders
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.sender import Sender
 from capanode.node.challenged.answering import Answering
+from capanode.node.challenged.appetite import MIN_SOURCES, Appetite
 from capanode.node.challenged.briefs import claimed_of, papers_of
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.commits import Commits
 from capanode.node.challenged.complaints import Complaints
 from capanode.node.challenged.contests import Contests
+from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.enrolment import Enrolment
 from capanode.node.challenged.judging import Judging
 from capanode.node.challenged.tending import Brief, Tending
-from capanode.node.challenged.watching import MIN_SOURCES, Appetite, Costs, Finding, Watching
+from capanode.node.challenged.watching import Costs, Finding, Watching
 from capanode.node.config import NodeConfig, Role
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.cases import Case
@@ -96,16 +98,8 @@ class Disputes:
         )
         signer = place.sender.signer
         self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders, signer)
-        self.watching = Watching(
-            place.agent,
-            checker,
-            place.markets,
-            place.rpc,
-            place.clock,
-            place.wallet,
-            costs,
-            bond_wei=self._bond_wei,
-        )
+        self.disputing = Disputing(place.agent, checker, place.rpc, place.wallet, bond_wei=self._bond_wei)
+        self.watching = Watching(checker, self.disputing, place.clock, place.wallet, costs, bond_wei=self._bond_wei)
         self.enrolment = Enrolment(place.courts, place.sender, place.wallet, place.clock, place.hardware_class)
         self._orders: Callable[[Address], Orders] = orders
 
@@ -128,7 +122,7 @@ class Disputes:
             if Role.PROVIDER in self._roles:
                 nursery.start_soon(Answering(place.agent, place.cases, self._checker.trace_of, self._orders).run)
             if Role.REQUESTER in self._roles:
-                nursery.start_soon(Complaints(place.agent, self.watching, place.wallet, self.appetite).run)
+                nursery.start_soon(Complaints(place.agent, self.disputing, place.wallet, self.appetite).run)
             if Role.CHALLENGER in self._roles:
                 nursery.start_soon(self._watch)
             if Role.ARBITER in self._roles:

@@ -88,6 +88,19 @@ PUBLIC: Final = "evidence:"
 """How the reasons of pins begin whose blobs are anybody's."""
 
 
+class ResultMissing(BytesMissing):
+    """The deal's papers are here, and agree with the chain; the list of its result's files cannot be had."""
+
+    def __init__(self, found: Found, reason: str) -> None:
+        super().__init__(f"The result of the deal cannot be had: {reason}")
+        self.found = found
+
+    @property
+    def step(self) -> int:
+        """The last one: the result is the state after it."""
+        return self.found.evidence.first_step + self.found.evidence.step_count - 1
+
+
 class EvidenceFinder:
     """Gets evidence and the bytes that it names."""
 
@@ -123,6 +136,7 @@ class EvidenceFinder:
         Raises:
             Refused: there is no such deal, it has no committed result, or nobody may check it.
             PeerFault: what was sent is not what the chain has bound, and nobody had better.
+            ResultMissing: nobody who was asked has the list of its files.
             BytesMissing: nobody who was asked has it.
             Unavailable: the chain does not answer.
         """
@@ -220,6 +234,7 @@ class EvidenceFinder:
     async def _asked(self, deal_id: DealId, slot: SlotState, sources: tuple[PeerId, ...]) -> Found:
         fault: PeerFault | None = None
         reasons: list[str] = []
+        missing: ResultMissing | None = None
         for peer in sources:
             try:
                 evidence = await self._ask(peer, deal_id, slot)
@@ -227,8 +242,12 @@ class EvidenceFinder:
             except PeerFault as error:
                 self._network.charge(peer)
                 fault = fault or error
+            except ResultMissing as error:
+                missing = error
             except (Refused, Unavailable) as error:
                 reasons.append(str(error))
+        if missing is not None:
+            raise missing
         if fault is not None:
             raise fault
         raise BytesMissing(
@@ -238,7 +257,10 @@ class EvidenceFinder:
 
     async def _whole(self, evidence: Evidence, slot: SlotState, sources: tuple[PeerId, ...]) -> Found:
         """The evidence with its result's tree, whose blob nothing on chain names: it has to lead to the root."""
-        path = await self._have(evidence, slot, sources, evidence.manifest, MAX_PUBLIC_MANIFEST_BYTES)
+        try:
+            path = await self._have(evidence, slot, sources, evidence.manifest, MAX_PUBLIC_MANIFEST_BYTES)
+        except BytesMissing as missing:
+            raise ResultMissing(Found(evidence, slot, sources, ()), str(missing)) from missing
         manifest = encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
         entries = tree.decode(manifest.tree)
         if tree.tree_root(entries) != evidence.commitment.result_root:

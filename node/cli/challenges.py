@@ -23,6 +23,7 @@ _EXITS = {
     "holds": Exit.DONE,
     "differs": Exit.UNVERIFIED,
     "withheld": Exit.UNVERIFIED,
+    "forbidden": Exit.UNVERIFIED,
     "unclear": Exit.UNAVAILABLE,
 }
 
@@ -76,6 +77,9 @@ def show(found: Json) -> None:
             say(found["reason"])
             say("`capanode challenge open DEAL --leaves` computes all steps here, and forces them where they differ")
             _show_challenge(found["challenge"])
+        case "forbidden":
+            say(found["reason"])
+            say(f"`capanode challenge open DEAL --spec {found['position']}` shows it to the court, which takes no bond")
         case "unclear":
             say("nothing can be said: what differs may come of the machines (limits, another hardware class)")
             _show_step(found["checked"][-1])

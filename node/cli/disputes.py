@@ -29,15 +29,21 @@ def open_(
     step: Annotated[
         int | None, typer.Option(min=0, help="The step that does not hold, as `challenge check` names it.")
     ] = None,
+    missing: Annotated[
+        int | None, typer.Option(min=0, metavar="STEP", help="The bytes of the state after it cannot be had.")
+    ] = None,
+    spec: Annotated[
+        int | None, typer.Option(min=1, metavar="POSITION", help="The leaf there says what none may.")
+    ] = None,
     leaves: Annotated[bool, typer.Option("--leaves", help="The leaves of its trace are withheld.")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Dispute a committed result, of one thing: it is looked at here once more, then a bond is locked."""
-    grounds = {"step": step, "leaves": leaves or None}
+    grounds = {"step": step, "data": missing, "spec": spec, "leaves": leaves or None}
     chosen = {name: value for name, value in grounds.items() if value is not None}
     if len(chosen) != 1:
-        raise Refused("say what is wrong with the result, one thing: --step or --leaves")
+        raise Refused("say what is wrong with the result, one thing: --step, --missing, --spec or --leaves")
     found = reached(data).dispute("open", deal=deal, **chosen)
     if as_json:
         emit(found)

@@ -151,6 +151,7 @@ async def test_a_challenger_that_is_killed_at_every_move_goes_on_where_it_was(
 ) -> None:
     papers = await house.commit(STEPS, trace(STEPS, FORGED))
     folder, passed = tmp_path / "challenger", list[str]()
+    last: challenger.State | None = None
     async with node_of(house, tmp_path / "bystander", PROVIDER, ours) as bystander, trio.open_nursery() as nursery:
         nursery.start_soon(answer, house, bystander, papers, FORGED)
         while "Waiting" not in passed:
@@ -158,8 +159,10 @@ async def test_a_challenger_that_is_killed_at_every_move_goes_on_where_it_was(
                 if not passed:
                     await demand(house, node, papers)
                 stored = await node.next_phase(KEY, passed[-1] if passed else "Planning")
-                passed.append(type(stored.state).__name__)
+                assert isinstance(stored.state, challenger.State)
+                last = stored.state
+                passed.append(type(last).__name__)
         nursery.cancel_scope.cancel()
-    assert isinstance(stored.state, challenger.Waiting)
-    assert stored.state.contest.step == WRONG - 1
+    assert isinstance(last, challenger.Waiting)
+    assert last.contest.step == WRONG - 1
     assert (await house.market.slot(papers.deal_id)).open_challenges == 1

@@ -78,6 +78,23 @@ async def test_withheld_leaves_are_said_and_can_be_forced(town: Town, capsys: py
     assert town.api.disputes == [("open", {"deal": DEAL, "leaves": True})]
 
 
+@pytest.mark.parametrize(
+    ("grounds", "asked"),
+    [(("--step", "3"), {"step": 3}), (("--missing", "0"), {"data": 0}), (("--spec", "2"), {"spec": 2})],
+)
+async def test_each_ground_has_its_name(town: Town, grounds: tuple[str, ...], asked: Json) -> None:
+    town.api.dispute_found = {"challenge": {"name": "challenge-1", "reason": "so it is"}}
+    assert await town.run("challenge", "open", DEAL, *grounds) == Exit.DONE
+    assert town.api.disputes == [("open", {"deal": DEAL, **asked})]
+
+
+async def test_a_leaf_that_speaks_against_itself_is_named(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"verdict": "forbidden", "reason": "its step was the last one", "position": 7, "checked": []}
+    town.api.check_found = {**CHECK, **said}
+    assert await town.run("challenge", "check", DEAL) == Exit.UNVERIFIED
+    assert "challenge open DEAL --spec 7" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("grounds", [(), ("--step", "1", "--leaves")])
 async def test_a_challenge_is_about_one_thing(town: Town, grounds: tuple[str, ...]) -> None:
     assert await town.run("challenge", "open", DEAL, *grounds) == Exit.REFUSED

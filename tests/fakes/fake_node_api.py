@@ -46,6 +46,7 @@ CHECK: Json = {
         }
     ],
     "divergent_step": None,
+    "position": None,
     "challenge": {
         "is_possible": True,
         "why_not": "",

@@ -24,7 +24,8 @@ def leaves_of(count: int, wrong: int | None = None) -> list[Leaf]:
 
 def walked(ours: Trace, theirs: Trace) -> tuple[int, tuple[Digest, ...]] | None:
     """The position that the way down ends at, with its proof; None where it ends before."""
-    height, index, proof = theirs.step_count.bit_length(), 0, ()
+    height, index = theirs.step_count.bit_length(), 0
+    proof: tuple[Digest, ...] = ()
     while True:
         levels = min(height, LEVELS)
         found = turning(ours, height, index, trace.nodes_below(theirs, height, index, levels))

@@ -1,0 +1,172 @@
+"""What is begun without a word of the operator's: missing bytes, and a leaf that speaks against itself."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from capanode.node.agent import Agent
+from capanode.node.chain.rpc import Rpc
+from capanode.node.challenged import disputing as disputing_of
+from capanode.node.challenged.appetite import Appetite
+from capanode.node.challenged.committed_trace import LeafForbidden, StateMissing
+from capanode.node.challenged.disputing import Disputing
+from capanode.node.challenged.evidence import Found, ResultMissing
+from capanode.node.storage.cid import cid_of
+from capanode.proofs import trace as traces
+from capanode.proofs.evidence import Evidence
+from capanode.proofs.leaf_list import LeafList, Row
+from capanode.proofs.trace import Leaf, Trace
+from capanode.protocol import encoding
+from capanode.protocol.cases import Kind
+from capanode.protocol.events import ChallengeWanted, Contest
+from capanode.protocol.ids import Address, DealId, Ppm, UnixTime, Wei
+from capanode.protocol.judging import VerificationClass
+from tests.challenged.committed import RULES, committed
+from tests.challenged.test_checking import Desk, checking
+from tests.challenged.test_checking_steps import NEED, SPEC_OF_STEPS, count
+from tests.node.market_place import HARDWARE
+from tests.protocol.deals import NOW
+
+WATCHER = Address(b"\x77" * 20)
+APPETITE = Appetite(
+    sample_ppm=Ppm(1_000_000),
+    max_bonds_wei=Wei(10**20),
+    min_price_wei=Wei(0),
+    classes=frozenset(VerificationClass),
+    max_steps=0,
+    is_dry=False,
+    min_sources=1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A leaf list with leaves that no honest provider commits to."""
+
+    RECORD: ClassVar[tuple[str, int]] = LeafList.RECORD
+
+    deal_id: DealId
+    first_step: int
+    leaves: tuple[Row, ...]
+
+
+@dataclass(slots=True)
+class Begun:
+    """As much of an agent as takes challenges."""
+
+    contests: dict[str, Contest] = field(default_factory=dict[str, Contest])
+
+    async def challenge(self, key: str, event: ChallengeWanted, admit: Callable[[], bool], market: Address) -> bool:
+        await trio.lowlevel.checkpoint()
+        if admit():
+            self.contests[key] = event.contest
+        return key in self.contests
+
+    def open_deals(self) -> tuple[object, ...]:
+        return ()
+
+
+@asynccontextmanager
+async def disputing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[Desk, Disputing, Begun]]:
+    """A watcher whose only endpoint agrees with itself."""
+
+    async def one(_: Rpc, market: Address, deal_id: DealId) -> int:
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    monkeypatch.setattr(disputing_of, "agreeing_endpoints", one)
+    deal_of = committed(
+        folder, SPEC_OF_STEPS, count, step_limit=4, resources=NEED, rules=RULES, hardware_class=HARDWARE
+    )
+    async with checking(folder, count, deal_of=deal_of) as desk:
+        begun = Begun()
+        agent, rpc = cast(Agent, begun), cast(Rpc, None)
+        yield desk, Disputing(agent, desk.checker, rpc, WATCHER, bond_wei=lambda *_: Wei(1)), begun
+
+
+async def test_bytes_that_can_be_had_are_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_clock: MockClock
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        for step in range(4):
+            assert (await disputes.dispute_data(desk.deal.deal, step, APPETITE))[0] is None
+        assert not begun.contests
+
+
+async def test_a_state_that_nobody_hands_over_is_disputed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_clock: MockClock
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        trace = await desk.checker.trace_of(desk.deal.deal)
+        assert trace.listed is not None
+        gone = trace.listed.manifest(2)
+        assert gone is not None
+        desk.deal.blobs.path(gone).unlink()
+        with pytest.raises(StateMissing, match="after step 1 cannot be had"):
+            await desk.checker.check_step(trace, 2)
+        key, reason = await disputes.dispute_whatever(desk.deal.deal, 2, APPETITE)
+        assert key is not None, reason
+        contest = begun.contests[key]
+        assert (contest.kind, contest.step, contest.claimed.leaf) == (Kind.DATA, 1, bytes(32))
+
+
+async def test_a_result_that_nobody_lists_is_disputed_by_its_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_clock: MockClock
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        desk.deal.lie(lambda told: replace(told, manifest=cid_of(b"what nobody has")))
+        with pytest.raises(ResultMissing) as missing:
+            await desk.checker.trace_of(desk.deal.deal)
+        assert missing.value.step == 3
+        key, reason = await disputes.dispute_whatever(desk.deal.deal, 0, APPETITE)
+        assert key is not None, reason
+        assert (begun.contests[key].kind, begun.contests[key].step) == (Kind.DATA, 3)
+
+
+async def test_a_leaf_that_failed_in_the_middle_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        trace = await desk.checker.trace_of(desk.deal.deal)
+        assert trace.listed is not None
+        evidence = trace.found.evidence
+        honest = list(trace.leaves)
+        failed = replace(honest[2], exit_code=1)
+        leaves = [*honest[:2], failed, *honest[3:]]
+        told = _told(desk, evidence, trace.listed, leaves)
+        monkeypatch.setattr(desk.checker._finder, "fetch_evidence", _found(replace(trace.found, evidence=told)))
+        with pytest.raises(LeafForbidden) as wrong:
+            await desk.checker.trace_of(desk.deal.deal)
+        assert wrong.value.leaf.position == 2
+        assert (await disputes.expose(desk.deal.deal, 1, APPETITE))[0] is None
+        key, reason = await disputes.expose(desk.deal.deal, 2, APPETITE)
+        assert key is not None, reason
+        contest = begun.contests[key]
+        assert (contest.kind, contest.step) == (Kind.SPEC, 2)
+        assert contest.shown is not None
+        assert (contest.shown.exit_code, contest.shown.done, contest.shown.index) == (1, False, 2)
+        assert traces.root_from_proof(contest.claimed.leaf, 2, contest.claimed.proof) == told.trace_root
+
+
+def _told(desk: Desk, evidence: Evidence, listed: LeafList, leaves: list[Leaf]) -> Evidence:
+    """The evidence of a deal whose provider has committed to these leaves, whatever they say."""
+    rows = tuple(
+        (leaf.state_root, leaf.exit_code, leaf.stdout_root, leaf.done, listed.manifest(at))
+        for at, leaf in enumerate(leaves)
+    )
+    data = encoding.encode(Loose(evidence.deal_id, 0, rows))
+    cid = desk.deal.watcher.blobs.put_bytes(data, reason="evidence:x", until=UnixTime(NOW + 60))
+    hashes = tuple(traces.leaf_hash(evidence.deal_id, leaf) for leaf in leaves)
+    return replace(evidence, trace_root=traces.trace_root(Trace(hashes)), leaf_list=cid)
+
+
+def _found(found: Found) -> Callable[[DealId], Awaitable[Found]]:
+    async def fetch(_: DealId) -> Found:
+        await trio.lowlevel.checkpoint()
+        return found
+
+    return fetch
