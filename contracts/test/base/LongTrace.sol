@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Files} from "../../src/libraries/Files.sol";
 import {Trace} from "../../src/libraries/Trace.sol";
 import {File, Grounds, Kind, LeafProof, Statement} from "../../src/types/Case.sol";
-import {Claim, Commitment, Mode, Terms} from "../../src/types/Deal.sol";
+import {Claim, Commitment, DemandCore, Mode, Terms} from "../../src/types/Deal.sol";
 import {CourtTest} from "./CourtTest.sol";
 
 /// @notice A committed deal of many steps, with all leaves at hand; one at a time.
@@ -16,13 +16,14 @@ abstract contract LongTrace is CourtTest {
     LeafProof internal odd;
     /// @dev Of an audit, the step that the lot fell on.
     uint32 internal audited;
+    /// @dev Hashes that stand in the place of leaves.
+    mapping(uint256 position => bytes32) internal planted;
     /// @dev Leaves, their parents, and so on to the root.
     bytes32[][] internal layers;
 
     function long(uint32 steps) internal returns (Claim memory deal, Grounds memory grounds) {
         Terms memory terms = newTerms(Mode.LOCK);
-        grounds.demand = core();
-        grounds.demand.steps = (grounds.demand.steps >> 64 << 64) | (uint256(FIRST) << 32) | steps;
+        grounds.demand = longCore(steps);
         grounds.rules = rules;
         terms.demandDigest = keccak256(abi.encode(grounds.demand));
         bytes32 dealId = assignAs(provider.addr, terms);
@@ -32,6 +33,11 @@ abstract contract LongTrace is CourtTest {
         market.commitSteps(address(0), terms, grounds.demand, dealId, c, traceOf(steps, root));
         grounds.result = Statement(root, c.resultRoot, c.deliveryRoot, c.leavesCid, steps, 0);
         deal = Claim(terms, address(0), PRICE, commitmentDigest(root, c), dealId);
+    }
+
+    function longCore(uint32 steps) internal view returns (DemandCore memory d) {
+        d = core();
+        d.steps = (d.steps >> 64 << 64) | (uint256(FIRST) << 32) | steps;
     }
 
     function longCommitment(uint32 steps) internal pure returns (Commitment memory c) {
@@ -83,12 +89,14 @@ abstract contract LongTrace is CourtTest {
         return (layers[0][position], proofOf(position));
     }
 
-    function grow(bytes32 dealId, uint256 steps) private returns (bytes32) {
+    /// @dev Makes the tree of a deal's leaves, and returns its root.
+    function grow(bytes32 dealId, uint256 steps) internal returns (bytes32) {
         delete layers;
         uint256 height = Files.height(steps);
         bytes32[] memory layer = new bytes32[](1 << height);
         for (uint256 i = 0; i < layer.length; ++i) {
-            layer[i] = i > steps ? Trace.EMPTY : hashOf(dealId, leafAt(i, steps));
+            layer[i] = planted[i];
+            if (layer[i] == 0) layer[i] = i > steps ? Trace.EMPTY : hashOf(dealId, leafAt(i, steps));
         }
         layers.push(layer);
         while (layer.length > 1) {
@@ -115,6 +123,11 @@ abstract contract LongTrace is CourtTest {
             }
             return trace;
         }
+        return provedEnds(steps, root);
+    }
+
+    /// @dev The root with the proofs of the first and the last leaf.
+    function provedEnds(uint256 steps, bytes32 root) internal view returns (bytes32[] memory trace) {
         bytes32[] memory first = proofOf(0);
         bytes32[] memory last = proofOf(steps);
         trace = new bytes32[](1 + 2 * first.length);

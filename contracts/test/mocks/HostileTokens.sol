@@ -18,6 +18,20 @@ contract FeeToken is ERC20("fee", "FEE") {
     }
 }
 
+/// @notice Moves nothing to an account on its list.
+contract BlockingToken is ERC20("blocking", "BLOCK") {
+    mapping(address => bool) public isBlocked;
+
+    function block_(address account) external {
+        isBlocked[account] = true;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (isBlocked[to]) revert ERC20InvalidReceiver(to);
+        super._update(from, to, amount);
+    }
+}
+
 /// @notice Says false instead of reverting, and moves nothing.
 contract FalseToken is ERC20("false", "FALSE") {
     function transferFrom(address, address, uint256) public pure override returns (bool) {
