@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -19,9 +20,15 @@ from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.committed_trace import LeafForbidden, LeavesWithheld, StateMissing
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.evidence import Found, ResultMissing
-from capanode.protocol.faults import Fault, InvariantViolated, Refused
+from capanode.protocol.faults import Fault, InvariantViolated, Refused, Unavailable
 from capanode.protocol.ids import Address, DealId, Wei
 from capanode.protocol.tariff import PPM, TARIFF
+
+LOOK_AGAIN_S: Final = (1.0, 4.0, 15.0, 60.0)
+"""Pauses after which a result is looked at again that could not be looked at before. Seconds."""
+
+MAX_WAITING: Final = 256
+"""Results that wait for another look."""
 
 log = structlog.get_logger()
 
@@ -60,6 +67,15 @@ class Finding:
         return self.bounty_wei - self.gas_wei - self.pulls_wei - self.cpu_wei
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What the looks of one watcher share."""
+
+    appetite: Appetite
+    tell: Callable[[Finding], Awaitable[None]]
+    turn: trio.Lock
+
+
 class Watching:
     """Looks at committed deals; one watcher, or one call of `look` for a deal of one's own choice."""
 
@@ -87,16 +103,38 @@ class Watching:
         appetite: Appetite,
         tell: Callable[[Finding], Awaitable[None]],
     ) -> None:
-        """Look at a sample of what is committed, one after the other, until cancelled."""
-        async for deal_id in committed:
-            if not self.is_drawn(appetite):
-                continue
-            try:
-                await tell(await self.look(deal_id, appetite))
-            except InvariantViolated:
-                raise
-            except Fault as fault:
-                log.info("watch-passes", deal=deal_id.hex(), reason=str(fault))
+        """Look at a sample of what is committed, one after the other, until cancelled.
+
+        What cannot be looked at yet is so later: a provider may be the last to hear of its own commitment.
+        """
+        round_ = _Round(appetite, tell, trio.Lock())
+        async with trio.open_nursery() as waiting:
+            async for deal_id in committed:
+                if not self.is_drawn(appetite) or await self._is_over(deal_id, round_):
+                    continue
+                if len(waiting.child_tasks) < MAX_WAITING:
+                    waiting.start_soon(self._look_later, deal_id, round_)
+
+    async def _look_later(self, deal_id: DealId, round_: _Round) -> None:
+        for pause_s in LOOK_AGAIN_S:
+            await trio.sleep(pause_s)
+            if await self._is_over(deal_id, round_):
+                return
+        log.info("watch-passes", deal=deal_id.hex(), reason="it could not be looked at in time")
+
+    async def _is_over(self, deal_id: DealId, round_: _Round) -> bool:
+        """Look at a deal; False where that may be possible later."""
+        try:
+            async with round_.turn:
+                await round_.tell(await self.look(deal_id, round_.appetite))
+        except InvariantViolated:
+            raise
+        except Unavailable as fault:
+            log.info("watch-waits", deal=deal_id.hex(), reason=str(fault))
+            return False
+        except Fault as fault:
+            log.info("watch-passes", deal=deal_id.hex(), reason=str(fault))
+        return True
 
     def is_drawn(self, appetite: Appetite) -> bool:
         """Whether the coin says to look at the next result; nobody can foresee it."""
