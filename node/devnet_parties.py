@@ -43,6 +43,7 @@ ROLES: Final = {
     "provider": ("provider", "arbiter"),
     "requester": ("requester",),
     "challenger": ("challenger",),
+    "arbiter": ("arbiter",),
 }
 """What a party's node does: whoever computes also judges its class."""
 
@@ -162,9 +163,11 @@ async def fund(root: Path, profile: NetworkProfile, grants: Sequence[tuple[Party
         async with sending(rpc, root / "deployer.db", _rich()) as rich, trio.open_nursery() as nursery:
             for party, grant in grants:
                 nursery.start_soon(_give, rich, contracts.token, party, grant)
+        # An enrolment may grow the tree of stakes, and one that was estimated before it would run out of gas.
+        enrolling = trio.Lock()
         async with trio.open_nursery() as nursery:
             for party, grant in grants:
-                nursery.start_soon(_put_in, rpc, contracts, party, grant)
+                nursery.start_soon(_put_in, rpc, contracts, party, grant, enrolling)
 
 
 @asynccontextmanager
@@ -187,7 +190,7 @@ async def _give(rich: Sender, token: Address, party: Party, grant: Grant) -> Non
         await mint(rich, f"tokens/{party.name}", token, party.address, grant.tokens_wei)
 
 
-async def _put_in(rpc: Rpc, contracts: Contracts, party: Party, grant: Grant) -> None:
+async def _put_in(rpc: Rpc, contracts: Contracts, party: Party, grant: Grant, enrolling: trio.Lock) -> None:
     if not grant.deposit_wei:
         return
     market = contracts.market
@@ -206,7 +209,8 @@ async def _put_in(rpc: Rpc, contracts: Contracts, party: Party, grant: Grant) ->
         if grant.duty_wei and contracts.court is not None:
             pools = (await Pools(rpc).court(contracts.court)).pools
             duty = enroll(pools, this_cpu_class(), grant.duty_wei)
-            await done(sender, "duty", duty.to, duty.data, Wei(0))
+            async with enrolling:
+                await done(sender, "duty", duty.to, duty.data, Wei(0))
 
 
 async def done(sender: Sender, key: str, to: Address, data: bytes, value_wei: Wei) -> None:
