@@ -14,8 +14,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -25,18 +26,25 @@ from bench import report
 from bench.shell_image import write_shell_image
 from capanode.node.fault_points import Armed
 from tests.chaos import passed
+from tests.chaos.court_town import open_court_town
 from tests.chaos.crash_town import CrashTown, open_crash_town, write_broken_image
-from tests.chaos.scenarios import FRESH, SCENARIOS, Ending, live_through
+from tests.chaos.scenarios import COURT, FRESH, SCENARIOS, Ending, live_through
 from tests.chaos.setups import SETUPS, ground_of_setups
 
 TOWNS: Final = 2
 EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
 """Steps that are killed at each time that a deal passes them, not only at the first: each is another effect."""
 
-EVERY_WAY: Final = ("lock", "direct", "deposit", "first", "claim", "cancel", "expire", "abandon")
-"""In these scenarios, which have every kind of transaction among them, up to so many times:"""
+EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim", "cancel", "expire", "abandon"), 3) | {
+    "cheated": 2,
+    "asked": 1,
+}
+"""In these scenarios, which have every kind of transaction among them, up to so many times each. Before a court a
+challenger has two of its own, so has an arbiter, and the provider one; what is due besides anybody may do.
+"""
 
-MOST_PASSAGES: Final = 3
+OF_DISPUTES: Final = ("journal.*", "transaction.*", "evidence.*")
+"""All that is news of those who have a part in disputes only; what else they pass, others die over too."""
 
 TRIES: Final = 6
 """A point that depends on timing may be missed in one scenario, and then in the next."""
@@ -94,7 +102,7 @@ def say(sentence: str) -> None:
 
 def kind(who: str) -> str:
     """Which of the programs a process is."""
-    return {"patron": "requester"}.get(who, who)
+    return {"patron": "requester", "arbiter-1": "arbiter"}.get(who, who)
 
 
 def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> list[Kill]:
@@ -108,7 +116,9 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
                 step = point.rpartition(":")[0]
                 if not fnmatchcase(step, pattern) or (scenario != SURE.get(step, scenario) and SURE[step] in seen):
                     continue
-                if step in EVERY_PASSAGE and scenario in EVERY_WAY and times[point] <= MOST_PASSAGES:
+                if kind(who) in ("watcher", "arbiter") and not any(fnmatchcase(step, news) for news in OF_DISPUTES):
+                    continue
+                if step in EVERY_PASSAGE and times[point] <= EVERY_WAY.get(scenario, 0):
                     found.setdefault((scenario, who, point, times[point]), Kill(scenario, who, point, times[point]))
                 elif times[point] == 1:
                     known = found.setdefault((kind(who), point), Kill(scenario, who, point))
@@ -135,7 +145,7 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
         points = {who: node.take_passed() for who, node in town.nodes.items()}
     with findings.lock:
         findings.endings[scenario] = ending
-        findings.passed[scenario] = {who: points[who] for who in (ending.buyer, "provider")}
+        findings.passed[scenario] = {who: points[who] for who in (ending.buyer, "provider", *town.cast)}
     say(f"{scenario}: {sum(map(len, points.values()))} passages in {time.monotonic() - started:.1f} s")
     if ending.left or ending.odd_exits:
         findings.mismatch(f"{scenario}, undisturbed: left {ending.left}, exits {ending.odd_exits}; logs in {town.root}")
@@ -143,7 +153,8 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
 
 def kill_in(town: CrashTown, wanted: Kill, findings: Findings) -> None:
     """Live through a scenario with one death, and compare."""
-    others = [replace(wanted, scenario=scenario, who=who) for scenario, who in wanted.others if scenario in SCENARIOS]
+    here = place_of(wanted.scenario)
+    others = [replace(wanted, scenario=name, who=who) for name, who in wanted.others if place_of(name) is here]
     for kill in [wanted, *others, wanted, wanted][:TRIES]:
         with _cast(town, kill.scenario):
             node = town.nodes[kill.who]
@@ -185,83 +196,100 @@ def _cast(town: CrashTown, scenario: str) -> AbstractContextManager[object]:
 # ---- set-ups, which need no town -------------------------------------------------------------------------------
 
 
-def record_setup(root: Path, name: str, findings: Findings) -> None:
+def record_setup(root: Path, scenario: str, findings: Findings) -> None:
     started = time.monotonic()
-    ended = SETUPS[name](root, None)
+    ended = SETUPS[scenario](root, None)
     with findings.lock:
-        findings.endings[name] = ended.state
-        findings.passed[name] = {ended.who: list(ended.passed)}
-    say(f"{name}: {len(ended.passed)} passages in {time.monotonic() - started:.1f} s")
+        findings.endings[scenario] = ended.state
+        findings.passed[scenario] = {ended.who: list(ended.passed)}
+    say(f"{scenario}: {len(ended.passed)} passages in {time.monotonic() - started:.1f} s")
 
 
-def kill_setup(root: Path, kill: Kill, findings: Findings) -> None:
+def kill_setup(root: Path, wanted: Kill, findings: Findings) -> None:
     started = time.monotonic()
     for _ in range(TRIES):
         try:
-            ended = SETUPS[kill.scenario](root, kill.armed)
+            ended = SETUPS[wanted.scenario](root, wanted.armed)
         except Exception as failed:  # told as the mismatch that it is
-            findings.mismatch(f"{kill}: {failed!r}; logs in {root}")
+            findings.mismatch(f"{wanted}: {failed!r}; logs in {root}")
             return
         if not ended.was_killed:
             continue
         with findings.lock:
-            findings.killed.append(kill)
-        undisturbed = findings.endings[kill.scenario]
+            findings.killed.append(wanted)
+        undisturbed = findings.endings[wanted.scenario]
         if ended.state != undisturbed:
-            findings.mismatch(f"{kill}: {ended.state} instead of {undisturbed}; logs in {root}")
-        say(f"{kill}: {time.monotonic() - started:.1f} s")
+            findings.mismatch(f"{wanted}: {ended.state} instead of {undisturbed}; logs in {root}")
+        say(f"{wanted}: {time.monotonic() - started:.1f} s")
         return
-    findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+    findings.mismatch(f"{wanted}: the point was not passed in {TRIES} runs")
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------
 
 
+class Place(Enum):
+    """Where a scenario is lived through."""
+
+    TOWN = auto()
+    COURT = auto()
+    SETUP = auto()
+
+
+def place_of(scenario: str) -> Place:
+    if scenario in SETUPS:
+        return Place.SETUP
+    return Place.COURT if scenario in COURT else Place.TOWN
+
+
 class Crew:
-    """Threads that work a list off, each in its own town; the last one has no town and does the set-ups."""
+    """Threads that work lists off, each in its own town, one of them with a court; the last does the set-ups."""
 
     def __init__(self, root: Path, image: Path, towns: int) -> None:
         self._root = root
         self._image = image
         self._towns = towns
-        self._deals: queue.SimpleQueue[Callable[[CrashTown], None] | None] = queue.SimpleQueue()
-        self._setups: queue.SimpleQueue[Callable[[Path], None] | None] = queue.SimpleQueue()
+        self._waiting = {place: queue.SimpleQueue[Callable[..., None] | None]() for place in Place}
         self._open = threading.Semaphore(0)
         self.failed: list[BaseException] = []
 
     def __enter__(self) -> "Crew":
-        self._threads = [threading.Thread(target=self._in_town, args=(n,)) for n in range(self._towns)]
+        places = [(f"town-{n}", Place.TOWN, open_crash_town) for n in range(self._towns)]
+        places.append(("court", Place.COURT, open_court_town))
+        self._threads = [threading.Thread(target=self._in_town, args=place) for place in places]
         self._threads.append(threading.Thread(target=self._beside))
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            # Nothing more of the list after a failure or a Ctrl-C.
-            _drain(self._deals)
-            _drain(self._setups)
-        for _thread in self._threads:
-            self._deals.put(None)
-            self._setups.put(None)
+        for waiting in self._waiting.values():
+            if kind is not None:
+                # Nothing more of the list after a failure or a Ctrl-C.
+                _drain(waiting)
+            for _thread in self._threads:
+                waiting.put(None)
         for thread in self._threads:
             thread.join()
 
-    def do(self, deals: Sequence[Callable[[CrashTown], None]], setups: Sequence[Callable[[Path], None]]) -> None:
-        """Have everything done."""
-        for deal in deals:
-            self._deals.put(deal)
-        for setup in setups:
-            self._setups.put(setup)
-        for _ in range(len(deals) + len(setups)):
+    def do(self, work: Sequence[tuple[str, Callable[..., None]]]) -> None:
+        """Have everything done, each where its scenario is lived through."""
+        for scenario, one in work:
+            self._waiting[place_of(scenario)].put(one)
+        for _ in work:
             self._open.acquire()
             if self.failed:
                 raise self.failed[0]
 
-    def _in_town(self, number: int) -> None:
+    def _in_town(
+        self, name: str, place: Place, opened: Callable[[Path, Path], AbstractContextManager[CrashTown]]
+    ) -> None:
+        """Opened when there is something to do in it."""
         try:
-            with open_crash_town(self._root / f"town-{number}", self._image) as town:
-                while (deal := self._deals.get()) is not None:
+            with ExitStack() as stack:
+                town: CrashTown | None = None
+                while (deal := self._waiting[place].get()) is not None:
+                    town = town or stack.enter_context(opened(self._root / name, self._image))
                     deal(town)
                     self._open.release()
         except BaseException as error:  # raised to whoever waits
@@ -271,7 +299,7 @@ class Crew:
     def _beside(self) -> None:
         try:
             with ground_of_setups(self._root / "setups"):
-                while (setup := self._setups.get()) is not None:
+                while (setup := self._waiting[Place.SETUP].get()) is not None:
                     setup(self._root / "setups")
                     self._open.release()
         except BaseException as error:  # raised to whoever waits
@@ -293,22 +321,16 @@ def chaos(
     image = root / "shell.tar"
     write_shell_image(image)
     write_broken_image(image.with_name("broken.tar"))
-    in_town = [name for name in scenarios if name in SCENARIOS]
-    set_up = [name for name in scenarios if name in SETUPS]
     with Crew(root, image, towns) as crew:
-        crew.do(
-            [partial(record_in, scenario=name, findings=findings) for name in in_town],
-            [partial(record_setup, name=name, findings=findings) for name in set_up],
-        )
+        record = {name: record_setup if name in SETUPS else record_in for name in scenarios}
+        crew.do([(name, partial(record[name], scenario=name, findings=findings)) for name in scenarios])
         ordered = {name: findings.passed[name] for name in scenarios if name in findings.passed}
         kills = kills_of(ordered, pattern)
         random.Random(seed).shuffle(kills)
         kills = kills[:most]
         say(f"{len(kills)} kills, seed {seed}")
-        crew.do(
-            [partial(kill_in, wanted=kill, findings=findings) for kill in kills if kill.scenario in SCENARIOS],
-            [partial(kill_setup, kill=kill, findings=findings) for kill in kills if kill.scenario in SETUPS],
-        )
+        end = {name: kill_setup if name in SETUPS else kill_in for name in scenarios}
+        crew.do([(kill.scenario, partial(end[kill.scenario], wanted=kill, findings=findings)) for kill in kills])
     return findings
 
 

@@ -26,10 +26,12 @@ from capanode.node.api.port import DealView, JobOrder, JobView
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import AnvilOptions, run_anvil
 from capanode.node.chain.contracts import Contracts, resolve
+from capanode.node.chain.court import Court
 from capanode.node.chain.market import Market
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.chain.token import Token
 from capanode.node.chain.wire import hexadecimal, quantity, read_bytes, read_list, read_object, read_quantity
+from capanode.node.devnet import peers_in
 from capanode.node.devnet_leftovers import clear_away
 from capanode.node.devnet_parties import (
     PROVIDER_GRANT,
@@ -44,12 +46,14 @@ from capanode.node.devnet_parties import (
     sending,
 )
 from capanode.node.executors.docker import executor_name
+from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.executors.sandbox import EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
 from capanode.node.images.archive import write_archive
 from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import PeerId, Wei
+from capanode.protocol.judging import class_pool
 from tests.background import kept_open
 from tests.chaos.mortal import Mortal, Zygote
 
@@ -123,6 +127,13 @@ class CrashTown:
     images: list[str] = field(default_factory=list[str])
     """What was brought onto the engine for this town alone."""
 
+    cast: tuple[str, ...] = ()
+    """Who else than buyer and provider is killed. Where there is anybody, results are disputed: then everybody may
+    move a case on, and it does not matter who did."""
+
+    purses: dict[str, Party] = field(default_factory=dict[str, Party])
+    """Who has money here and no node."""
+
     # ---- asking nodes, whatever happens to them --------------------------------------------------------------
 
     def client(self, who: str) -> NodeClient:
@@ -147,13 +158,14 @@ class CrashTown:
             time.sleep(POLL_S)
 
     def until_peered(self, *buyers: str) -> None:
-        """Every buyer is connected to the provider, and all of them are up."""
+        """Every buyer is connected to the provider, and all of them are up; where there are more, all to all."""
         self.ask("provider", lambda client: client.status())
-        for who in buyers or ("requester", "patron"):
+        for who in buyers or (name for name in self.parties if name != "provider"):
             self.until(f"{who} has a peer", partial(self._has_peer, who))
 
     def _has_peer(self, who: str) -> bool:
-        return bool(self.ask(who, lambda client: client.status())["peers"])
+        wanted = len(self.nodes) - 1 if self.cast else 1
+        return peers_in(self.ask(who, lambda client: client.status())) >= wanted
 
     def all_up(self) -> None:
         """Start what a scenario that failed has left down."""
@@ -282,21 +294,35 @@ class CrashTown:
         profile, tokens, locked, transactions = self.profile, {}, {}, {}
         async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
             market, token = Market(rpc, self.contracts.market), Token(rpc, self.contracts.token)
-            for name, party in self.parties.items():
-                account = await market.account(party.address)
+            assert self.contracts.court is not None
+            pools, pool = await Court(rpc, self.contracts.court).pools(), class_pool(this_cpu_class())
+            for name, party in (self.parties | self.purses).items():
+                account, duty = await market.account(party.address), await pools.arbiter(pool, party.address)
                 earmarks = await market.earmarks(party.address, (self.parties["provider"].address,))
                 earmarked = sum(earmark.amount_wei for earmark in earmarks)
-                wallet = await token.balance(party.address)
-                tokens[name] = wallet + account.free_wei + earmarked + account.stake_wei
+                in_escrow = account.free_wei + earmarked + account.stake_wei
+                tokens[name] = await token.balance(party.address) + in_escrow + duty.stake_wei + duty.fees_wei
                 locked[name] = account.locked_wei
                 sent = await rpc.call("eth_getTransactionCount", hexadecimal(party.address), "latest")
                 transactions[name] = read_quantity(sent)
             block = read_quantity(await rpc.call("eth_blockNumber"))
         return Count(tokens, locked, transactions, block)
 
+    def transactions(self, before: Count, after: Count) -> dict[str, int]:
+        """How many each party has sent; where there is a court, how many of all of them had an effect."""
+        sent = {name: after.transactions[name] - before.transactions[name] for name in after.transactions}
+        if not self.cast:
+            return sent
+        mined = [
+            self.rpc("eth_getBlockReceipts", quantity(number)) for number in range(before.block + 1, after.block + 1)
+        ]
+        receipts = [read_object(receipt) for block in mined for receipt in read_list(block)]
+        return {"all": sum(sent.values()) - sum(read_quantity(receipt["status"]) == 0 for receipt in receipts)}
+
     def events_since(self, block: int) -> dict[str, int]:
-        """How many events of each kind the market has logged since, by their first topic."""
-        query = {"address": hexadecimal(self.contracts.market), "fromBlock": quantity(block + 1), "toBlock": "latest"}
+        """How many events of each kind market and court have logged since, by their first topic."""
+        addresses = [hexadecimal(one) for one in (self.contracts.market, self.contracts.court) if one is not None]
+        query = {"address": addresses, "fromBlock": quantity(block + 1), "toBlock": "latest"}
         rows = [read_object(row) for row in read_list(self.rpc("eth_getLogs", query))]
         topics = [read_bytes(read_list(row["topics"])[0]) for row in rows]
         return dict(Counter(EVENT_NAMES.get(topic, "other") for topic in topics))
@@ -330,10 +356,7 @@ class CrashTown:
 
     def left_over(self) -> list[str]:
         """What should not be there while no deal is open."""
-        labels = ["--filter", f"label={NODE_LABEL}={self.engine_node}", "--filter", f"label={EXECUTION_LABEL}"]
-        listing = ["docker", "ps", "--all", "--quiet", *labels]
-        containers = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
-        left = [f"container {name}" for name in containers]
+        left = [f"container {name}" for party in self.parties.values() for name in _containers(party)]
         folder = self.parties["provider"].folder
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder.executions) in line]
         left += [f"mount {line.split()[1]}" for line in mounts[1:]]
@@ -345,6 +368,14 @@ class CrashTown:
             left += [f"file {path}" for path in party.folder.results.rglob(".*.partial")]
         left += [f"logs {path.name}" for path in (folder.executions / "logs").iterdir()]
         return left
+
+
+def _containers(party: Party) -> list[str]:
+    """Those that compute something for its node, running or not."""
+    node = executor_name(PeerId(party.peer_id))
+    labels = ["--filter", f"label={NODE_LABEL}={node}", "--filter", f"label={EXECUTION_LABEL}"]
+    listing = ["docker", "ps", "--all", "--quiet", *labels]
+    return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
 
 
 def write_broken_image(target: Path) -> None:
@@ -362,28 +393,36 @@ def write_broken_image(target: Path) -> None:
 def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
     """A town whose nodes are up and know each other."""
     with kept_open(partial(_chain_and_parties, root), "chain") as (profile, contracts, parties, token):
-        zygote = Zygote()
-        nodes = {name: mortal_node(zygote, party) for name, party in parties.items()}
-        town = CrashTown(root, image, profile, contracts, parties, nodes, token)
-        try:
-            for node in nodes.values():
-                node.start()
-            town.until_peered()
+        town = CrashTown(root, image, profile, contracts, parties, {}, token)
+        with living(town):
             yield town
-        finally:
-            for node in nodes.values():
-                node.close()
-            zygote.close()
-            if town.images:
-                subprocess.run(["docker", "rmi", "--force", *town.images], capture_output=True, check=False)
-            provider = parties["provider"]
-            trio.from_thread.run(clear_away, provider.peer_id, provider.folder, trio_token=token)
+
+
+@contextmanager
+def living(town: CrashTown) -> Generator[None]:
+    """Nodes for all parties of a town, up and connected."""
+    zygote = Zygote()
+    town.nodes.update({name: mortal_node(zygote, party) for name, party in town.parties.items()})
+    try:
+        for node in town.nodes.values():
+            node.start()
+        town.until_peered()
+        yield
+    finally:
+        for node in town.nodes.values():
+            node.close()
+        zygote.close()
+        if town.images:
+            subprocess.run(["docker", "rmi", "--force", *town.images], capture_output=True, check=False)
+        for party in town.parties.values():
+            if party.role != "requester":
+                town.run(clear_away, party.peer_id, party.folder)
 
 
 def mortal_node(zygote: Zygote, party: Party) -> Mortal:
     """A node of the town, not started yet."""
     root = party.folder.root
-    return Mortal(zygote, ("start", "--data", str(root)), party.folder.log, root / "faults")
+    return Mortal(zygote, ("start", "--data", str(root)), party.folder.log, root / "faults", party.program)
 
 
 Ground = tuple[NetworkProfile, Contracts, dict[str, Party], trio.lowlevel.TrioToken]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from capanode.node.fault_points import FOLDER_VARIABLE, Armed
 
+PROGRAM = "capanode.node"
 RESTART_S = 0.2
 END_S = 20.0
 
@@ -54,11 +55,19 @@ class Zygote:
         self._reader = threading.Thread(target=self._read, name="zygote", daemon=True)
         self._reader.start()
 
-    def start(self, command: Sequence[str], log: Path, faults: Path, armed: Armed | None = None) -> Forked:
-        """Start a command of `capanode`; at `armed` it dies, but nothing that it starts does."""
+    def start(
+        self,
+        command: Sequence[str],
+        log: Path,
+        faults: Path,
+        armed: Armed | None = None,
+        program: str = PROGRAM,
+    ) -> Forked:
+        """Start a command of `capanode`, or of another program; at `armed` it dies, but nothing that it starts does."""
         assert self._process.stdin is not None
         forked = Forked()
         order = {
+            "program": program,
             "command": list(command),
             "log": str(log),
             "faults": str(faults),
@@ -103,6 +112,7 @@ class Mortal:
     command: Sequence[str]
     log: Path
     faults: Path
+    program: str = PROGRAM
     kills: int = 0
     """How often it ended by SIGKILL that nobody here had sent."""
 
@@ -208,7 +218,7 @@ class Mortal:
                 time.sleep(RESTART_S)
 
     def _live(self) -> int:
-        self._process = self.zygote.start(self.command, self.log, self.faults)
+        self._process = self.zygote.start(self.command, self.log, self.faults, program=self.program)
         if not self._wanted.is_set():
             self._process.send(signal.SIGKILL)
         code = self._process.wait()

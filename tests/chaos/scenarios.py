@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from capanode.node.api.client import NodeClient
-from capanode.node.api.port import JobView
+from capanode.node.api.port import JobView, Json
+from capanode.node.chain import court as courts
+from capanode.node.challenged.briefs import papers_of
 from capanode.protocol.faults import Refused
+from tests.chaos.court_town import ARBITERS, evidence, filed, send_to_court
 from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
 from tests.e2e.town import events, false_checks
 
@@ -22,6 +25,7 @@ DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
 LONGER_THAN_A_DEAL_S: Final = 300
+LONGER_THAN_AN_ANSWER_S: Final = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,9 @@ class Ending:
     """What each party gained, base units."""
     locked: Mapping[str, int]
     transactions: Mapping[str, int]
-    """Nonces that each party used."""
+    """Nonces that each party used; or all of them together, where any may do what is due."""
     events: Mapping[str, int]
-    """What the market has logged."""
+    """What market and court have logged."""
     starts: tuple[int, ...]
     """How often the engine started the container of each execution."""
     left: tuple[str, ...]
@@ -82,7 +86,7 @@ def live_through(town: CrashTown, scenario: Scenario) -> Ending:
         deals=tuple(sorted(deal.phase for deal in town.deals() if deal.deal_id not in known)),
         tokens={name: after.tokens[name] - before.tokens[name] for name in after.tokens},
         locked={name: after.locked[name] - before.locked[name] for name in after.locked},
-        transactions={name: after.transactions[name] - before.transactions[name] for name in after.transactions},
+        transactions=town.transactions(before, after),
         events=town.events_since(before.block),
         starts=tuple(town.starts_between(since, time.time())),
         left=tuple(left),
@@ -282,6 +286,94 @@ def deposit(town: CrashTown) -> Job:
     return direct(town)
 
 
+# ---- before the court --------------------------------------------------------------------------------------------
+
+
+def cheated(town: CrashTown) -> Job:
+    """The provider leaves a step out; the watcher disputes it, three arbiters look, and the money comes back."""
+    job, deal_id = _disputable(town, 3)
+    # What the requester buys in its place would be no better.
+    town.ask("provider", lambda client: client.drain(on=True))
+    town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
+    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
+    _until_cancelled(town, job)
+    _until_case_over(town, deal_id)
+    town.ask("provider", lambda client: client.drain(on=False))
+    return job
+
+
+def appealed(town: CrashTown) -> Job:
+    """The same, and somebody who does not like the verdict pays for another committee."""
+    job, deal_id = _disputable(town, 3)
+    town.ask("provider", lambda client: client.drain(on=True))
+    town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
+    town.until("another committee is drawn", partial(_has_appealed, town, deal_id))
+    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
+    _until_cancelled(town, job)
+    _until_case_over(town, deal_id)
+    town.ask("provider", lambda client: client.drain(on=False))
+    return job
+
+
+def asked(town: CrashTown) -> Job:
+    """Somebody says that the leaves are withheld: the provider shows some on chain, hears no more, and is paid."""
+    job, deal_id = _disputable(town, 17)
+    town.ask("watcher", lambda client: list(client.check(deal_id, 0, None)))
+    send_to_court(town, courts.demand_leaves(papers_of(evidence(town, "watcher", deal_id)), 0))
+    town.until("leaves are shown", lambda: _case(town, deal_id)["phase"] == "ANSWERED")
+    town.let_pass(LONGER_THAN_AN_ANSWER_S)
+    _until_case_over(town, deal_id)
+    town.let_pass(LONGER_THAN_A_DEAL_S)
+    return job
+
+
+def _has_appealed(town: CrashTown, deal_id: str) -> bool:
+    """Whether the second committee is there; else it is asked for as soon as that is possible, and again if need be."""
+    case = _case(town, deal_id)
+    if case["phase"] == "DECIDED" and len(case["rounds"]) == 1:
+        with suppress(Refused):
+            papers = papers_of(evidence(town, "watcher", deal_id))
+            send_to_court(town, courts.appeal(papers, filed(town, "watcher", deal_id)))
+    return len(case.get("rounds", ())) == 2
+
+
+def _disputable(town: CrashTown, steps: int) -> tuple[Job, str]:
+    """A job whose result is there, and the deal that it is of."""
+    job = Job("requester", town.submit("requester", town.order(COUNT, steps=steps, accept="wait")))
+    view = town.until_job(job.buyer, job.job_id, "delivered", lambda view: view.phase == "Delivered")
+    assert view.deal_id is not None
+    return job, view.deal_id
+
+
+def _case(town: CrashTown, deal_id: str) -> Json:
+    """The newest case about a deal, as the watcher knows it; its phase is NONE where there is none."""
+    cases = town.ask("watcher", lambda client: client.dispute("list"))["cases"]
+    return next((one for one in cases if one["deal_id"] == deal_id), {"phase": "NONE"})
+
+
+def _until_case_over(town: CrashTown, deal_id: str) -> None:
+    """Closed and paid for, and nobody waits for anything any more."""
+
+    def is_over() -> bool:
+        case = _case(town, deal_id)
+        if case["phase"] != "CLOSED" or not all(one["is_paid"] for one in case["rounds"]):
+            return False
+        said = [town.ask(who, lambda client: client.dispute("list")) for who in ("watcher", *ARBITERS)]
+        return all(row["has_ended"] for one in said for row in (*one["challenges"], *one["duties"]))
+
+    town.until("the case is over", is_over)
+
+
+def _until_cancelled(town: CrashTown, job: Job) -> None:
+    def cancel(client: NodeClient) -> None:
+        with suppress(Refused):
+            client.cancel(job.job_id)
+
+    while town.job(job.buyer, job.job_id).phase not in ENDED:
+        town.ask(job.buyer, cancel)
+        time.sleep(0.1)
+
+
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.__name__: one
     for one in (
@@ -305,8 +397,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         stopped,
         new_provider,
         new_requester,
+        cheated,
+        asked,
     )
 }
+
+COURT: Final = frozenset({"cheated", "asked"})
+"""Scenarios that are lived through in a court town."""
 
 FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}
 """Scenarios in which somebody new takes a place of the town, not started yet."""

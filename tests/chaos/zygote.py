@@ -69,7 +69,6 @@ def _bury(children: set[int]) -> None:
 def _become(order: dict[str, Any]) -> None:
     """Be the command that was ordered; does not return."""
     from capanode.node import fault_points
-    from capanode.node.cli import main as capanode
 
     os.setsid()
     nothing, log = (
@@ -88,7 +87,8 @@ def _become(order: dict[str, Any]) -> None:
     sys.argv = ["capanode", *order["command"]]
     code = 1
     try:
-        capanode()
+        main_of = "capanode.node.cli" if order["program"] == "capanode.node" else order["program"]
+        importlib.import_module(main_of).main()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -45,6 +45,7 @@ def take_back(town: Town, deal_id: str | None, to: Phase) -> None:
             market = Market(rpc, (await resolve(rpc, profile)).market)
             deal = DealId(bytes.fromhex(deal_id.removeprefix("0x")))
             await rpc.call_once("evm_setAutomine", False)
+            found = Phase.NONE
             for depth in range(1, DEEPEST + 1):
                 await rpc.call_once("anvil_reorg", depth, [])
                 found = (await market.slot(deal)).phase
