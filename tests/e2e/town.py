@@ -108,10 +108,10 @@ class Town:
         text = JOB.format(image=self.image, command=repr(command), timeout=timeout, memory=memory, cap=cap)
         return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, announce, policy, accept)
 
-    def order_of_steps(self, command: str, limit: int) -> JobOrder:
+    def order_of_steps(self, command: str, limit: int, *, accept: str = "auto") -> JobOrder:
         """A job of several steps of the shell image."""
         text = STEPS.format(image=self.image, command=repr(command), limit=limit)
-        return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, "gossip", "award", "auto")
+        return JobOrder(text, str(self.image.parent), f"job-{secrets.token_hex(4)}", None, "gossip", "award", accept)
 
     def submit(self, order: JobOrder) -> JobView:
         """The job as its node took it."""
@@ -137,6 +137,16 @@ class Town:
     def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run async work on the devnet's loop."""
         return trio.from_thread.run(work, *arguments, trio_token=self._token)
+
+    def let_pass(self, seconds: int) -> None:
+        """Move the chain's clock."""
+
+        async def ask() -> None:
+            async with open_rpc(self.devnet.profile.rpc_urls, self.devnet.profile.chain_id) as rpc:
+                await rpc.call_once("evm_increaseTime", seconds)
+                await rpc.call_once("evm_mine")
+
+        self.run(ask)
 
     def start(self, party: Party) -> None:
         """Start a party's node, connected to all providers but itself."""
