@@ -83,6 +83,9 @@ def why_private(spec: Spec, rules: Rules | None) -> str:
     """Why nobody but the parties may see a job, in a clause; empty where a committed one is anybody's to check."""
     if spec.verification is VerificationClass.NONE:
         return "it is of class none, which nobody can judge"
+    if spec.verification is VerificationClass.REPLICATED:
+        # What one provider has committed would be all that another one needs to claim that it did the work.
+        return "it is of class replicated, whose providers must not see each other's results"
     if rules is not None and rules.sealed:
         return "it is sealed"
     return ""

@@ -192,7 +192,10 @@ class DeadlinePassed:
 
 @dataclass(frozen=True, slots=True)
 class JobSubmitted:
-    """A user wants this done. `announcement` is there when the demand goes on chain; `attempts` counts retries too."""
+    """A user wants this done. `announcement` is there when the demand goes on chain; `attempts` counts retries too.
+
+    `avoid` are providers that are not awarded it, beside those that the node avoids at all.
+    """
 
     RECORD: ClassVar[tuple[str, int]] = ("job-submitted", 1)
     name: str
@@ -202,6 +205,7 @@ class JobSubmitted:
     target_price_wei: Wei
     attempts: int
     auto_accept: bool
+    avoid: tuple[Address, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ CLASS_NUMBERS: Final = {
 }
 """`Rules.class_` on chain."""
 
+JUDGED: Final = frozenset({VerificationClass.EXACT, VerificationClass.TOLERANCE})
+"""Classes whose results one party can recompute and arbiters judge; in the others there is no bond against fraud."""
+
 RULES_DIGEST_BITS: Final = 192
 
 

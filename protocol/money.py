@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from capanode.protocol.ids import Ppm, Wei
+from capanode.protocol.judging import JUDGED
 from capanode.protocol.records import Demand, VerificationClass
 from capanode.protocol.tariff import PPM as PPM
 from capanode.protocol.tariff import TARIFF
@@ -21,7 +22,7 @@ def deadline_bond_wei(price_wei: Wei) -> Wei:
 
 def verification_deposit_wei(arbiter_fee_wei: Wei, verification: VerificationClass) -> Wei:
     """V: three arbiters' fees, or nothing where nothing can be judged."""
-    return _NOTHING if verification is VerificationClass.NONE else TARIFF.verification_deposit_wei(arbiter_fee_wei)
+    return TARIFF.verification_deposit_wei(arbiter_fee_wei) if verification in JUDGED else _NOTHING
 
 
 def fraud_bond_up_wei(
@@ -31,11 +32,11 @@ def fraud_bond_up_wei(
     gas_allowance_wei: Wei,
     verification: VerificationClass,
 ) -> Wei:
-    """Bf: max(1.25 · P · (1 − p) / p, 3 · (3F + gas allowance)), rounded up; zero in class `none`.
+    """Bf: max(1.25 · P · (1 − p) / p, 3 · (3F + gas allowance)), rounded up; zero where nothing is judged.
 
-    With an audit rate of zero no bond deters, so the rate must be positive in every other class.
+    With an audit rate of zero no bond deters, so the rate must be positive in the classes that are judged.
     """
-    if verification is VerificationClass.NONE:
+    if verification not in JUDGED:
         return _NOTHING
     tariff = replace(TARIFF, gas_allowance_wei=gas_allowance_wei)
     return tariff.fraud_bond_up_wei(price_wei, audit_rate_ppm, arbiter_fee_wei)

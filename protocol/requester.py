@@ -82,6 +82,8 @@ class Order:
     target_price_wei: Wei
     attempts_left: int
     auto_accept: bool
+    avoid: tuple[Address, ...] | None = None
+    """Providers that are not awarded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +371,7 @@ def submit(event: JobSubmitted) -> Step:
         target_price_wei=event.target_price_wei,
         attempts_left=event.attempts - 1,
         auto_accept=event.auto_accept,
+        avoid=event.avoid,
     )
     return _start(order)
 

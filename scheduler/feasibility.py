@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from capanode.protocol.ids import UnixTime, Wei
+from capanode.protocol.judging import JUDGED
 from capanode.protocol.money import bond_wei, deadline_bond_wei, verification_deposit_wei
 from capanode.protocol.records import Demand, VerificationClass
 from capanode.scheduler import rules as operator
@@ -17,9 +18,6 @@ from capanode.scheduler.pricing import Gas, Quote, Rates, quote
 from capanode.scheduler.refusal import Kind, Refusal
 from capanode.scheduler.rules import Rules
 from capanode.scheduler.windows import least_window_s, transfer_s
-
-SUPPORTED: Final = frozenset({VerificationClass.EXACT, VerificationClass.TOLERANCE, VerificationClass.NONE})
-"""The classes that this version can execute and commit."""
 
 NOT_DISPUTABLE: Final = "not disputable: this market has no court, so a wrong result cannot be challenged"
 
@@ -101,7 +99,7 @@ def appraise(
     floor = Wei(max(rates.floor_wei, rules.min_price_wei))
     asked = quote(demand, replace(rates, floor_wei=floor), gas, load_ppm(host.capacity))
     price = asked.price_wei
-    if demand.audit_rate_ppm <= 0 and demand.verification is not VerificationClass.NONE:
+    if demand.audit_rate_ppm <= 0 and demand.verification in JUDGED:
         no_rate = Refusal(Kind.BOND, "the audit rate is zero, so no bond follows", "state an audit rate")
         return (*_reasons(fit), no_rate)
     bond = bond_wei(demand, price)
@@ -155,14 +153,6 @@ def _served_class(demand: Demand, host: Host) -> str:
 
 
 def _against_class(demand: Demand, market: Market) -> tuple[Refusal, ...]:
-    if demand.verification not in SUPPORTED:
-        return (
-            Refusal(
-                Kind.VERIFICATION,
-                f"this version cannot execute the class {demand.verification}",
-                "choose exact, tolerance or none",
-            ),
-        )
     fee = market.arbiter_fee_wei if demand.rules is None else demand.rules.arbiter_fee_wei
     deposit = verification_deposit_wei(fee, demand.verification)
     if demand.verification_wei < deposit:
@@ -212,6 +202,8 @@ def _against_stake(host: Host, bonds_wei: Wei) -> tuple[Refusal, ...]:
 def _notes(demand: Demand, market: Market) -> tuple[str, ...]:
     if demand.verification is VerificationClass.NONE:
         return ("nothing of the result is verified: class none",)
+    if demand.verification is VerificationClass.REPLICATED:
+        return ("the result is compared with those of other providers: class replicated",)
     if not market.has_court:
         return (NOT_DISPUTABLE,)
     return () if demand.rules is not None else ("not disputable: the demand has no rules of judging",)

@@ -24,6 +24,7 @@ _LEVELS: Final = (
 )
 _X86: Final = re.compile(r"x86_64-v([1-4])")
 _GPU: Final = "gpu-"
+_ONLY_ITS_OWN: Final = frozenset({VerificationClass.EXACT, VerificationClass.REPLICATED})
 
 
 def cpu_class(architecture: str, flags: Set[str]) -> str:
@@ -52,11 +53,11 @@ def serves(host: str, wanted: str, verification: VerificationClass) -> bool:
     """Whether a host of one class may take work for another.
 
     A higher x86-64 level runs what a lower one runs, but perhaps with other last digits: where results are
-    compared bit by bit, only the class itself will do.
+    compared bit by bit, or with each other, only the class itself will do.
     """
     if wanted in (ANY, host):
         return True
     have, want = _X86.fullmatch(host), _X86.fullmatch(wanted)
-    if have is None or want is None or verification is VerificationClass.EXACT:
+    if have is None or want is None or verification in _ONLY_ITS_OWN:
         return False
     return int(have[1]) >= int(want[1])

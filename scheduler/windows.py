@@ -1,6 +1,6 @@
 """How long a challenge window must be. Source: docs/protocol.md, "Clocks"."""
 
-from capanode.protocol.records import VerificationClass
+from capanode.protocol.judging import JUDGED, VerificationClass
 
 
 def transfer_s(total_bytes: int, bytes_per_s: int) -> int:
@@ -13,8 +13,8 @@ def least_window_s(
 ) -> int:
     """The shortest window that leaves time to challenge: max(floor, 2 × timeout + transfer).
 
-    In class `none` nothing is executed again, so the floor is enough to check the delivery.
+    Where nothing is judged nothing is executed again, so the floor is enough to check the delivery.
     """
-    if verification is VerificationClass.NONE:
+    if verification not in JUDGED:
         return floor_s
     return max(floor_s, 2 * timeout_s + transfer_s(moved_bytes, bytes_per_s))

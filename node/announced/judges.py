@@ -51,7 +51,9 @@ class Judges:
             case VerificationClass.EXACT | VerificationClass.TOLERANCE:
                 return await self._by_class(market, spec, hardware_class, price_cap_wei, audit_rate_ppm)
             case VerificationClass.REPLICATED:
-                return Judged(None, hardware_class, "class replicated cannot be bought in this version")
+                return Judged(
+                    None, hardware_class, "class replicated: nobody judges it, the majority of its results counts"
+                )
 
     async def _by_class(
         self, market: MarketVersion, spec: Spec, hardware_class: str, price_cap_wei: Wei, audit_rate_ppm: Ppm

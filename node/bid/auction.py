@@ -71,6 +71,7 @@ class _Book:
     market: MarketVersion
     demand: Demand
     spec: Spec
+    avoid: frozenset[Address]
     signature: bytes
     bids: dict[Address, SignedBid] = field(default_factory=dict[Address, SignedBid])
     news: trio.Event = field(default_factory=trio.Event)
@@ -116,7 +117,7 @@ class Auction:
 
     async def collect(self, job: requester.Bidding, market: Address) -> BidsClosed:
         """Spread the demand until the window ends, then choose and sign. Cancel-safe."""
-        book = self._open(self._markets.of(market), job.order.demand, job.order.spec)
+        book = self._open(self._markets.of(market), job.order)
         try:
             return await self._collect(book, job)
         finally:
@@ -124,7 +125,7 @@ class Auction:
 
     async def post(self, job: requester.Posted, market: Address) -> None:
         """Spread a posted price and hand the spec to who asks, until called off."""
-        book = self._open(self._markets.of(market), job.order.demand, job.order.spec)
+        book = self._open(self._markets.of(market), job.order)
         try:
             while True:
                 await self._spread(book)
@@ -153,9 +154,10 @@ class Auction:
 
     # ---- spreading and choosing --------------------------------------------------------------------------
 
-    def _open(self, market: MarketVersion, demand: Demand, spec: Spec) -> _Book:
+    def _open(self, market: MarketVersion, order: requester.Order) -> _Book:
+        demand, avoid = order.demand, self._avoid.union(order.avoid or ())
         signature = self._wallet.sign_digest(demand_hint_digest(market.domain, demand))
-        book = self._books[encoding.digest(demand)] = _Book(market, demand, spec, signature)
+        book = self._books[encoding.digest(demand)] = _Book(market, demand, order.spec, avoid, signature)
         return book
 
     async def _spread(self, book: _Book) -> None:
@@ -253,8 +255,8 @@ class Auction:
 
     async def _why_not(self, book: _Book, signed: SignedBid) -> str:
         bid = signed.bid
-        if bid.provider in self._avoid:
-            return "this requester does not award that provider"
+        if bid.provider in book.avoid:
+            return "this requester does not award that provider this job"
         if bid.price_wei > book.demand.price_cap_wei:
             return "the price is above the cap"
         if len(book.bids) >= MAX_BIDS and bid.provider not in book.bids:

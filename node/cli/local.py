@@ -80,7 +80,7 @@ def local_request(job: JobFile, image: ImageId, base: Path, *, pinned: bool = Fa
     needs = job.resources
     if needs.gpu is not None:
         raise Refused("a local run has no GPU lease: leave GPUs away, or submit to the market.")
-    pinned = pinned or job.verification in (VerificationClass.EXACT, VerificationClass.TOLERANCE)
+    pinned = pinned or job.verification is not VerificationClass.NONE
     pins = dict(determinism_env()) if pinned else {}
     return RunRequest(
         execution_id=execution_id(secrets.token_hex(16)),

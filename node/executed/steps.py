@@ -156,7 +156,7 @@ def request_of(
 
 def job_env(spec: Spec, index: int) -> tuple[tuple[str, str], ...]:
     """The environment of the program: the pins that make results repeatable, the spec's, the step's number."""
-    pinned = spec.verification in (VerificationClass.EXACT, VerificationClass.TOLERANCE)
+    pinned = spec.verification is not VerificationClass.NONE
     pins = determinism_env() if pinned else ()
     env = {**dict(pins), **dict(spec.env)}
     if spec.steps is not None:

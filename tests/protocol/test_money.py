@@ -25,9 +25,9 @@ def test_fraud_bond_is_the_formula_rounded_up(price: Wei, rate: Ppm, fee: Wei, g
     assert exact <= bond < exact + 1
 
 
-@given(amounts, rates)
-def test_class_none_needs_no_deposit_and_no_bond(price: Wei, rate: Ppm) -> None:
-    none = VerificationClass.NONE
+@pytest.mark.parametrize("none", [VerificationClass.NONE, VerificationClass.REPLICATED])
+@given(price=amounts, rate=rates)
+def test_what_nobody_judges_needs_no_deposit_and_no_bond(price: Wei, rate: Ppm, none: VerificationClass) -> None:
     assert money.verification_deposit_wei(price, none) == 0
     assert money.fraud_bond_up_wei(price, rate, price, price, none) == 0
 

@@ -98,7 +98,6 @@ REFUSED: dict[str, tuple[dict[str, Any], Kind]] = {
     "no GPU": ({"resources": resources(gpu=gpu_need())}, Kind.GPU),
     "other hardware": ({"hardware_class": "aarch64"}, Kind.HARDWARE_CLASS),
     "bit by bit on a lower level": ({"hardware_class": "x86_64-v2"}, Kind.HARDWARE_CLASS),
-    "replicated": ({"verification": VerificationClass.REPLICATED}, Kind.VERIFICATION),
     "small deposit": ({"verification_wei": Wei(3 * 10**16 - 1)}, Kind.VERIFICATION),
     "no time to run": ({"commit_within_s": 70}, Kind.TIME),
     "short window": ({"window_s": 130}, Kind.WINDOW),
@@ -128,6 +127,14 @@ def test_all_reasons_are_told_at_once() -> None:
 def test_a_class_none_job_may_run_on_a_better_machine() -> None:
     job = demand(verification=VerificationClass.NONE, hardware_class="x86_64-v2", window_s=5)
     assert fit(feasible(job, HOST, RULES, MARKET, NOW)).hardware_class == "x86_64-v3"
+
+
+def test_a_replicated_job_takes_no_bond_no_deposit_and_no_time_to_judge() -> None:
+    job = demand(verification=VerificationClass.REPLICATED, verification_wei=Wei(0), window_s=5, audit_rate_ppm=Ppm(0))
+    assert "compared with those of other providers" in fit(feasible(job, HOST, RULES, MARKET, NOW)).notes[0]
+    offer = appraise(job, HOST, RULES, MARKET, RATES, GAS, NOW)
+    assert isinstance(offer, Offer)
+    assert offer.fraud_bond_wei == 0
 
 
 def test_gpus_are_chosen_by_need_and_class() -> None:
