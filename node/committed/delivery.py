@@ -4,6 +4,7 @@ The provider serves from its journal and its blobs. The requester believes nothi
 is on chain, every file to its entry, and the receipt must check out, before anything appears in the result folder.
 """
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -234,7 +235,7 @@ class Collector:
         return self._trouble.get(key, "its provider has not answered yet")
 
     async def fetch(self, key: str, job: _Fetching) -> ResultFetched:
-        """Get, check and store the result. Idempotent: a folder that is there was checked before.
+        """Get, check and store the result. Idempotent: what is there of this commitment was checked before.
 
         Raises:
             Unavailable: the provider cannot be reached, or has not seen its own commitment yet.
@@ -338,7 +339,7 @@ class Collector:
         job: _Fetching,
     ) -> None:
         outputs = folder / "outputs"
-        if await trio.Path(outputs).exists():
+        if await trio.to_thread.run_sync(_is_kept, folder, job):
             return
         if tree.content_bytes(entries) > self._max_result_bytes:
             raise PeerFault(f"the result is larger than this node downloads ({self._max_result_bytes} bytes)")
@@ -348,6 +349,7 @@ class Collector:
                 await self._have(file.cid, sizes[file.path], peer, job)
         await trio.Path(folder).mkdir(parents=True, exist_ok=True)
         # The outputs last: where they are, nothing is missing.
+        await trio.to_thread.run_sync(_clear, folder)
         await trio.to_thread.run_sync(write_whole, "result.log", folder / "log.txt", manifest.log_tail)
         await materialise(entries, Contents(manifest, self._blobs), outputs)
 
@@ -355,3 +357,20 @@ class Collector:
         until = UnixTime(job.commitment.window_ends_at + job.order.demand.retention_s)
         reason = f"result:{job.deal.deal_id.hex()}"
         await fetch_blob(self._network, (peer,), cid, self._blobs, max_bytes=max_bytes, reason=reason, until=until)
+
+
+def _is_kept(folder: Path, job: _Fetching) -> bool:
+    """Whether this deal's result is in the folder: a job may have had another one before, which was overturned."""
+    try:
+        kept = receipts.decode((folder / "receipt.cbor").read_bytes()).receipt
+    except (OSError, PeerFault):
+        return False
+    is_same = (kept.deal_id, kept.commitment_digest) == (job.deal.deal_id, digest_of(job.commitment))
+    return is_same and (folder / "outputs").exists()
+
+
+def _clear(folder: Path) -> None:
+    """Make room for another result."""
+    if (folder / "outputs").exists():
+        shutil.rmtree(folder / "outputs")
+    (folder / LEAVES_FILE).unlink(missing_ok=True)

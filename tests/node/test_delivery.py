@@ -193,6 +193,17 @@ async def test_a_result_arrives_whole_with_its_receipt(counter: Counter) -> None
     assert signed.receipt.commitment_digest == digest_of(counter.job.commitment)
 
 
+async def test_a_result_takes_the_place_of_one_of_an_earlier_deal(counter: Counter) -> None:
+    fetched = await counter.collector.fetch(KEY, counter.job)
+    outputs, signed = Path(fetched.folder), receipts.decode(fetched.receipt)
+    (outputs / "cheated").write_bytes(b"overturned by the court")
+    earlier = replace(signed, receipt=replace(signed.receipt, deal_id=DealId(b"\x66" * 32)))
+    (outputs.parent / "receipt.cbor").write_bytes(encoding.encode(earlier))
+    await counter.collector.fetch(KEY, counter.job)
+    assert {(file.name, file.read_bytes()) for file in outputs.iterdir()} == set(FILES)
+    assert (outputs.parent / "receipt.cbor").read_bytes() == fetched.receipt
+
+
 async def refused(counter: Counter, match: str) -> None:
     with pytest.raises(PeerFault, match=match):
         await counter.collector.fetch(KEY, counter.job)
