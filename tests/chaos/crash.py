@@ -43,7 +43,7 @@ EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim",
 challenger has two of its own, so has an arbiter, and the provider one; what is due besides anybody may do.
 """
 
-OF_DISPUTES: Final = ("journal.*", "transaction.*", "evidence.*")
+OF_DISPUTES: Final = "journal.*,transaction.*,evidence.*"
 """All that is news of those who have a part in disputes only; what else they pass, others die over too."""
 
 TRIES: Final = 6
@@ -114,9 +114,9 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
             for point in points:
                 times[point] += 1
                 step = point.rpartition(":")[0]
-                if not fnmatchcase(step, pattern) or (scenario != SURE.get(step, scenario) and SURE[step] in seen):
+                if not _is_any(step, pattern) or (scenario != SURE.get(step, scenario) and SURE[step] in seen):
                     continue
-                if kind(who) in ("watcher", "arbiter") and not any(fnmatchcase(step, news) for news in OF_DISPUTES):
+                if kind(who) in ("watcher", "arbiter") and not _is_any(step, OF_DISPUTES):
                     continue
                 if step in EVERY_PASSAGE and times[point] <= EVERY_WAY.get(scenario, 0):
                     found.setdefault((scenario, who, point, times[point]), Kill(scenario, who, point, times[point]))
@@ -125,6 +125,10 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
                     if (scenario, who) != (known.scenario, known.who):
                         found[kind(who), point] = replace(known, others=(*known.others, (scenario, who)))
     return list(found.values())
+
+
+def _is_any(step: str, patterns: str) -> bool:
+    return any(fnmatchcase(step, pattern) for pattern in patterns.split(","))
 
 
 # ---- in a town -------------------------------------------------------------------------------------------------
@@ -336,7 +340,7 @@ def chaos(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", default="*", help="a pattern of steps")
+    parser.add_argument("--points", default="*", help="patterns of steps, with commas between")
     parser.add_argument("--scenarios", default="", help="names, with commas between")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--towns", type=int, default=TOWNS)
