@@ -115,18 +115,24 @@ abstract contract CourtTest is MarketTest {
     }
 
     /// @dev A committed deal of one step whose result may be disputed, and its grounds.
-    function disputable() internal returns (Claim memory deal, Grounds memory grounds) {
-        Terms memory terms = newTerms(Mode.LOCK);
+    function disputable() internal returns (Claim memory, Grounds memory) {
+        return disputableOn(newTerms(Mode.LOCK), PRICE);
+    }
+
+    function disputableOn(Terms memory terms, uint96 amount)
+        internal
+        returns (Claim memory deal, Grounds memory grounds)
+    {
         grounds.demand = core();
         grounds.rules = rules;
         terms.demandDigest = keccak256(abi.encode(grounds.demand));
         bytes32 dealId = assignAs(provider.addr, terms);
-        Commitment memory c = newCommitment(PRICE);
+        Commitment memory c = newCommitment(amount);
         vm.prank(provider.addr);
         market.commit(address(0), terms, grounds.demand, dealId, c);
         bytes32 root = traceRoot(dealId, demand(1), c);
         grounds.result = Statement(root, c.resultRoot, c.deliveryRoot, 0, 1, 0);
-        deal = Claim(terms, address(0), PRICE, commitmentDigest(root, c), dealId);
+        deal = Claim(terms, address(0), amount, commitmentDigest(root, c), dealId);
     }
 
     /// @dev The committed leaf after the step, and its proof.

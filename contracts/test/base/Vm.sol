@@ -21,6 +21,10 @@ interface Vm {
         pure
         returns (bytes32[] memory);
     function parseJsonKeys(string calldata json, string calldata key) external pure returns (string[] memory);
+    function parseJsonType(string calldata json, string calldata key, string calldata description)
+        external
+        pure
+        returns (bytes memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
@@ -39,9 +43,7 @@ interface Vm {
     function assertEq(uint256 left, uint256 right, string calldata what) external pure;
     function assertEq(bytes calldata left, bytes calldata right) external pure;
     function assertLe(uint256 left, uint256 right) external pure;
-    function assertLe(uint256 left, uint256 right, string calldata what) external pure;
     function assertTrue(bool condition) external pure;
-    function assertTrue(bool condition, string calldata what) external pure;
     function assertFalse(bool condition) external pure;
     function assertNotEq(bytes32 left, bytes32 right) external pure;
 }
