@@ -26,7 +26,7 @@ from capanode.proofs.tree import input_root
 from capanode.protocol.events import DemandRenewed, JobSubmitted
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, DealId, Ppm, UnixTime, Wei
-from capanode.protocol.judging import Rules
+from capanode.protocol.judging import JUDGED, Rules
 from capanode.protocol.money import ARBITER_FEE_WEI, bond_wei, deadline_bond_wei, verification_deposit_wei
 from capanode.protocol.records import (
     Demand,
@@ -74,6 +74,8 @@ class TakenIn:
     event: JobSubmitted
     market: Address
     judged: Judged
+    replicas: int = 1
+    """How many providers are to do it, each for the price in `event`."""
 
 
 class Submission:
@@ -128,13 +130,18 @@ class Submission:
             steps=job.steps,
             comparator=job.comparator,
         )
+        mode = _mode(order)
+        if job.replicas > 1 and mode is Mode.FIRST:
+            raise Refused("a replicated job has to choose its providers: leave `--policy first` out")
         fee = TARIFF.arbiter_fee_up_wei(job.price_cap_wei, step_limit(spec))
-        needed = Wei(job.price_cap_wei + verification_deposit_wei(fee, job.verification))
+        needed = Wei(job.replicas * (job.price_cap_wei + verification_deposit_wei(fee, job.verification)))
         market = await self._markets.choose(needed)
         judged = await self._judges.choose(market, spec, job.hardware_class, job.price_cap_wei, self._audit_rate(job))
         yield {"note": judged.sentence}
         yield {"note": readers(spec, judged.rules)}
-        demand, announcement = self._demand(job, spec, _mode(order), market, judged)
+        if job.replicas > 1:
+            yield {"note": in_all(job.replicas, job.price_cap_wei)}
+        demand, announcement = self._demand(job, spec, mode, market, judged)
         event = JobSubmitted(
             name=order.name or job.name or "job",
             spec=spec,
@@ -144,7 +151,7 @@ class Submission:
             attempts=ATTEMPTS,
             auto_accept=order.accept == "auto",
         )
-        yield TakenIn(event, market.address, judged)
+        yield TakenIn(event, market.address, judged, job.replicas)
 
     def quote(self, job: TakenIn) -> Json:
         """What the job may cost its requester at most, and what a provider has to risk for it."""
@@ -152,6 +159,7 @@ class Submission:
         return {
             "market": f"0x{job.market.hex()}",
             "price_cap_wei": demand.price_cap_wei,
+            "replicas": job.replicas,
             "verification_wei": demand.verification_wei,
             "deadline_bond_wei": deadline_bond_wei(demand.price_cap_wei),
             "fraud_bond_wei": bond_wei(demand, demand.price_cap_wei),
@@ -163,7 +171,7 @@ class Submission:
             "commit_within_s": demand.commit_within_s,
         }
 
-    def renew(self, order: Order, market: Address) -> DemandRenewed:
+    def renew(self, order: Order | JobSubmitted, market: Address) -> DemandRenewed:
         """The same demand in the same market, under a new salt and new deadlines."""
         shifted = replace(
             order.demand,
@@ -175,10 +183,11 @@ class Submission:
         return DemandRenewed(demand, announcement)
 
     def _check_price(self, job: JobFile) -> None:
-        limit = self._terms.max_price_wei
-        if limit is not None and job.price_cap_wei > limit:
+        limit, cap = self._terms.max_price_wei, Wei(job.replicas * job.price_cap_wei)
+        if limit is not None and cap > limit:
+            each = f" for {job.replicas} replicas" if job.replicas > 1 else ""
             raise Refused(
-                f"the price cap of {tokens(job.price_cap_wei)} tokens is above this node's limit of {tokens(limit)}: "
+                f"the price cap of {tokens(cap)} tokens{each} is above this node's limit of {tokens(limit)}: "
                 "lower price_cap in the job file, or raise max_price_tokens in the config"
             )
 
@@ -218,8 +227,8 @@ class Submission:
         return UnixTime(self._clock.now() + KEEP_INPUTS_S)
 
     def _audit_rate(self, job: JobFile) -> Ppm:
-        """The share of such results that is recomputed; nothing of class `none` is."""
-        audited = job.verification is not VerificationClass.NONE
+        """The share of such results that is recomputed; nothing is where nothing is judged."""
+        audited = job.verification in JUDGED
         return (job.audit_rate_ppm or self._terms.audit_rate_ppm) if audited else Ppm(0)
 
     def _demand(
@@ -292,8 +301,19 @@ class Submission:
         return replace(demand, deal_id=deal_id, expires_at=assign_by), announcement
 
 
+def in_all(replicas: int, price_cap_wei: Wei) -> str:
+    """What a replicated job costs and what it is worth, in a sentence for its requester."""
+    most = tokens(Wei(replicas * price_cap_wei))
+    return (
+        f"{replicas} different providers do it and each is paid, {most} tokens in all at most; one whose result is not "
+        "the majority's is named, but paid as well, after its window: no court can judge it"
+    )
+
+
 def readers(spec: Spec, rules: Rules | None) -> str:
     """Who will be able to read a job, in a sentence for its requester."""
+    if spec.verification is VerificationClass.REPLICATED:
+        return "the job's providers can read it, nobody else: they must not see each other's results"
     if why_private(spec, rules):
         return "the job's provider can read it, nobody else: its evidence is not published"
     return "the job's provider can read it; once the result is committed, everybody can: so anybody can check it"

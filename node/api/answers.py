@@ -4,17 +4,20 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final
 
 import trio
 
 import capanode
 from capanode.node.agent import Agent
 from capanode.node.announced.offers import OfferBook
+from capanode.node.announced.replicas import Kept, Replicas, group_of
 from capanode.node.announced.submission import Submission, TakenIn
 from capanode.node.api.checks import Checks, chosen_by, deal_id_of
 from capanode.node.api.disputes import DisputeDesk
+from capanode.node.api.job_view import job_view, phase_of
 from capanode.node.api.port import DealView, JobOrder, JobView, Json, TimelineEntry
+from capanode.node.api.replicated import ReplicatedJobs
 from capanode.node.api.service import Service
 from capanode.node.api.story import entry_of
 from capanode.node.bid.bidding import Bidding
@@ -30,7 +33,7 @@ from capanode.node.p2p.port import Network
 from capanode.node.paid.purse import Purse
 from capanode.node.storage.room import Room
 from capanode.protocol import provider, requester
-from capanode.protocol.events import AcceptRequested, CancelRequested, DealCommitted, Ending
+from capanode.protocol.events import AcceptRequested, CancelRequested
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import DealId
 from capanode.protocol.records import Mode
@@ -72,6 +75,7 @@ class Answers:
         stop: Callable[[float], None],
         capacity: Callable[[], Capacity] | None,
         service: Service,
+        replicas: Replicas | None = None,
         checks: Checks,
         disputes: DisputeDesk,
         notice: Callable[[Stored], str] = lambda _: "",
@@ -94,6 +98,7 @@ class Answers:
         self._bidding = bidding
         self._capacity = capacity
         self._service = service
+        self._replicated = ReplicatedJobs(replicas, self._replica_view) if replicas else None
         self._checks = checks
         self._disputes = disputes
         self._notice = notice
@@ -138,15 +143,25 @@ class Answers:
         self._service.require_open()
         if self._room is not None and (objection := self._room.objection()):
             raise Refused(objection)
-        if sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals()) >= self._facts.max_open_jobs:
-            raise Refused(f"{self._facts.max_open_jobs} jobs are open: wait until some have ended")
+        self._require_room(1)
         async for item in submission.take_in(order):
             if isinstance(item, TakenIn):
-                key = secrets.token_hex(8)
-                await self._agent.submit_job(key, item.event, item.market)
-                yield {"job": await self.job(key)}
+                yield {"job": await self._taken(item)}
             else:
                 yield item
+
+    async def _taken(self, job: TakenIn) -> JobView:
+        if job.replicas > 1 and self._replicated is not None:
+            self._require_room(job.replicas)
+            return await self._replicated.begin(job)
+        key = secrets.token_hex(8)
+        await self._agent.submit_job(key, job.event, job.market)
+        return await self.job(key)
+
+    def _require_room(self, jobs: int) -> None:
+        is_open = sum(stored.side is Side.REQUESTER for stored in self._agent.open_deals())
+        if is_open + jobs > self._facts.max_open_jobs:
+            raise Refused(f"{is_open} of {self._facts.max_open_jobs} jobs are open: wait until some have ended")
 
     async def quote(self, order: JobOrder) -> Json:
         """As `NodeApi.quote`."""
@@ -159,39 +174,48 @@ class Answers:
     async def jobs(self) -> tuple[JobView, ...]:
         """As `NodeApi.jobs`."""
         listed = await self._journal.deals(Side.REQUESTER, MAX_LISTED)
-        return tuple(
-            self._job_view(stored, stored.state, ()) for stored in listed if isinstance(stored.state, requester.Job)
+        single = tuple(
+            self._job_view(stored, stored.state, ())
+            for stored in listed
+            if isinstance(stored.state, requester.Job) and group_of(stored.key) is None
         )
+        return (*single, *(await self._replicated.views(MAX_LISTED) if self._replicated else ()))
 
     async def job(self, job_id: str) -> JobView:
         """As `NodeApi.job`."""
-        return await self._view(await self._find(job_id))
+        found = await self._find(job_id)
+        return await (self._of_groups().view(found) if isinstance(found, Kept) else self._view(found))
 
     async def watch(self, job_id: str) -> AsyncIterator[Json]:
         """As `NodeApi.watch`."""
         self.callers += 1
         try:
-            is_over = False
-            while not is_over:
-                # Once more from the start when this watcher was too slow for its channel.
-                async with self._agent.watching() as changes:
-                    stored = await self._find(job_id)
-                    yield {"job": await self._view(stored)}
-                    is_over = stored.ended
-                    while not is_over:
-                        try:
-                            changed = await changes.receive()
-                        except trio.EndOfChannel:
-                            break
-                        if changed.key == stored.key:
-                            yield {"job": await self._view(changed)}
-                            is_over = changed.ended
+            found = await self._find(job_id)
+            async for item in self._of_groups().watch(found) if isinstance(found, Kept) else self._watch(found.key):
+                yield item
         finally:
             self.callers -= 1
 
+    async def _watch(self, key: str) -> AsyncIterator[Json]:
+        is_over = False
+        while not is_over:
+            # Once more from the start when this watcher was too slow for its channel.
+            async with self._agent.watching() as changes:
+                stored = await self._find_single(key)
+                yield {"job": await self._view(stored)}
+                is_over = stored.ended
+                while not is_over:
+                    try:
+                        changed = await changes.receive()
+                    except trio.EndOfChannel:
+                        break
+                    if changed.key == key:
+                        yield {"job": await self._view(changed)}
+                        is_over = changed.ended
+
     async def logs(self, job_id: str, tail_bytes: int) -> bytes:
         """As `NodeApi.logs`."""
-        stored = await self._find(job_id)
+        stored = await self._find_single(job_id)
         kept = self._facts.results / stored.key / "log.txt"
         if await trio.Path(kept).exists():
             return (await trio.Path(kept).read_bytes())[-tail_bytes:] if tail_bytes > 0 else b""
@@ -211,14 +235,20 @@ class Answers:
     async def accept(self, job_id: str) -> JobView:
         """As `NodeApi.accept`."""
         stored = await self._find(job_id)
+        if isinstance(stored, Kept):
+            return await self._of_groups().accept(stored)
         if not isinstance(stored.state, requester.Auditing | requester.Faulty | requester.Delivered):
-            raise Refused(f"there is nothing to accept: the job is {_phase(stored)}")
+            raise Refused(f"there is nothing to accept: the job is {phase_of(stored)}")
         await self._agent.tell(stored.key, AcceptRequested())
         return await self.job(stored.key)
 
     async def cancel(self, job_id: str) -> JobView:
         """As `NodeApi.cancel`."""
         stored = await self._find(job_id)
+        if isinstance(stored, Kept):
+            return await self._of_groups().cancel(stored)
+        if group := group_of(stored.key):
+            raise Refused(f"it is one replica of a job: cancel that one, {group[:8]}")
         assert isinstance(stored.state, requester.Job)
         if why := requester.why_not_cancel(stored.state):
             raise Refused(f"the job cannot be cancelled: {why}")
@@ -301,15 +331,23 @@ class Answers:
             raise Refused("this node is a provider only: add the role requester to its config")
         return self._submission
 
-    async def _find(self, job_id: str) -> Stored:
+    def _of_groups(self) -> ReplicatedJobs:
+        if self._replicated is None:
+            raise Refused("this node is a provider only: add the role requester to its config")
+        return self._replicated
+
+    async def _find_single(self, job_id: str) -> Stored:
+        """One deal; of a replicated job the one whose result counts, or the first as long as none does."""
+        found = await self._find(job_id)
+        return await self._of_groups().example(found) if isinstance(found, Kept) else found
+
+    async def _find(self, job_id: str) -> Stored | Kept:
         exact = await self._journal.find(job_id)
         if exact is not None and exact.side is Side.REQUESTER:
             return exact
-        found = [
-            stored
-            for stored in await self._journal.deals(Side.REQUESTER, MAX_LISTED)
-            if (len(job_id) >= 4 and stored.key.startswith(job_id)) or _name(stored) == job_id
-        ]
+        groups = await self._replicated.find(job_id, MAX_LISTED) if self._replicated else ()
+        listed = await self._journal.deals(Side.REQUESTER, MAX_LISTED)
+        found: list[Stored | Kept] = [*groups, *(stored for stored in listed if _is_meant(stored, job_id))]
         if len(found) == 1:
             return found[0]
         if not found:
@@ -317,9 +355,9 @@ class Answers:
         raise Refused(f"{job_id[:80]!r} fits {len(found)} jobs: give more of the id")
 
     async def _deal_of_job(self, job_id: str) -> DealId:
-        stored = await self._find(job_id)
+        stored = await self._find_single(job_id)
         if stored.deal_id is None:
-            raise Refused(f"the job {_name(stored)} has no deal yet: {_phase(stored)}")
+            raise Refused(f"the job {_name(stored)} has no deal yet: {phase_of(stored)}")
         return stored.deal_id
 
     async def _view(self, stored: Stored) -> JobView:
@@ -328,154 +366,28 @@ class Answers:
         timeline = tuple(TimelineEntry(happened.at, *entry_of(happened)) for happened in history)
         return self._job_view(stored, stored.state, timeline)
 
+    async def _replica_view(self, stored: Stored, with_timeline: bool) -> JobView:
+        assert isinstance(stored.state, requester.Job)
+        return await self._view(stored) if with_timeline else self._job_view(stored, stored.state, ())
+
     def _job_view(self, stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...]) -> JobView:
         notice, refund_at = self._notice(stored), requester.refund_at(job, self._markets.grace_s(stored.market))
-        return _job_view(stored, job, timeline, notice, refund_at)
+        return job_view(stored, job, timeline, notice, refund_at)
 
-
-_Kept = (
-    requester.Auditing
-    | requester.Faulty
-    | requester.Delivered
-    | requester.Challenged
-    | requester.Settled
-    | requester.Undecided
-)
-"""Phases in which the result is on this machine."""
 
 _InWindow = provider.Committed | provider.Claiming | provider.Challenged
 """Phases in which a result may still be challenged or waits for its payment."""
 
 
-def _job_view(
-    stored: Stored, job: requester.Job, timeline: tuple[TimelineEntry, ...], notice: str, refund_at: int | None
-) -> JobView:
-    deal = _deal(job)
-    committed = _commitment(job)
-    paid, returned = _money(job)
-    folder = job.folder if isinstance(job, _Kept) else ""
-    return JobView(
-        job_id=stored.key,
-        name=job.order.name,
-        state=_state(job),
-        phase=_phase(stored),
-        reason=_reason(job),
-        notice=notice,
-        refund_at=refund_at,
-        deal_id=f"0x{deal.deal_id.hex()}" if deal else None,
-        provider=f"0x{deal.terms.provider.hex()}" if deal else None,
-        mode=(deal.terms.mode if deal else job.order.demand.mode).name,
-        price_wei=deal.terms.price_wei if deal else job.order.demand.price_cap_wei,
-        verification_wei=job.order.demand.verification_wei,
-        paid_wei=paid,
-        returned_wei=returned,
-        exit_code=committed.status if committed else None,
-        window_ends_at=committed.window_ends_at if committed else None,
-        result_dir=folder or None,
-        receipt=str(Path(folder).with_name("receipt.cbor")) if folder else None,
-        created_at=stored.created_at,
-        timeline=timeline,
-    )
-
-
-def _state(job: requester.Job) -> str:
-    match job:
-        case (
-            requester.Announcing()
-            | requester.Bidding()
-            | requester.Posted()
-            | requester.Renewing()
-            | requester.Awarding()
-            | requester.Withdrawing()
-        ):
-            return "queued"
-        case requester.Challenged() if job.folder:
-            return "result_ready"
-        case requester.Running() | requester.Expiring() | requester.Committed() | requester.Challenged():
-            return "running"
-        case requester.Withheld():
-            return "running"
-        case requester.Auditing() | requester.Faulty() | requester.Delivered():
-            return "result_ready"
-        case requester.Paid() | requester.Settled():
-            return "paid"
-        case requester.Undecided():
-            return "undecided"
-        case requester.Failed():
-            return "refunded" if job.returned_wei else "failed"
-        case requester.Cancelled():
-            return "cancelled"
-        case _:
-            assert_never(job)
-
-
-def _reason(job: requester.Job) -> str:
-    match job:
-        case requester.Failed() | requester.Renewing() | requester.Withdrawing():
-            return job.reason
-        case requester.Withheld():
-            return f"the bytes of its result are missing: {job.reason}"
-        case requester.Auditing():
-            return "its result is recomputed here before it is accepted"
-        case requester.Faulty():
-            return f"its result does not hold: {job.reason}"
-        case requester.Challenged():
-            return "its result is challenged: the court decides"
-        case requester.Undecided(ending=Ending.VOID):
-            return "nobody could reproduce the result: half of the price is paid"
-        case requester.Undecided():
-            return "the court came to no decision: half of the price is paid"
-        case requester.Awarding():
-            return job.declined
-        case _:
-            return ""
-
-
-def _deal(job: requester.Job) -> requester.Deal | None:
-    match job:
-        case (
-            requester.Awarding()
-            | requester.Running()
-            | requester.Expiring()
-            | requester.Committed()
-            | requester.Withheld()
-            | requester.Auditing()
-            | requester.Faulty()
-            | requester.Delivered()
-            | requester.Challenged()
-            | requester.Paid()
-            | requester.Settled()
-            | requester.Undecided()
-        ):
-            return job.deal
-        case _:
-            return None
-
-
-def _commitment(job: requester.Job) -> DealCommitted | None:
-    match job:
-        case requester.Committed() | requester.Delivered() | requester.Challenged() | requester.Paid():
-            return job.commitment
-        case requester.Withheld() | requester.Auditing() | requester.Faulty():
-            return job.commitment
-        case requester.Settled() | requester.Undecided():
-            return job.commitment
-        case _:
-            return None
-
-
-def _money(job: requester.Job) -> tuple[int, int]:
-    match job:
-        case requester.Paid() | requester.Settled() | requester.Undecided():
-            return job.paid_wei, job.returned_wei
-        case requester.Failed():
-            return 0, job.returned_wei
-        case _:
-            return 0, 0
-
-
-def _phase(stored: Stored) -> str:
-    return type(stored.state).__name__
+def _is_meant(stored: Stored, job_id: str) -> bool:
+    """Whether a name or the beginning of an id means this job; a replica's needs its number too."""
+    if _name(stored) == job_id:
+        return True
+    group = group_of(stored.key)
+    if group is None:
+        return len(job_id) >= 4 and stored.key.startswith(job_id)
+    head, _, number = job_id.rpartition("-")
+    return len(head) >= 4 and group.startswith(head) and stored.key == f"{group}-{number}"
 
 
 def _name(stored: Stored) -> str:
@@ -488,7 +400,7 @@ def _deal_view(stored: Stored) -> DealView:
     committed = state.commitment if isinstance(state, _InWindow) else None
     return DealView(
         deal_id=f"0x{state.work.deal_id.hex()}",
-        phase=_phase(stored),
+        phase=phase_of(stored),
         requester=f"0x{state.work.terms.requester.hex()}",
         price_wei=state.work.terms.price_wei,
         mode=Mode(state.work.terms.mode).name,

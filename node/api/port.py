@@ -41,6 +41,25 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One of the deals of a replicated job.
+
+    `finding` is "agrees" or "differs" once the results were compared, empty before, and for one that had no result.
+    `reason` says why it differs, or what is wrong with it.
+    """
+
+    job_id: str
+    state: str
+    phase: str
+    deal_id: str | None
+    provider: str | None
+    price_wei: int
+    paid_wei: int
+    finding: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job as its user sees it.
 
@@ -48,6 +67,7 @@ class JobView:
     cancelled; `phase` is the protocol's
     own word. `result_dir` is set once the verified outputs are there. `notice` is a sentence while the provider does
     not answer, a hint by which nothing changes; `refund_at` is when the money is free again should it stay away.
+    A replicated job has `replicas`: amounts are those of all of them, deal, provider and result those of the majority.
     """
 
     job_id: str
@@ -70,6 +90,7 @@ class JobView:
     receipt: str | None
     created_at: float
     timeline: tuple[TimelineEntry, ...]
+    replicas: tuple[ReplicaView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import dataclasses
 import json
 from typing import Any, Final, TypeVar, cast
 
-from capanode.node.api.port import JobOrder, JobView, Json, TimelineEntry
+from capanode.node.api.port import JobOrder, JobView, Json, ReplicaView, TimelineEntry
 from capanode.protocol.faults import Fault, InvariantViolated, Misconfigured, Refused, Unavailable
 
 MAX_REQUEST_BYTES: Final = 2 * 2**20
@@ -80,7 +80,8 @@ def job_view(fields: Any) -> JobView:
     """The job in a reply."""
     values = cast(Json, fields) if isinstance(fields, dict) else {}
     timeline = tuple(_built(TimelineEntry, entry) for entry in values.get("timeline", ()))
-    return _built(JobView, {**values, "timeline": timeline})
+    replicas = tuple(_built(ReplicaView, replica) for replica in values.get("replicas", ()))
+    return _built(JobView, {**values, "timeline": timeline, "replicas": replicas})
 
 
 def _built(kind: type[View], fields: Any) -> View:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from capanode.node.api.port import JobOrder, JobView
+from capanode.node.api.port import JobOrder, JobView, ReplicaView
 from capanode.node.cli.options import AsJson, Data
 from capanode.node.cli.output import emit, note, pairs, say, table
 from capanode.node.cli.session import reached, running
@@ -65,8 +65,9 @@ def quote(
     if as_json:
         emit(answer)
         return
+    each = f" for each of {answer['replicas']} replicas" if answer["replicas"] > 1 else ""
     pairs({
-        "price, at most": f"{tokens(answer['price_cap_wei'])} tokens",
+        "price, at most": f"{tokens(answer['price_cap_wei'])} tokens{each}",
         "verification deposit": f"{tokens(answer['verification_wei'])} tokens, back unless it is used",
         "provider's deadline bond": f"{tokens(answer['deadline_bond_wei'])} tokens",
         "provider's fraud bond": f"{tokens(answer['fraud_bond_wei'])} tokens",
@@ -111,7 +112,7 @@ def list_jobs(data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         emit(views)
         return
-    rows = [(v.job_id[:8], v.name, v.state, price_of(v), (v.provider or "")[:10], v.reason or v.notice) for v in views]
+    rows = [row for view in views for row in _rows(view)]
     table(("JOB", "NAME", "STATE", "PRICE", "PROVIDER", ""), rows, "no jobs yet; submit one with `capanode run`")
 
 
@@ -228,6 +229,9 @@ def show(view: JobView, *, with_timeline: bool) -> None:
         "result": view.result_dir,
         "receipt": view.receipt,
     })  # fmt: skip
+    for replica in view.replicas:
+        _, number, state, price, _, remark = _row_of(replica)
+        say(f"  {number}  {state:<12}  {price:>8} tokens  {replica.provider or 'no provider yet':<42}  {remark}")
     for entry in view.timeline if with_timeline else ():
         say(f"  {duration(entry.at - view.created_at):>12}  {entry.event:<18} {entry.sentence}")
 
@@ -249,6 +253,19 @@ def printable(content: bytes) -> str:
     """A job's output without what could drive the terminal."""
     text = content.decode(errors="replace")
     return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _rows(view: JobView) -> list[tuple[str, ...]]:
+    """A job's line in the list, and those of its replicas beneath it."""
+    told = view.reason or view.notice
+    own = (view.job_id[:8], view.name, view.state, price_of(view), (view.provider or "")[:10], told)
+    return [own, *map(_row_of, view.replicas)]
+
+
+def _row_of(replica: ReplicaView) -> tuple[str, ...]:
+    number = f"-{replica.job_id.rpartition('-')[2]}"
+    remark = ": ".join(filter(None, (replica.finding, replica.reason)))
+    return ("", number, replica.state, tokens(replica.price_wei), (replica.provider or "")[:10], remark)
 
 
 def _shown(view: JobView, as_json: bool) -> None:

@@ -42,7 +42,7 @@ class JobFile:
     `image` is as written: a tag, `name@sha256:…`, or the path of a docker archive (`./image.tar`). `argv` empty
     means the image's own command. With `steps`, time limit and disk of the resources are those of all steps together.
     `deadline_s` counts from the submission; None, like every None here, leaves the choice to the node. `warnings` are
-    things to think about that hinder nothing.
+    things to think about that hinder nothing. `replicas` is how many providers do it, one but in class `replicated`.
     """
 
     name: str
@@ -57,6 +57,7 @@ class JobFile:
     deadline_s: int | None
     price_cap_wei: Wei
     verification: VerificationClass
+    replicas: int
     audit_rate_ppm: Ppm | None
     deterministic_stdout: bool
     comparator: Comparator | None

@@ -28,6 +28,7 @@ from capanode.protocol.records import (
     VerificationClass,
     whole_resources,
 )
+from capanode.protocol.replicas import LEAST_REPLICAS
 
 T = TypeVar("T")
 
@@ -148,7 +149,7 @@ def _job(file: _Section) -> JobFile:
     file.read("version", _version, None)
     steps = _steps(file)
     resources, hardware_class = _resources(file, steps)
-    verification, audit_rate, deterministic_stdout, comparator = _verification(file)
+    verification, audit_rate, deterministic_stdout, comparator, replicas = _verification(file)
     warnings: list[Problem] = []
     return JobFile(
         name=file.read("name", values.name, ""),
@@ -165,6 +166,7 @@ def _job(file: _Section) -> JobFile:
             "price_cap", values.amount_wei, Wei(1), "state the most that it may cost, in tokens"
         ),
         verification=verification,
+        replicas=replicas,
         audit_rate_ppm=audit_rate,
         deterministic_stdout=deterministic_stdout,
         comparator=comparator,
@@ -267,24 +269,33 @@ def _deadline(file: _Section, timeout_s: int) -> int | None:
     return file.read("deadline", after_the_timeout, None)
 
 
-def _verification(file: _Section) -> tuple[VerificationClass, Ppm | None, bool, Comparator | None]:
+def _verification(file: _Section) -> tuple[VerificationClass, Ppm | None, bool, Comparator | None, int]:
     node = file.node("verification")
     if not isinstance(node, Table):
         chosen, comparator = file.read("verification", values.verification, VerificationClass.NONE), None
         audit_rate, deterministic_stdout = None, False
+        replicas = LEAST_REPLICAS if chosen is VerificationClass.REPLICATED else 1
     else:
-        known = ("class", "audit_rate", "deterministic_stdout", "comparators")
+        known = ("class", "audit_rate", "deterministic_stdout", "comparators", "replicas")
         section = _Section(node, "verification", known, file.problems)
         chosen = section.read("class", values.verification, VerificationClass.NONE)
         audit_rate = section.read("audit_rate", values.rate_ppm, None)
         deterministic_stdout = section.read("deterministic_stdout", values.truth, default=False)
-        comparator = _comparator(section)
+        comparator, replicas = _comparator(section), _replicas(section, chosen)
     needs, may = comparators.place(chosen)
     if node is not None and needs and comparator is None:
         file.note(node.line, f"verification.comparators is missing; {chosen} needs bounds for what may differ")
     if node is not None and comparator is not None and not may:
         file.note(node.line, f"verification.comparators: {chosen} compares nothing by its values; leave them out")
-    return chosen, audit_rate, deterministic_stdout, comparator
+    return chosen, audit_rate, deterministic_stdout, comparator, replicas
+
+
+def _replicas(verification: _Section, chosen: VerificationClass) -> int:
+    if chosen is VerificationClass.REPLICATED:
+        return verification.read("replicas", values.replicas, LEAST_REPLICAS)
+    if (node := verification.node("replicas")) is not None:
+        verification.note(node.line, f"verification.replicas: {chosen} is done once; state class: replicated")
+    return 1
 
 
 def _comparator(verification: _Section) -> Comparator | None:

@@ -16,6 +16,7 @@ from capanode.node.jobfile.job_file import CidInput, InputSource, LocalInput, Ur
 from capanode.node.jobfile.yaml_tree import Kind, Leaf, Listing, Node, Table
 from capanode.protocol.ids import UINT96_MAX, ZERO_DIGEST, Cid, Digest, Ppm, Wei
 from capanode.protocol.records import MAX_ARGUMENTS, MAX_TEXT_BYTES, Input, VerificationClass
+from capanode.protocol.replicas import LEAST_REPLICAS, MOST_REPLICAS
 
 T = TypeVar("T", int, float)
 
@@ -23,7 +24,6 @@ _CID: Final = re.compile(r"b[a-z2-7]{20,120}")
 _SHA256: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 _NUMBERS: Final = (Kind.INT, Kind.FLOAT)
-SUPPORTED: Final = (VerificationClass.EXACT, VerificationClass.TOLERANCE, VerificationClass.NONE)
 
 
 def text(node: Node) -> str:
@@ -117,13 +117,19 @@ def amount_wei(node: Node) -> Wei:
 
 
 def verification(node: Node) -> VerificationClass:
-    """One of the classes that this version supports."""
+    """One of the classes."""
     value = text(node)
-    if value in SUPPORTED:
-        return VerificationClass(value)
-    if value in tuple(VerificationClass):
-        raise ValueError(f"{value!r} is not supported by this version yet; choose exact, tolerance or none")
-    raise ValueError(f"{value[:40]!r} is no verification class; choose exact, tolerance or none")
+    if value not in tuple(VerificationClass):
+        raise ValueError(f"{value[:40]!r} is no verification class; choose exact, tolerance, replicated or none")
+    return VerificationClass(value)
+
+
+def replicas(node: Node) -> int:
+    """How many providers do a replicated job."""
+    found = count(node)
+    if not (LEAST_REPLICAS <= found <= MOST_REPLICAS and found % 2):
+        raise ValueError(f"must be odd, from {LEAST_REPLICAS} to {MOST_REPLICAS}")
+    return found
 
 
 def command(node: Node) -> tuple[str, ...]:

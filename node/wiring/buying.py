@@ -1,11 +1,15 @@
 """A requester's parts."""
 
+import time
 from collections import Counter
+from functools import partial
 from typing import Final
 
+from capanode.node.alerts import Occasion
 from capanode.node.announced.judges import Judges
 from capanode.node.announced.market_choice import MarketChoice
 from capanode.node.announced.offers import OfferBook
+from capanode.node.announced.replicas import Replicas
 from capanode.node.announced.submission import BuyingTerms, Submission
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.bid.auction import Auction, AuctionTimes, promised_wei
@@ -16,7 +20,8 @@ from capanode.node.committed.delivery import Collector
 from capanode.node.executors.hardware import this_cpu_class
 from capanode.node.performer import RequesterParts
 from capanode.node.wiring.ground import Ground, line_bytes_per_s
-from capanode.protocol.ids import Wei
+from capanode.protocol.ids import Address, Wei
+from capanode.protocol.records import Demand
 
 ASSIGN_S: Final = 120
 
@@ -75,6 +80,23 @@ def requester_side(ground: Ground, checker: Checker) -> RequesterParts:
     submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
     coin = Audits(ground.database, checker, ground.clock, is_on=config.requester.audits)
     return RequesterParts(submission, auction, collector, coin)
+
+
+def open_replicas(ground: Ground, buyer: RequesterParts) -> Replicas:
+    """The requester's replicated jobs."""
+
+    def providers(demand: Demand, market: Address) -> frozenset[Address]:
+        known = frozenset(offer.provider for offer in ground.offers.fitting(demand, market))
+        return known - ground.config.requester.avoid
+
+    return Replicas(
+        ground.database,
+        ground.agent,
+        buyer.submission,
+        providers,
+        partial(ground.alerts.raise_, Occasion.RESULT_WRONG),
+        time.time,
+    )
 
 
 def _classes(offers: OfferBook) -> list[str]:

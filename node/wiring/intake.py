@@ -26,6 +26,7 @@ from capanode.node.paid.exits import run_exits
 from capanode.node.paid.migration import Migration, undrawn_wei
 from capanode.node.paid.purse import Purse
 from capanode.node.performer import RequesterParts
+from capanode.node.wiring.buying import open_replicas
 from capanode.node.wiring.following import Announcements
 from capanode.node.wiring.ground import Ground, asking_rates
 from capanode.node.wiring.selling import DEAL_GAS, Seller
@@ -67,6 +68,7 @@ async def open_intake(
             lambda market: undrawn_wei(ground.agent.open_deals(), market),
         ),
     )
+    replicas = open_replicas(ground, buyer) if buyer else None
     answers = Answers(
         Facts(
             network=ground.profile.name,
@@ -90,6 +92,7 @@ async def open_intake(
         capacity=seller.appraisal.capacity if seller else None,
         disputes=DisputeDesk(disputes, ground.agent, Journal(ground.database), ground.cases, ground.commits),
         service=Service(ground.drain, forecast, ground.clock, ground.alerts),
+        replicas=replicas,
         checks=Checks(checker, ground.markets, ground.clock),
         notice=watch.notice,
         objection=seller.upkeep.objection if seller else ground.room.objection,
@@ -99,6 +102,8 @@ async def open_intake(
     async with trio.open_nursery() as intake:
         if buyer is not None:
             intake.start_soon(watch.run)
+        if replicas is not None:
+            intake.start_soon(replicas.run)
         intake.start_soon(run_drain, ground.drain, forecast, ground.alerts)
         if ground.keys.signer.address == ground.keys.wallet:
             intake.start_soon(run_exits, purse, ground.clock)

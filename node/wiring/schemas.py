@@ -3,6 +3,7 @@
 from typing import Final
 
 from capanode.node import drain, journal
+from capanode.node.announced import replicas
 from capanode.node.assigned import provider_peers
 from capanode.node.chain import approvals, blocks, case_log, transactions
 from capanode.node.challenged import audits, kept_evidence, own_traces
@@ -22,5 +23,6 @@ SCHEMAS: Final = (
     audits.SCHEMA,
     case_log.SCHEMA,
     own_traces.SCHEMA,
+    replicas.SCHEMA,
 )
 """Every table of the node's file."""

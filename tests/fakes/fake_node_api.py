@@ -173,6 +173,7 @@ class FakeNodeApi:
             "fraud_bond_wei": 5 * TOKEN,
             "mode": "LOCK",
             "window_s": 20,
+            "replicas": 1,
             "judged_by": "class exact: arbiters of x86_64-v3 judge disputed steps, for 0.01 tokens each",
             "readers": "the job's provider can read it; once the result is committed, everybody can",
             "is_disputable": True,
