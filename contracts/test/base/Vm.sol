@@ -43,7 +43,9 @@ interface Vm {
     function assertEq(uint256 left, uint256 right, string calldata what) external pure;
     function assertEq(bytes calldata left, bytes calldata right) external pure;
     function assertLe(uint256 left, uint256 right) external pure;
+    function assertLe(uint256 left, uint256 right, string calldata what) external pure;
     function assertTrue(bool condition) external pure;
+    function assertTrue(bool condition, string calldata what) external pure;
     function assertFalse(bool condition) external pure;
     function assertNotEq(bytes32 left, bytes32 right) external pure;
 }
