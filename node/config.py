@@ -163,6 +163,8 @@ class ProviderSettings(_Section):
     """UUIDs of the GPUs offered, `all`, or `none`."""
     max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
     """Jobs that demand a higher bond are declined."""
+    max_appeal_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_appeal_tokens")
+    """Most that an appeal for an own result may cost, where that comes out as committed here; zero is never."""
     max_input: Size = 10 * 2**30
     max_image: Size = 20 * 2**30
     pricing: PricingSettings = PricingSettings()
@@ -175,6 +177,8 @@ class RequesterSettings(_Section):
     """Share of results that this node recomputes by a secret coin; the fraud bond follows from it."""
     audits: bool = True
     """Carry these audits out where a container engine runs; off only where somebody else does."""
+    accept_unclear: bool = False
+    """Accept results early, where jobs say so, though this node was to recompute them and could not."""
     bid_window_ms: Annotated[int, Field(ge=1, le=600_000)] | None = None
     """Longest time to collect bids; empty means the network profile's."""
     target_price_wei: Amount | None = Field(default=None, alias="target_price_tokens")
@@ -198,8 +202,17 @@ class ChallengerSettings(_Section):
     """Steps of one deal that are computed again, drawn by chance; zero means all."""
     max_bonds_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_bonds_tokens")
     """Bonds of all open challenges together."""
+    max_appeal_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_appeal_tokens")
+    """Most that an appeal against a verdict on an own challenge may cost; zero is never."""
     dry_run: bool = False
     """Send nothing, and log what a challenge would have earned."""
+
+
+class ArbiterSettings(_Section):
+    """How this node serves as an arbiter."""
+
+    begin_audits: bool = True
+    """Begin audits by lot where this arbiter's share of the fees may be expected to be more than the gas."""
 
 
 class Limits(_Section):
@@ -265,6 +278,7 @@ class NodeConfig(_Section):
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
     challenger: ChallengerSettings = ChallengerSettings()
+    arbiter: ArbiterSettings = ArbiterSettings()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     alerts: AlertSettings = AlertSettings()

@@ -486,6 +486,11 @@ class Case:
         return not self.is_closed and (self.kind is not Kind.AUDIT or bool(self.committees))
 
     @property
+    def awaits_lot(self) -> bool:
+        """Whether it is an audit of which nobody knows yet whether it will be one."""
+        return self.kind is Kind.AUDIT and self.phase is CasePhase.DRAWING and not self.committees
+
+    @property
     def committee(self) -> Committee | None:
         """The newest one."""
         return self.committees[-1] if self.committees else None

@@ -64,6 +64,8 @@ def due(case: Case, clocks: CourtClocks, now: Moment, *, is_over: bool = False) 
     `is_over` says that the deal has ended by another case, or that its dispute has lasted too long: then the case may
     be settled from wherever it stands.
     """
+    if case.awaits_lot:
+        return _of_lot(case, now, is_over)
     if is_over and not case.is_closed:
         return (Due(Act.SETTLE),)
     match case.phase:
@@ -96,6 +98,13 @@ def _of_open(case: Case, clocks: CourtClocks, now: Moment) -> tuple[Due, ...]:
     if now.block <= case.seed_block or (now.block <= case.seed_block + clocks.reveal_blocks and not all(shown)):
         return ()
     return _by_seed(case, now) if any(shown) else (Due(Act.SETTLE),)
+
+
+def _of_lot(case: Case, now: Moment, is_over: bool) -> tuple[Due, ...]:
+    """An audit that is missed is never drawn again, and no lot falls on a deal that has ended."""
+    if now.block >= case.seed_block + HASHED_BLOCKS:
+        return (Due(Act.SETTLE),)
+    return (Due(Act.DRAW),) if now.block > case.seed_block and not is_over else ()
 
 
 def _by_seed(case: Case, now: Moment) -> tuple[Due, ...]:

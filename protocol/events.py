@@ -278,7 +278,10 @@ class AuditFinding(StrEnum):
     HOLDS = "holds"
     DIFFERS = "differs"
     UNCLEAR = "unclear"
-    """This node could not do it, or its limits got in the way."""
+    """This node could not do it, or its limits got in the way: nothing is accepted before its time."""
+
+    WAIVED = "waived"
+    """As unclear, and the operator has said to accept such results all the same."""
 
 
 @dataclass(frozen=True, slots=True)

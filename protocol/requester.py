@@ -648,6 +648,10 @@ def _auditing(job: Auditing, event: RequesterEvent) -> Step:
         case AuditEnded(finding=AuditFinding.DIFFERS):
             faulty = Faulty(job.order, job.deal, job.commitment, job.folder, job.receipt, event.step, event.reason)
             return Step(faulty, (_wake_to_claim(job),))
+        case AuditEnded(finding=AuditFinding.UNCLEAR):
+            # The user may still accept; nobody does so unasked.
+            waiting = replace(job, order=replace(job.order, auto_accept=False))
+            return _deliver(waiting, job.folder, job.receipt)
         case AuditEnded():
             return _deliver(job, job.folder, job.receipt)
         case AcceptRequested():

@@ -254,6 +254,11 @@ def resolve(papers: Papers, case: Case, claimed: Claimed) -> bytes:
     )
 
 
+def begin_audit(papers: Papers) -> bytes:
+    """Let the lot decide whether a result is audited."""
+    return bindings.encode_dispute_court_begin_audit(_claim(papers), _demand(papers), _rules(papers.rules))
+
+
 def appeal(papers: Papers, case: Case) -> bytes:
     """Pay for a larger committee."""
     return bindings.encode_dispute_court_appeal(_file(papers, case.opened), _grounds(papers))

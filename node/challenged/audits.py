@@ -6,6 +6,7 @@ which results are looked at before they are committed.
 
 import secrets
 import sqlite3
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -36,11 +37,15 @@ log = structlog.get_logger()
 class Audits:
     """Chooses and recomputes; one per requester."""
 
-    def __init__(self, database: Database, checker: Checker, clock: ChainClock, *, is_on: bool) -> None:
+    def __init__(
+        self, database: Database, checker: Checker, clock: ChainClock, *, is_on: bool, accepts_unclear: bool = False
+    ) -> None:
+        """`accepts_unclear` says to accept what could not be recomputed, as if it had not been drawn."""
         self._database = database
         self._checker = checker
         self._clock = clock
         self._is_on = is_on
+        self._accepts_unclear = accepts_unclear
 
     async def drawn(
         self, job: requester.Committed | requester.Withheld, fetched: ResultFetched
@@ -59,6 +64,11 @@ class Audits:
         Raises:
             Unavailable: evidence or engine are away, and there is time to try again.
         """
+        ended = await self._audited(job)
+        is_waived = self._accepts_unclear and ended.finding is AuditFinding.UNCLEAR
+        return replace(ended, finding=AuditFinding.WAIVED) if is_waived else ended
+
+    async def _audited(self, job: requester.Auditing) -> AuditEnded:
         left_s = job.commitment.window_ends_at - self._clock.now()
         with trio.move_on_after(max(left_s, 0)):
             try:

@@ -18,6 +18,7 @@ from capanode.node.chain.orders import Orders
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.sender import Sender
 from capanode.node.challenged.answering import Answering
+from capanode.node.challenged.appeals import Appeals, Limits
 from capanode.node.challenged.appetite import MIN_SOURCES, Appetite
 from capanode.node.challenged.briefs import claimed_of, papers_of
 from capanode.node.challenged.checking import Checker
@@ -27,6 +28,7 @@ from capanode.node.challenged.contests import Contests
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.enrolment import Enrolment
 from capanode.node.challenged.judging import Judging
+from capanode.node.challenged.lots import Lots, drawn_step
 from capanode.node.challenged.tending import Brief, Tending
 from capanode.node.challenged.watching import Costs, Finding, Watching
 from capanode.node.config import NodeConfig, Role
@@ -73,14 +75,36 @@ class Place:
     turn_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator leaves to its node."""
+
+    begins_audits: bool
+    appeals: Limits
+
+
+def policy_of(config: NodeConfig) -> Policy:
+    """As the config file says."""
+    limits = Limits(config.provider.max_appeal_wei, config.challenger.max_appeal_wei)
+    return Policy(config.arbiter.begin_audits, limits)
+
+
 class Disputes:
     """All parts of a node that disputes are the business of."""
 
     def __init__(
-        self, place: Place, checker: Checker, costs: Costs, appetite: Appetite, roles: frozenset[Role]
+        self,
+        place: Place,
+        checker: Checker,
+        costs: Costs,
+        appetite: Appetite,
+        policy: Policy,
+        roles: frozenset[Role],
     ) -> None:
         self._place = place
         self._checker = checker
+        self._costs = costs
+        self._policy = policy
         self._roles = roles
         self.appetite = appetite
         self.cases = place.cases
@@ -116,9 +140,20 @@ class Disputes:
             brief=self._brief,
             clocks=lambda market: place.courts.of(market).clocks,
             orders=self._orders,
+            draws_lots=self._begins_audits,
+        )
+        appeals = Appeals(
+            place.agent,
+            place.cases,
+            self._checker,
+            place.clock,
+            self._policy.appeals,
+            bond_wei=self._bond_wei,
+            orders=self._orders,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tending.run)
+            nursery.start_soon(appeals.run)
             if Role.PROVIDER in self._roles:
                 nursery.start_soon(Answering(place.agent, place.cases, self._checker.trace_of, self._orders).run)
             if Role.REQUESTER in self._roles:
@@ -127,6 +162,27 @@ class Disputes:
                 nursery.start_soon(self._watch)
             if Role.ARBITER in self._roles:
                 nursery.start_soon(self.enrolment.run)
+            if self._begins_audits:
+                nursery.start_soon(self._begin_audits)
+
+    @property
+    def _begins_audits(self) -> bool:
+        return Role.ARBITER in self._roles and self._policy.begins_audits
+
+    async def _begin_audits(self) -> None:
+        place = self._place
+        lots = Lots(
+            self._checker,
+            place.courts,
+            place.clock,
+            place.wallet,
+            place.hardware_class,
+            place.turn_s,
+            gas_wei=self._costs.gas_wei,
+            orders=self._orders,
+        )
+        with place.commits.listening() as committed:
+            await lots.run(committed)
 
     async def _watch(self) -> None:
         with self._place.commits.listening() as committed:
@@ -137,7 +193,9 @@ class Disputes:
 
     async def _brief(self, case: Case) -> Brief:
         trace = await self._checker.trace_of(case.deal_id)
-        return Brief(papers_of(trace.found.evidence), claimed_of(trace, case.kind, case.step))
+        papers = papers_of(trace.found.evidence)
+        step = await drawn_step(self._place.rpc, case, papers) if case.awaits_lot else case.step
+        return Brief(papers, claimed_of(trace, case.kind, step))
 
 
 async def _unheard(finding: Finding) -> None:

@@ -54,8 +54,12 @@ class Tending:
         brief: Callable[[Case], Awaitable[Brief]],
         clocks: Callable[[Address], CourtClocks],
         orders: Callable[[Address], Orders],
+        draws_lots: bool = False,
     ) -> None:
-        """`turn_s` is how long each turn is; `clocks` and `orders` are those of a market's court."""
+        """`turn_s` is how long each turn is; `clocks` and `orders` are those of a market's court.
+
+        `draws_lots` says whether this node has an interest in whatever may be audited.
+        """
         self._agent = agent
         self._cases = cases
         self._markets = markets
@@ -65,6 +69,7 @@ class Tending:
         self._brief = brief
         self._clocks = clocks
         self._orders = orders
+        self._draws_lots = draws_lots
         self._since: dict[tuple[CaseId, Due, int], float] = {}
 
     async def run(self) -> None:
@@ -91,6 +96,8 @@ class Tending:
         self._since = {one: since for one, since in self._since.items() if one in known}
 
     def _has_interest(self, case: Case) -> bool:
+        if case.awaits_lot and self._draws_lots:
+            return True
         about = {case.deal_id, case.case_id}
         return any(stored.subjects & about for stored in self._agent.open_deals())
 

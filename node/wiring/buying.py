@@ -78,7 +78,13 @@ def requester_side(ground: Ground, checker: Checker) -> RequesterParts:
     choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
     judges = Judges(Pools(ground.rpc).can_judge, lambda: _classes(ground.offers))
     submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
-    coin = Audits(ground.database, checker, ground.clock, is_on=config.requester.audits)
+    coin = Audits(
+        ground.database,
+        checker,
+        ground.clock,
+        is_on=config.requester.audits,
+        accepts_unclear=config.requester.accept_unclear,
+    )
     return RequesterParts(submission, auction, collector, coin)
 
 

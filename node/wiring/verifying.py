@@ -11,7 +11,7 @@ from capanode.node.chain.committed import find_committed
 from capanode.node.chain.markets import MarketVersion
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.committed_trace import States
-from capanode.node.challenged.disputes import DEVNET_TURN_S, TURN_S, Disputes, Place, appetite_of
+from capanode.node.challenged.disputes import DEVNET_TURN_S, TURN_S, Disputes, Place, appetite_of, policy_of
 from capanode.node.challenged.engine_on_demand import EngineOnDemand
 from capanode.node.challenged.evidence import EvidenceFinder
 from capanode.node.challenged.evidence_desk import EvidenceDesk
@@ -80,7 +80,9 @@ def open_disputes(ground: Ground, checker: Checker, gas_price: GasPrice) -> Disp
         hardware_class=this_cpu_class(),
         turn_s=DEVNET_TURN_S if profile.is_devnet else TURN_S,
     )
-    return Disputes(place, checker, _costs(config, gas_price), appetite_of(config, profile), config.roles)
+    return Disputes(
+        place, checker, _costs(config, gas_price), appetite_of(config, profile), policy_of(config), config.roles
+    )
 
 
 def _costs(config: NodeConfig, gas_price: GasPrice) -> Costs:

@@ -47,7 +47,7 @@ from capanode.proofs import trace as traces
 from capanode.proofs.commitment import Commitment
 from capanode.proofs.evidence import Evidence
 from capanode.proofs.trace import Leaf, Trace
-from capanode.protocol.cases import Case, Papers
+from capanode.protocol.cases import Case, Papers, Vote, hidden_vote
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Cid, DealId, Digest, Ppm, UnixTime, Wei
 from capanode.protocol.judging import Rules, VerificationClass, class_pool, steps_word
 from capanode.protocol.phases import Phase
@@ -61,7 +61,7 @@ POOL: Final = class_pool(CLASS)
 PRICE: Final = Wei(10 * TOKENS)
 FEE: Final = Wei(TOKENS // 10)
 FRAUD_BOND: Final = Wei(50 * TOKENS)
-DEPLOYER, REQUESTER, PROVIDER, CHALLENGER, RIVAL, *ARBITERS = (LocalSigner(development_key(at)) for at in range(9))
+DEPLOYER, REQUESTER, PROVIDER, CHALLENGER, RIVAL, *ARBITERS = (LocalSigner(development_key(at)) for at in range(14))
 SPEC: Final = replace(
     deals.SPEC,
     resources=replace(deals.SPEC.resources, timeout_s=640, disk_bytes=64 * 2**20),
@@ -243,13 +243,15 @@ def published(house: Courthouse, papers: Papers, made: Sequence[Leaf]) -> Commit
 
 
 @asynccontextmanager
-async def courthouse(folder: Path, clocks: bindings.CourtClocks = CLOCKS) -> AsyncGenerator[Courthouse]:
-    """A network with a court, where everybody has money and three arbiters are on duty."""
+async def courthouse(
+    folder: Path, arbiters: int = 4, clocks: bindings.CourtClocks = CLOCKS
+) -> AsyncGenerator[Courthouse]:
+    """A network with a court, where everybody has money and so many arbiters are on duty."""
     async with AsyncExitStack() as stack:
-        anvil = await stack.enter_async_context(run_anvil(AnvilOptions(idle_block_s=1)))
+        anvil = await stack.enter_async_context(run_anvil(AnvilOptions(idle_block_s=1, accounts=14)))
         rpc = await stack.enter_async_context(open_rpc([anvil.rpc_url], anvil.chain_id))
         senders: dict[Address, Sender] = {}
-        for signer in (DEPLOYER, REQUESTER, PROVIDER, *ARBITERS):
+        for signer in (DEPLOYER, REQUESTER, PROVIDER, *ARBITERS[:arbiters]):
             path = folder / f"{signer.address.hex()}.sqlite"
             senders[signer.address] = await stack.enter_async_context(_sending(rpc, path, signer))
         plan = DeployPlan("test", (anvil.rpc_url,), clocks=DEVNET_CLOCKS, court_clocks=clocks)
@@ -259,7 +261,7 @@ async def courthouse(folder: Path, clocks: bindings.CourtClocks = CLOCKS) -> Asy
         judges = Courts(rpc, markets)
         await judges.learn()
         house = Courthouse(anvil, rpc, profile, contracts, senders, markets, judges)
-        await _endow(house, folder)
+        await _endow(house, folder, ARBITERS[:arbiters])
         yield house
 
 
@@ -276,11 +278,11 @@ async def _sending(rpc: Rpc, path: Path, signer: LocalSigner) -> AsyncGenerator[
         nursery.cancel_scope.cancel()
 
 
-async def _endow(house: Courthouse, folder: Path) -> None:
+async def _endow(house: Courthouse, folder: Path, arbiters: Sequence[LocalSigner]) -> None:
     deployer, pools = house.senders[DEPLOYER.address], house.courts.of(house.at).pools.address
     token = Token(house.rpc, house.contracts.token)
     amount = Wei(1000 * TOKENS)
-    for signer in (REQUESTER, PROVIDER, CHALLENGER, RIVAL, *ARBITERS):
+    for signer in (REQUESTER, PROVIDER, CHALLENGER, RIVAL, *arbiters):
         await mint(deployer, f"mint-{signer.address.hex()}", house.contracts.token, signer.address, amount)
         if signer.address in house.senders:
             await _deposit(house.senders[signer.address], house.at, token, amount)
@@ -290,8 +292,23 @@ async def _endow(house: Courthouse, folder: Path) -> None:
                 await _deposit(sender, house.at, token, amount)
     stake = wallet_calls.stake(house.at, Wei(500 * TOKENS))
     await house.send(PROVIDER, "stake", stake.to, stake.data)
-    for signer in ARBITERS:
+    for signer in arbiters:
         await house.send(signer, "enroll", pools, courts.enroll(CLASS, Wei(500 * TOKENS)))
+
+
+async def vote(house: Courthouse, case: Case, found: Vote, leaf: Digest) -> None:
+    """Have all arbiters of a case's newest committee find the same."""
+    committee = case.committee
+    assert committee is not None
+    by_address = {signer.address: signer for signer in ARBITERS}
+    salt, to = Digest(b"\x09" * 32), house.court.address
+    for seat, address in enumerate(committee.arbiters):
+        hidden = hidden_vote(case.case_id, committee.number, found, leaf, salt, address)
+        data = courts.cast_vote(committee.pool, case.case_id, seat, hidden)
+        await house.send(by_address[address], f"cast-{case.case_id.hex()}-{committee.number}", to, data)
+    for seat, address in enumerate(committee.arbiters):
+        data = courts.reveal_vote(committee.pool, case.case_id, seat, found, leaf, salt)
+        await house.send(by_address[address], f"reveal-{case.case_id.hex()}-{committee.number}", to, data)
 
 
 async def _deposit(sender: Sender, market: Address, token: Token, amount: Wei) -> None:
@@ -346,7 +363,7 @@ class Node:
     def orders(self, _: Address) -> Orders:
         return Orders(self.sender, self.house.court.address, ())
 
-    def tending(self) -> Tending:
+    def tending(self, brief: Callable[[Case], Awaitable[Brief]] | None = None, *, draws_lots: bool = False) -> Tending:
         async def nobody(_: Case) -> Brief:
             raise AssertionError("every case that is tended here is its own")
 
@@ -357,9 +374,10 @@ class Node:
             self.head,
             self.sender.account.address,
             0.05,
-            brief=nobody,
+            brief=brief or nobody,
             clocks=lambda _: self.house.courts.of(self.house.at).clocks,
             orders=self.orders,
+            draws_lots=draws_lots,
         )
 
 

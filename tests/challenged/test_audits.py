@@ -13,10 +13,18 @@ from capanode.node.challenged.audits import SCHEMA, Audits
 from capanode.node.executors.port import RunRequest
 from capanode.node.storage.database import open_database
 from capanode.protocol import requester
-from capanode.protocol.auditing import is_drawn
-from capanode.protocol.events import AuditFinding, DealCommitted, ResultDrawn, ResultFetched
+from capanode.protocol.auditing import audited_step, is_drawn
+from capanode.protocol.commands import SendAccept
+from capanode.protocol.events import (
+    AcceptRequested,
+    AuditEnded,
+    AuditFinding,
+    DealCommitted,
+    ResultDrawn,
+    ResultFetched,
+)
 from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import ZERO_ADDRESS, DealId, Digest, PeerId, Ppm, UnixTime
+from capanode.protocol.ids import ZERO_ADDRESS, CaseId, DealId, Digest, PeerId, Ppm, UnixTime
 from capanode.protocol.records import Spec, VerificationClass
 from tests.challenged.committed import RULES, WINDOW_ENDS_AT, committed, play
 from tests.challenged.test_checking import Desk, another, checking, sleeps
@@ -41,9 +49,12 @@ def committed_job(trace_root: Digest, rate_ppm: Ppm = ALWAYS, spec: Spec = SPEC)
 
 
 @asynccontextmanager
-async def audits(folder: Path, desk: Desk, *, is_on: bool = True, now: int = NOW) -> AsyncGenerator[Audits]:
+async def audits(
+    folder: Path, desk: Desk, *, is_on: bool = True, now: int = NOW, accepts_unclear: bool = False
+) -> AsyncGenerator[Audits]:
     async with open_database(folder / "audits.sqlite", [SCHEMA]) as database:
-        yield Audits(database, desk.checker, ChainClock(lambda: float(now)), is_on=is_on)
+        clock = ChainClock(lambda: float(now))
+        yield Audits(database, desk.checker, clock, is_on=is_on, accepts_unclear=accepts_unclear)
 
 
 def test_as_many_are_drawn_as_the_rate_says(dice: random.Random) -> None:
@@ -59,6 +70,15 @@ def test_without_the_secret_nothing_is_foreseen(dice: random.Random) -> None:
     assert len({is_drawn(dice.randbytes(32), deal, root, rate) for _ in range(64)}) == 2
     secret = dice.randbytes(32)
     assert len({is_drawn(secret, deal, Digest(dice.randbytes(32)), rate) for _ in range(64)}) == 2
+
+
+def test_the_courts_lot_falls_on_as_many_as_the_rate_says_and_on_every_step_alike(dice: random.Random) -> None:
+    case, steps = CaseId(dice.randbytes(32)), range(5, 9)
+    drawn = [audited_step(case, Digest(dice.randbytes(32)), Ppm(200_000), 5, 4) for _ in range(2000)]
+    fallen = [step for step in drawn if step is not None]
+    assert 300 < len(fallen) < 500
+    assert set(fallen) == set(steps)
+    assert all(audited_step(case, Digest(dice.randbytes(32)), ALWAYS, 0, 1) == 0 for _ in range(8))
 
 
 async def test_the_coin_falls_the_same_way_after_a_restart(tmp_path: Path, dice: random.Random) -> None:
@@ -123,3 +143,24 @@ async def test_an_engine_that_is_away_is_waited_for(tmp_path: Path) -> None:
 async def test_an_audit_ends_with_the_window(tmp_path: Path) -> None:
     async with checking(tmp_path, sleeps) as desk, audits(tmp_path, desk, now=UnixTime(WINDOW_ENDS_AT)) as coin:
         assert (await coin.audit(auditing(desk))).finding is AuditFinding.UNCLEAR
+
+
+async def test_what_is_unclear_is_waived_where_the_operator_says_so(tmp_path: Path) -> None:
+    over = UnixTime(WINDOW_ENDS_AT)
+    async with checking(tmp_path) as desk, audits(tmp_path, desk, now=over, accepts_unclear=True) as coin:
+        assert (await coin.audit(auditing(desk))).finding is AuditFinding.WAIVED
+
+
+@pytest.mark.parametrize(
+    ("finding", "is_accepted"),
+    [(AuditFinding.HOLDS, True), (AuditFinding.WAIVED, True), (AuditFinding.UNCLEAR, False)],
+)
+def test_nothing_unclear_is_accepted_unasked(finding: AuditFinding, is_accepted: bool) -> None:
+    job = committed_job(Digest(b"\x55" * 32))
+    order = replace(job.order, auto_accept=True)
+    state = requester.Auditing(order, job.deal, job.commitment, "/results/1", b"receipt")
+    step = requester.step(state, AuditEnded(finding, 0, "why"), 0)
+    assert isinstance(step.job, requester.Delivered)
+    assert (SendAccept() in step.commands) == is_accepted
+    asked = requester.step(step.job, AcceptRequested(), 0)
+    assert SendAccept() in asked.commands, "its user may"

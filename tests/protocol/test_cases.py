@@ -1,6 +1,7 @@
 """The fold of a case, and what is due in it: no state of a case is without an act that somebody can do some day."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -136,6 +137,20 @@ def test_an_open_case_is_drawn_once_every_answer_is_shown_or_their_time_is_over(
     assert acts(case_of(SHOWN), seed + 1) == [Act.DRAW], "the last answer draws; if that could not be, anybody"
     assert acts(shown, seed + HASHED_BLOCKS - 1) == [Act.DRAW]
     assert acts(shown, seed + HASHED_BLOCKS) == [Act.RETARGET]
+
+
+def test_an_audit_waits_for_its_lot_and_is_never_drawn_again() -> None:
+    lot = cases.fold([replace(OPENED, kind=Kind.AUDIT)])
+    assert lot is not None
+    assert lot.awaits_lot
+    seed = OPENED.seed_block
+    for block, expected in ((seed, []), (seed + 1, [Act.DRAW]), (seed + HASHED_BLOCKS, [Act.SETTLE])):
+        assert acts(lot, block) == expected
+    over = due(lot, CLOCKS, Moment(seed + 1, NOW), is_over=True)
+    assert over == (), "no lot falls on a deal that has ended"
+    chosen = cases.fold([replace(OPENED, kind=Kind.AUDIT), DRAWN])
+    assert chosen is not None
+    assert not chosen.awaits_lot
 
 
 def test_a_round_is_counted_when_nothing_more_can_come() -> None:
