@@ -3,7 +3,6 @@ pragma solidity ^0.8.28;
 
 import {IDisputeCourt} from "../../src/interfaces/IDisputeCourt.sol";
 import {Files} from "../../src/libraries/Files.sol";
-import {Judgement} from "../../src/libraries/Judgement.sol";
 import {CasePhase, CourtClocks, File, Grounds, Kind, Opening, Verdict, Vote} from "../../src/types/Case.sol";
 import {Phase} from "../../src/types/Deal.sol";
 import {Market} from "../base/Market.sol";
@@ -185,15 +184,19 @@ abstract contract CourtDuties is CourtBook {
         _note(c);
     }
 
-    /// @dev Whether honest arbiters alone are enough for a verdict of this round.
-    function _isFair(uint256 c) internal view returns (bool) {
+    /// @dev Whether honest arbiters alone are enough for a verdict of this round, and whether all who voted are.
+    function _votes(uint256 c) internal view returns (bool fair, bool enough) {
         (bytes32 id, bytes32 pool_, uint8 round, uint8 seats) = _roundOf(c);
-        uint256 honest = 0;
+        (uint256 honest, uint256 revealed) = (0, 0);
         for (uint8 seat = 0; seat < seats; ++seat) {
             (address who, uint8 state) = court.seatOf(pool_, id, round, seat);
-            if (state == 3 && temperOf(who) == Temper.HONEST) ++honest;
+            if (state != 3) continue;
+            ++revealed;
+            if (temperOf(who) == Temper.HONEST) ++honest;
         }
-        return honest >= Judgement.needed(seats, _grounds[_disputes[c].deal].rules.quorum);
+        uint256 quorum = _grounds[_disputes[c].deal].rules.quorum;
+        uint256 needed = quorum == 0 ? (2 * uint256(seats) + 2) / 3 : quorum;
+        return (honest >= needed, revealed >= needed);
     }
 
     /// @dev Colluders convict who is honest, by the leaf that wrong challengers show, and cover who is not.

@@ -323,14 +323,19 @@ contract CourtHandler is CourtDuties {
         if (!_votesIn(c)) _passTo(over + 1);
         if (!_votesIn(c)) return;
         Dispute storage d = _disputes[c];
-        bool fair = _isFair(c) && block.timestamp + _clocks.appealTime < _lastOf(d.deal);
+        (bool fair, bool enough) = _votes(c);
         (bytes32 leaf, bytes32[] memory proof) = _claimed(d);
         File memory file = d.file;
         Grounds memory grounds = _grounds[d.deal];
         court.resolve(file, grounds, leaf, proof);
         _note(c);
-        if (_isIn(c, CasePhase.DECIDED)) d.fair = fair;
-        else _see("redraw");
+        (CasePhase phase, Verdict verdict,,,,) = court.caseOf(idOf(d));
+        if (phase == CasePhase.DECIDED) {
+            vm.assertTrue(enough || verdict == Verdict.SPLIT, "fewer than two thirds decide nothing");
+            d.fair = fair && block.timestamp + _clocks.appealTime < _lastOf(d.deal);
+        } else {
+            _see("redraw");
+        }
         ++made;
     }
 

@@ -14,6 +14,8 @@ import {CourtHandler} from "./CourtHandler.sol";
 /// forge-config: default.invariant.fail-on-revert = true
 /// forge-config: default.invariant.runs = 8
 /// forge-config: default.invariant.depth = 300
+/// forge-config: long.invariant.runs = 64
+/// forge-config: long.invariant.depth = 500
 contract CourtInvariantsTest is MarketTest {
     CourtHandler private handler;
 
