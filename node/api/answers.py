@@ -1,7 +1,8 @@
 """The node's answers to its own user: `capanode.node.api.port.NodeApi` over the journal and the parts."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -191,12 +192,14 @@ class Answers:
         self.callers += 1
         try:
             found = await self._find(job_id)
-            async for item in self._of_groups().watch(found) if isinstance(found, Kept) else self._watch(found.key):
-                yield item
+            watched = self._of_groups().watch(found) if isinstance(found, Kept) else self._watch(found.key)
+            async with aclosing(watched) as items:
+                async for item in items:
+                    yield item
         finally:
             self.callers -= 1
 
-    async def _watch(self, key: str) -> AsyncIterator[Json]:
+    async def _watch(self, key: str) -> AsyncGenerator[Json]:
         is_over = False
         while not is_over:
             # Once more from the start when this watcher was too slow for its channel.

@@ -1,6 +1,6 @@
 """Replicated jobs as their user sees them: one job, with its replicas beneath."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final, assert_never
 
 from capanode.node.announced.replicas import Kept, Replicas
@@ -56,7 +56,7 @@ class ReplicatedJobs:
         found = [await self._view_of(stored, with_timeline) for stored in await self._replicas.of(kept)]
         return group_view(kept, found, with_timeline=with_timeline)
 
-    async def watch(self, kept: Kept) -> AsyncIterator[Json]:
+    async def watch(self, kept: Kept) -> AsyncGenerator[Json]:
         """As `NodeApi.watch`."""
         last: JobView | None = None
         while last is None or last.state not in OVER:

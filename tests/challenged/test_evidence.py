@@ -18,7 +18,7 @@ from capanode.node.storage.cid import cid_of
 from capanode.node.storage.database import open_database
 from capanode.proofs import tree
 from capanode.proofs.evidence import BadEvidence, Evidence
-from capanode.protocol import encoding
+from capanode.protocol import encoding, provider
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
 from capanode.protocol.ids import Address, Cid, DealId, Digest, Ppm, UnixTime, Wei
 from capanode.protocol.messages import EVIDENCE_PROTOCOL, MAX_EVIDENCE_BYTES, EvidenceRequest, ResultManifest
@@ -182,7 +182,7 @@ async def test_only_what_belongs_to_the_deal_is_public(deal: Committed) -> None:
     assert deal.watcher.desk.is_public(found.evidence.manifest)
 
 
-@pytest.mark.parametrize("verification", [VerificationClass.NONE])
+@pytest.mark.parametrize("verification", [VerificationClass.NONE, VerificationClass.REPLICATED])
 async def test_a_job_that_nobody_can_judge_stays_between_its_parties(
     tmp_path: Path, verification: VerificationClass
 ) -> None:
@@ -190,6 +190,10 @@ async def test_a_job_that_nobody_can_judge_stays_between_its_parties(
     async with committed(tmp_path, spec, verification=verification, audit_rate_ppm=Ppm(0)) as deal:
         with pytest.raises(BytesMissing, match="no evidence of such a deal"):
             await deal.watcher.finder.fetch_evidence(deal.deal)
+        # Nor may another replica's provider have the bytes, whatever it has read on the chain.
+        (sold,) = deal.own._agent.open_deals()
+        assert isinstance(sold.state, provider.Committed)
+        assert not deal.desk.is_public(sold.state.result.manifest)
 
 
 async def test_a_sealed_job_stays_between_its_parties(tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ async def test_an_avoided_provider_is_not_awarded(tmp_path: Path) -> None:
         assert "does not award" in reply.reason
 
 
+async def test_a_provider_that_the_order_avoids_is_not_awarded_it(tmp_path: Path) -> None:
+    async with market_place(tmp_path) as place:
+        job = bidding(demand())
+        avoiding = replace(job, order=replace(job.order, avoid=(PROVIDER.address,)))
+        closed_bids, (reply,) = await closed(place, avoiding, bid_of(demand()))
+        assert "does not award that provider this job" in reply.reason
+        assert closed_bids.award is None
+
+
 @pytest.mark.parametrize(
     "signed",
     [
