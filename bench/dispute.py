@@ -1,6 +1,6 @@
 """What judging costs: the share of a job that one arbiter does again, the challenger's transactions, and the time.
 
-For k = 1, 16 and 256 steps the cheapest provider of a devnet cheats: of several steps it skips the last two fifths, of
+For k = 1, 16 and 256 steps one provider of a devnet cheats: of several steps it skips the last two fifths, of
 a single one it changes the result. A watcher opens a case about the first wrong step, three other providers judge it,
 and the money moves; every step that an arbiter recomputes is counted in its log. `challenger_transactions` are those
 that a challenger has to send itself; what anybody may send (drawing, counting, settling) is counted apart.
@@ -9,7 +9,8 @@ that a challenger has to send itself; what anybody may send (drawing, counting, 
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,8 +24,8 @@ from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.devnet import Devnet, DevnetPlan, open_devnet
-from capanode.node.devnet_parties import COIN, TOKEN, Grant
-from capanode.protocol.faults import Unavailable
+from capanode.node.devnet_parties import COIN, TOKEN, Grant, Party
+from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import Address, Wei
 from demo.court_room import VERDICTS, CourtRoom, Happened, found, gas_of
 
@@ -85,7 +86,6 @@ async def _figures(folder: Path) -> Mapping[str, report.Figure]:
         watcher=True,
         watcher_config="sample_ppm = 0\n",
         requester_runs=True,
-        requester_config="bid_window_ms = 2000\n",
         idle_block_s=1,
         provider_grant=RICH,
         requester_grant=RICH,
@@ -138,6 +138,7 @@ async def _disputed(devnet: Devnet, court: CourtRoom, steps: int, image: Path) -
         case += await court.listen()
         await trio.sleep(POLL_S)
     wall_s = time.monotonic() - started_at
+    await trio.to_thread.run_sync(_cancel, devnet, view.job_id)
     (drawn,) = found(case, bindings.Drawn)
     redone = tuple(_recomputed(devnet, arbiter, str(view.deal_id)) for arbiter in drawn.arbiters)
     return Judged(tuple(case), redone, wall_s)
@@ -147,13 +148,36 @@ def _committed(devnet: Devnet, steps: int, image: Path) -> JobView:
     """Buy the job from the cheater, and follow it until its result is committed and here."""
     text = WHOLE if steps == 1 else STEPPED.format(steps=steps)
     client = NodeClient(devnet.requester.folder.socket)
+    *honest, cheater = devnet.providers
+    _take_work(honest, is_on=False)
+    _take_work([cheater], is_on=True)
     order = JobOrder(text, str(image.parent), f"k{steps}", str(image), "gossip", "award", "wait")
     taken: JobView = next(item["job"] for item in client.submit(order) if "job" in item)
     for view in client.watch(taken.job_id):
         if view.result_dir is not None:
+            # The requester would buy anew what is overturned.
+            _take_work([cheater], is_on=False)
             print(f"k = {steps}: committed by {view.provider}")
             return view
     raise Unavailable(f"the job of {steps} steps ended without a result")
+
+
+def _take_work(providers: Sequence[Party], *, is_on: bool) -> None:
+    """Let providers bid, or not; judging goes on."""
+    for party in providers:
+        NodeClient(party.folder.socket).drain(on=not is_on)
+
+
+def _cancel(devnet: Devnet, job_id: str) -> None:
+    """End a job whose money is back."""
+    client = NodeClient(devnet.requester.folder.socket)
+    for view in client.watch(job_id):
+        if any(entry.event == "DealJudged" for entry in view.timeline):
+            break
+    with suppress(Refused):  # it may have given up by itself
+        client.cancel(job_id)
+    for view in client.watch(job_id):
+        print(f"the job {view.name} is {view.state}")
 
 
 def _recomputed(devnet: Devnet, arbiter: Address, deal_id: str) -> int:
