@@ -18,6 +18,7 @@ from capanode.proofs import receipt as receipts
 from capanode.proofs.compare import Result, compare
 from capanode.proofs.replication import majority
 from capanode.protocol import requester
+from capanode.protocol.events import DealCommitted
 from capanode.protocol.faults import PeerFault, Unavailable
 from capanode.protocol.ids import ZERO_DIGEST, Digest
 from capanode.protocol.records import Spec
@@ -107,7 +108,7 @@ def _paper(job: requester.Job, spec: Spec) -> _Paper:
     return _Paper(commitment.status, commitment.result_root, stdout_root, _files(Path(job.folder), commitment))
 
 
-def _files(folder: Path, commitment: requester.DealCommitted) -> Result | None:
+def _files(folder: Path, commitment: DealCommitted) -> Result | None:
     """The files as they were delivered; None where they are gone or changed, or a link that led out was left away."""
     try:
         found = walk_here(folder)

@@ -25,7 +25,7 @@ from capanode.node.journal import Journal, Stored
 from capanode.node.storage.database import Database, Schema
 from capanode.node.storage.integrity import damaged
 from capanode.protocol import encoding, replicas, requester
-from capanode.protocol.events import AcceptRequested, CancelRequested, RequesterEvent
+from capanode.protocol.events import AcceptRequested, CancelRequested, JobSubmitted, RequesterEvent
 from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import Address
 from capanode.protocol.records import Demand
@@ -220,7 +220,7 @@ class Replicas:
             case Close():
                 return await self._step(kept.key, ReplicasTold())
 
-    def _order(self, kept: Kept, act: Buy) -> requester.JobSubmitted:
+    def _order(self, kept: Kept, act: Buy) -> JobSubmitted:
         """The job as one replica: a demand of its own, one attempt, and accepted by nobody but its group."""
         job = kept.group.plan.job
         demand = self._submission.renew(job, kept.market)

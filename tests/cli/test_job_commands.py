@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from capanode.node.api.port import ReplicaView
 from capanode.node.cli.exits import Exit
 from capanode.protocol.faults import Unavailable
 from tests.cli.conftest import Town
@@ -158,3 +159,21 @@ async def test_node_that_goes_away_is_told(town: Town, capsys: pytest.CaptureFix
     town.api.failure = Unavailable("the chain does not answer")
     assert await town.run("job", "list") == Exit.UNAVAILABLE
     assert "the chain does not answer" in capsys.readouterr().err
+
+
+async def test_replicas_are_shown_beneath_their_job(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    replicas = tuple(
+        ReplicaView(
+            f"a1b2c3d4-{number}", "paid", "Settled", None, f"0x0{number}" + "ab" * 19, TOKEN, TOKEN, finding, reason
+        )
+        for number, finding, reason in ((1, "agrees", ""), (2, "differs", "answer: its bytes are not the same"))
+    )
+    await town.api.advance(replace(job_view(state="paid"), replicas=replicas))
+    assert await town.run("job", "list") == Exit.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[-3:]] == [["a1b2c3d4", "digits"], ["-1", "paid"], ["-2", "paid"]]
+    assert "differs: answer: its bytes are not the same" in lines[-1]
+    assert await town.run("job", "status", "digits") == Exit.DONE
+    assert f"0x02{'ab' * 19}  differs: answer: its bytes are not the same" in capsys.readouterr().out
+    assert await town.run("job", "status", "digits", "--json") == Exit.DONE
+    assert [one["finding"] for one in json.loads(capsys.readouterr().out)["replicas"]] == ["agrees", "differs"]

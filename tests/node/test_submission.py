@@ -218,3 +218,28 @@ async def test_class_none_asks_nobody_and_is_read_by_its_provider_only(tmp_path:
     assert (job.demand.rules, desk.judging) == (None, [])
     assert "nothing of the result is verified" in desk.notes[0]
     assert "nobody else" in desk.notes[1]
+
+
+async def test_a_replicated_job_says_what_all_of_it_costs_and_is_worth(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    job = await desk.submit(JOB + "verification: {class: replicated, replicas: 5}\n")
+    assert (job.demand.rules, job.demand.verification_wei, job.demand.audit_rate_ppm) == (None, 0, 0)
+    assert job.demand.price_cap_wei == 15 * TOKEN // 10
+    assert "nobody judges it" in desk.notes[0]
+    assert "they must not see each other's results" in desk.notes[1]
+    assert "5 different providers do it and each is paid, 7.5 tokens in all at most" in desk.notes[2]
+    again = desk.submission.renew(job, MARKET).demand
+    assert again.salt != job.demand.salt
+    assert replace(again, salt=job.demand.salt, expires_at=job.demand.expires_at) == job.demand
+
+
+async def test_a_replicated_job_has_to_choose_and_to_be_paid_for(tmp_path: Path) -> None:
+    text = JOB + "verification: replicated\n"
+    with pytest.raises(Refused, match="has to choose its providers"):
+        await Desk(tmp_path).submit(text, announce="chain", policy="first")
+    with pytest.raises(Refused, match=r"4\.5 tokens for 3 replicas is above"):
+        await Desk(tmp_path, max_price_wei=Wei(4 * TOKEN)).submit(text)
+    poor = Desk(tmp_path)
+    poor.market.free_wei = Wei(4 * TOKEN)
+    with pytest.raises(Refused, match=r"4\.5"):
+        await poor.submit(text)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capanode.protocol import replicas, requester
-from capanode.protocol.events import AcceptRequested, CancelRequested
+from capanode.protocol.events import AcceptRequested, CancelRequested, RequesterEvent
 from capanode.protocol.ids import Address, Wei
 from capanode.protocol.records import Mode
 from capanode.protocol.replicas import (
@@ -191,7 +191,7 @@ def test_a_majority_is_accepted_at_once_where_its_user_wants_that() -> None:
 
 
 @given(st.lists(st.sampled_from(REQUESTER_EVENTS), max_size=20))
-def test_a_replica_may_do_whatever_it_can(events: list[requester.RequesterEvent]) -> None:
+def test_a_replica_may_do_whatever_it_can(events: list[RequesterEvent]) -> None:
     job = requester.submit(submitted()).job
     for event in events:
         job = requester.step(job, event, GRACE_S).job
