@@ -236,7 +236,7 @@ class DockerExecutor:
                 await self._start(job, request, started)
             return await self._see_through(job)
 
-        return await self._guarded(request.execution_id, whole)
+        return await self._guarded(request.execution_id, whole, is_check=request.is_check)
 
     async def adopt(self, execution_id: ExecutionId) -> RunOutcome | None:
         if execution_id in self._jobs:
@@ -378,7 +378,9 @@ class DockerExecutor:
             raise InvariantViolated(f"execution {job.execution} is already being run")
         job.attended = True
 
-    async def _guarded(self, execution: ExecutionId, whole: Callable[[], Awaitable[RunOutcome]]) -> RunOutcome:
+    async def _guarded(
+        self, execution: ExecutionId, whole: Callable[[], Awaitable[RunOutcome]], *, is_check: bool = False
+    ) -> RunOutcome:
         try:
             return await whole()
         except RunEnded as ended:
@@ -398,7 +400,8 @@ class DockerExecutor:
         except BaseException:
             # A stop cancels everything in one batch; whoever says `leave` has said so after it.
             await trio.lowlevel.cancel_shielded_checkpoint()
-            if not self._leaving:
+            if is_check or not self._leaving:
+                # What checks somebody else's work is begun anew: nobody would adopt it.
                 await self._release_quietly(execution)
             raise
 

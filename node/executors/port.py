@@ -220,7 +220,10 @@ class Executor(Protocol):
         ...
 
     def leave(self) -> None:
-        """From now on, runs that are cancelled leave their containers to the next process, which adopts them."""
+        """From now on, runs that are cancelled leave their containers to the next process, which adopts them.
+
+        Not those that check somebody: they go, as nobody would adopt them.
+        """
         ...
 
     async def cancel(self, execution_id: ExecutionId) -> None:

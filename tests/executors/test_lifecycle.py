@@ -11,15 +11,16 @@ import trio
 import trio.testing
 
 from bench.shell_image import write_shell_image
+from capanode.node.challenged.reexecution import reexecution_of
 from capanode.node.executors.container import container_name
 from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
 from capanode.node.executors.docker_engine import Engine, EngineDown
 from capanode.node.executors.port import End, ExecutionId, ImageGone, PreparedImage, RunOutcome, RunRequest
-from capanode.node.executors.sandbox import HOLDER_LABEL, NODE_LABEL
+from capanode.node.executors.sandbox import EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
 from capanode.node.images.archive import check_archive
 from capanode.node.images.reference import ArchivedImage, ImageId, image_id
 from capanode.protocol.faults import InvariantViolated, Misconfigured, Refused, Unavailable
-from capanode.protocol.ids import Cid
+from capanode.protocol.ids import Cid, DealId
 from tests.executors.running import MIB, finished, python_job
 from tests.fakes.engine_proxy import engine_proxy
 from tests.images.layers import archive_of
@@ -195,6 +196,32 @@ async def test_a_job_that_was_left_is_finished_by_the_next_process(
 
     assert outcome is not None
     assert (outcome.end, outcome.stdout_tail) == (End.EXITED, b"once\n")
+
+
+async def test_a_check_is_not_left_to_anybody(image: PreparedImage, settings: DockerSettings, engine: Engine) -> None:
+    request = replace(python_job(image, "import time\ntime.sleep(600)"), is_check=True)
+    async with trio.open_nursery() as first:
+        executor = await next_life(settings, first)
+        await start(executor, request, first)
+        executor.leave()
+        first.cancel_scope.cancel()
+    assert not [labels for _, labels in engine.labelled({NODE_LABEL: settings.node}) if EXECUTION_LABEL in labels]
+
+    async with trio.open_nursery() as second:
+        assert await (await next_life(settings, second)).adopt(request.execution_id) is None
+        second.cancel_scope.cancel()
+
+
+async def test_a_check_that_a_killed_process_left_goes_with_the_sweep_of_the_next(
+    executor: DockerExecutor, image: PreparedImage, settings: DockerSettings, engine: Engine
+) -> None:
+    request = replace(python_job(image, "pass", execution=reexecution_of(DealId(b"\xab" * 32), 3)), is_check=True)
+    await finished(executor, request)
+    async with trio.open_nursery() as nursery:
+        removed = await (await next_life(settings, nursery)).sweep(set())
+        assert f"container of execution {request.execution_id}" in removed
+        nursery.cancel_scope.cancel()
+    assert not [labels for _, labels in engine.labelled({NODE_LABEL: settings.node}) if EXECUTION_LABEL in labels]
 
 
 async def test_a_job_that_ended_meanwhile_is_adopted_with_its_outcome(
