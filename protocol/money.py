@@ -34,6 +34,7 @@ def fraud_bond_up_wei(
 ) -> Wei:
     """Bf: max(1.25 · P · (1 − p) / p, 3 · (3F + gas allowance)), rounded up; zero where nothing is judged.
 
+    Above a rate of 0.2 the factor is 4/3, see `Tariff`.
     With an audit rate of zero no bond deters, so the rate must be positive in the classes that are judged.
     """
     if verification not in JUDGED:

@@ -24,6 +24,8 @@ class Tariff:
     deadline_bond_ppm: Ppm
     abandon_ppm: Ppm
     fraud_ppm: Ppm
+    fraud_above_ppm: Ppm
+    above_rate_ppm: Ppm
     floor_times: int
     verification_fees: int
     challenger_fees: int
@@ -61,13 +63,14 @@ class Tariff:
         return Wei(self.penalty_fees * fee_wei)
 
     def fraud_bond_up_wei(self, price_wei: Wei, audit_rate_ppm: Ppm, fee_wei: Wei) -> Wei:
-        """Bf: max(1.25 · P · (1 − p) / p, 3 · (3F + gas allowance)), rounded up.
+        """Bf: max(1.25 · P · (1 − p) / p, 3 · (3F + gas allowance)), rounded up; 4/3 for 1.25 where p is above 0.2.
 
         With an audit rate of zero no bond deters, so it must be positive.
         """
         if audit_rate_ppm <= 0:
             raise ValueError("the audit rate is zero, so no fraud bond would deter: state a rate or choose class none")
-        deterrent = -(-self.fraud_ppm * price_wei * (PPM - audit_rate_ppm) // (PPM * audit_rate_ppm))
+        factor = self.fraud_ppm if audit_rate_ppm <= self.above_rate_ppm else self.fraud_above_ppm
+        deterrent = -(-factor * price_wei * (PPM - audit_rate_ppm) // (PPM * audit_rate_ppm))
         return Wei(max(deterrent, self.floor_times * (3 * fee_wei + self.gas_allowance_wei)))
 
     def bounty_wei(self, price_wei: Wei, fraud_bond_wei: Wei) -> Wei:
@@ -83,6 +86,8 @@ TARIFF: Final = Tariff(
     deadline_bond_ppm=Ppm(100_000),
     abandon_ppm=Ppm(10_000),
     fraud_ppm=Ppm(1_250_000),
+    fraud_above_ppm=Ppm(1_333_334),
+    above_rate_ppm=Ppm(200_000),
     floor_times=3,
     verification_fees=3,
     challenger_fees=3,

@@ -18,15 +18,15 @@ TOKEN: Final = 10**18
 class Gas:
     """Units of gas of each act, as `make bench NAME=gas` finds them, and the price of a unit in the payment token.
 
-    A dispute's are its bars: what opens, reveals and settles it, and a committee's share for each of its seats. The
+    A dispute's are what opens and settles it, and of all the rest a third for each seat of a committee of three. The
     price is that of a chain with 0.02 gwei where a coin costs 1,000 tokens, at which a dispute takes its allowance.
     """
 
     assign_and_commit: int = 71_031
     claim: int = 43_427
     assign: int = 65_995
-    open_and_settle: int = 115_000
-    seat: int = (800_000 - 115_000) // 3
+    open_and_settle: int = 150_259
+    seat: int = (736_361 - 150_259) // 3
     unit_wei: int = 2 * 10**10
 
     def cost_wei(self, units: int) -> int:

@@ -17,6 +17,8 @@ WHY = {
     "deadline_bond_ppm": "`Bd` of `P`: lateness costs the requester time, which is less than a wrong result",
     "abandon_ppm": "of `P`, for giving up in time: cheaper than silence, not free",
     "fraud_ppm": "`Bf` as a multiple of `P·(1 − p)/p`: the margin above the bare condition",
+    "fraud_above_ppm": "the same at rates above the next line: a quarter of it comes back, and what is left must deter",
+    "above_rate_ppm": "up to this rate the bounty is `P`, and above it a quarter of `Bf`",
     "floor_times": "least `Bf` in costs of a dispute, `3F` + gas allowance: one pays it, the rest is burn and bounty",
     "verification_fees": "`V` in fees: a committee of three is paid though nobody is guilty",
     "challenger_fees": "`C` in fees, besides the gas allowance: who is wrong pays committee and provider",
