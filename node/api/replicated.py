@@ -171,7 +171,10 @@ def _reason(group: Group, views: Sequence[JobView]) -> str:
     wanted = group.plan.wanted
     match group:
         case Gathering():
-            return ""
+            late = (
+                f"replica {number}: {view.reason}" for number, view in enumerate(views, 1) if view.phase == "Withheld"
+            )
+            return next(late, "")
         case Leaving():
             return "it is being cancelled: no more is bought, and what nobody is bound to is taken back"
         case Accepting() | Decided():

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from sqlite3 import Connection
@@ -58,8 +59,8 @@ def who(number: int) -> Address:
 class Town:
     """What is true outside of the node: who offers, what each would leave, and what has happened on chain.
 
-    A provider whose result is None copies a commitment and has nothing to hand over. `away` never answers for its
-    deal, `slow` hold back what they have committed to until the test says so.
+    A provider whose result is None copies a commitment and has nothing to hand over. Those that `hides` names hold back
+    what they have committed to until the test says so.
     """
 
     folder: Path
@@ -117,7 +118,7 @@ class Town:
         if deal.deal_id in self.bought:
             return
         self.bought[deal.deal_id] = provider
-        at = {"deal_id": deal.deal_id, "provider": provider, "locked_by": provider}
+        at: dict[str, Any] = {"deal_id": deal.deal_id, "provider": provider, "locked_by": provider}
         self._log(replace(ASSIGNED, **at))
         if provider in self.abandons:
             self._log(DealRefunded(deal.deal_id, Wei(930), Wei(90), 1, TX, NOW))
@@ -154,7 +155,7 @@ class Town:
             self.news = trio.Event()
             while self.followed < len(self.logs):
                 log = self.logs[self.followed]
-                await database.write("test", lambda connection, log=log: receive_in(connection, log, BLOCK))
+                await database.write("test", partial(receive_in, event=log, block=BLOCK))
                 self.followed += 1
                 agent.chain_moved()
             await self.news.wait()
@@ -280,6 +281,7 @@ async def test_who_copies_a_commitment_has_no_vote(tmp_path: Path) -> None:
         view = await here.view(key)
         # Their bytes may still come, so there is no verdict; nothing was accepted either.
         assert (view.state, town.accepted.total()) == ("running", 0)
+        assert view.reason == "replica 2: the bytes of its result are missing: it does not answer"
 
 
 async def test_a_late_result_decides_where_the_others_could_not(tmp_path: Path) -> None:
