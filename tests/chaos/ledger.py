@@ -10,8 +10,10 @@ from typing import Final
 
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import DealView, JobView
-from capanode.protocol.ids import DealId
+from capanode.protocol import cases
+from capanode.protocol.ids import Address, DealId
 from capanode.protocol.phases import TERMINAL, Phase
+from capanode.protocol.tariff import TARIFF
 
 JOB_ENDED: Final = frozenset({"Settled", "Failed", "Cancelled"})
 """Phases of a requester's job in which nothing can happen any more."""
@@ -29,8 +31,26 @@ class DealRecord:
     finalized: int = 0
     refunded: int = 0
     cancelled: int = 0
+    judged: int = 0
     paid_wei: int = 0
     burned_wei: int = 0
+    """Of the provider's bonds."""
+
+    @property
+    def ends(self) -> int:
+        return self.finalized + self.refunded + self.cancelled + self.judged
+
+
+@dataclass(slots=True)
+class Disputed:
+    """What became of the cases that one wallet has opened, by their logs."""
+
+    opened: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    """The bond of each."""
+
+    lost: int = 0
+    lost_wei: int = 0
+    won: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,8 @@ class Requester:
     jobs: tuple[JobView, ...]
     spent_wei: int
     """By the chain: what it had before less what it has now."""
+
+    disputed: Disputed = field(default_factory=Disputed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,12 @@ class Verdict:
     refunded: int = 0
     unsold: int = 0
     """Jobs that ended without any deal on chain: nobody bid, or cancelled before."""
+
+    judged: int = 0
+    """Deals that a court has ended."""
+
+    challenges_lost: int = 0
+    """Results that were said to be missing and were obtained in the end; each cost its requester a bond."""
 
     lost: list[str] = field(default_factory=list[str])
     double_paid: list[str] = field(default_factory=list[str])
@@ -95,9 +123,37 @@ def read_deals(events: Iterable[object]) -> dict[DealId, DealRecord]:
                 record.burned_wei += burned
             case bindings.DealCancelled(deal_id=deal_id):
                 found.setdefault(deal_id, DealRecord(deal_id)).cancelled += 1
+            case bindings.DealJudged(deal_id=deal_id, paid=paid, slashed=slashed):
+                record = found.setdefault(deal_id, DealRecord(deal_id))
+                record.judged += 1
+                record.paid_wei += paid
+                record.burned_wei += slashed
             case _:
                 continue
     return found
+
+
+def read_disputed(events: Iterable[object]) -> dict[Address, Disputed]:
+    """Who has opened cases, and what came of them, by a court's logs."""
+    found: dict[Address, Disputed] = {}
+    for event in events:
+        match event:
+            case bindings.Challenged(opener=opener, case_id=case_id, bond=bond):
+                found.setdefault(opener, Disputed()).opened[case_id] = bond
+            case bindings.Settled(case_id=case_id, verdict=verdict):
+                for one in (one for one in found.values() if case_id in one.opened):
+                    _settle(one, one.opened[case_id], cases.Verdict(verdict))
+            case _:
+                continue
+    return found
+
+
+def _settle(disputed: Disputed, bond_wei: int, verdict: cases.Verdict) -> None:
+    if verdict in (cases.Verdict.UPHELD, cases.Verdict.LAPSED):
+        disputed.lost += 1
+        disputed.lost_wei += bond_wei
+    elif verdict is cases.Verdict.OVERTURNED:
+        disputed.won += 1
 
 
 def judge(
@@ -126,13 +182,13 @@ def judge(
 def _judge_chain(verdict: Verdict, deals: Mapping[DealId, DealRecord], phases: Mapping[DealId, Phase]) -> None:
     for deal_id, record in deals.items():
         phase = phases[deal_id]
-        ends = record.finalized + record.refunded + record.cancelled
         if phase not in TERMINAL:
             verdict.lost.append(f"deal {deal_id.hex()} of {record.provider or 'nobody'} is still {phase.name}")
-        elif ends != 1:
-            verdict.double_paid.append(f"deal {deal_id.hex()} has {ends} ends in the logs")
+        elif record.ends != 1:
+            verdict.double_paid.append(f"deal {deal_id.hex()} has {record.ends} ends in the logs")
         verdict.finalized += phase is Phase.FINALIZED
         verdict.refunded += phase in (Phase.REFUNDED, Phase.CANCELLED)
+        verdict.judged += bool(record.judged)
 
 
 def _judge_requester(
@@ -156,12 +212,16 @@ def _judge_requester(
             _judge_paid(verdict, about, job, deals, phases)
         elif not job.returned_wei and job.phase == "Failed":
             verdict.unsold += 1
+    disputed = requester.disputed
+    verdict.challenges_lost += disputed.lost
     paid_wei = sum(job.paid_wei for job in requester.jobs)
-    rewards_wei = paid_wei - requester.spent_wei
+    rewards_wei = paid_wei + disputed.lost_wei - requester.spent_wei
     most_wei = expire_reward_wei * sum(record.refunded for record in deals.values())
+    most_wei += TARIFF.gas_allowance_wei * disputed.won
     if not 0 <= rewards_wei <= most_wei:
         verdict.disagreements.append(
-            f"{requester.name} has spent {requester.spent_wei}, and its paid jobs make {paid_wei}"
+            f"{requester.name} has spent {requester.spent_wei}, its paid jobs make {paid_wei}, "
+            f"and the challenges that it lost {disputed.lost_wei}"
         )
 
 
@@ -220,4 +280,6 @@ def _end_of(record: DealRecord) -> str:
         return "finalized"
     if record.refunded:
         return "refunded"
+    if record.judged:
+        return "judged"
     return "cancelled" if record.cancelled else "open"

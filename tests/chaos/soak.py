@@ -34,9 +34,19 @@ from capanode.node.devnet_parties import Party
 from capanode.node.executors.docker_engine import Engine
 from capanode.node.executors.sandbox import NODE_LABEL
 from capanode.protocol.faults import Refused, Unavailable
-from capanode.protocol.ids import DealId
+from capanode.protocol.ids import Address, DealId
 from capanode.protocol.phases import Phase
-from tests.chaos.ledger import JOB_ENDED, PROVIDER_WAITS, Provider, Requester, Verdict, judge, read_deals
+from tests.chaos.ledger import (
+    JOB_ENDED,
+    PROVIDER_WAITS,
+    Disputed,
+    Provider,
+    Requester,
+    Verdict,
+    judge,
+    read_deals,
+    read_disputed,
+)
 from tests.chaos.pulse import Pulse, calmest, leftovers, mounts_under, pulse
 from tests.chaos.region import Region, RegionPlan, open_region
 from tests.chaos.reorgs import Reorgs
@@ -404,7 +414,9 @@ async def _calm(soak: Soak) -> None:
 async def _account(soak: Soak, before: Mapping[str, Wealth]) -> tuple[list[str], dict[str, report.Figure]]:
     region = soak.region
     market = Market(region.rpc, region.contracts.market)
-    deals = read_deals(await _events(region))
+    deals = read_deals(await _events(region, region.contracts.market))
+    court = region.contracts.court
+    disputed = read_disputed(await _events(region, court)) if court is not None else {}
     phases: dict[DealId, Phase] = {deal_id: (await market.slot(deal_id)).phase for deal_id in deals}
     after = await wealth(region)
     moved = {name: after[name].total_wei - before[name].total_wei for name in after}
@@ -414,6 +426,7 @@ async def _account(soak: Soak, before: Mapping[str, Wealth]) -> tuple[list[str],
             frozenset(soak.handed_over.get(party.name, ())),
             await region.ask(party, NodeClient.jobs),
             -moved[party.name],
+            disputed.get(party.address, Disputed()),
         )
         for party in region.requesters
     ]
@@ -433,8 +446,8 @@ async def _account(soak: Soak, before: Mapping[str, Wealth]) -> tuple[list[str],
     return wrong, _figures(verdict, there)
 
 
-async def _events(region: Region) -> list[object]:
-    query: Any = {"address": "0x" + region.contracts.market.hex(), "fromBlock": "0x0", "toBlock": "latest"}
+async def _events(region: Region, contract: Address) -> list[object]:
+    query: Any = {"address": "0x" + contract.hex(), "fromBlock": "0x0", "toBlock": "latest"}
     found: list[object] = []
     for item in read_list(await region.rpc.call("eth_getLogs", query)):
         fields = read_object(item)
@@ -456,6 +469,8 @@ def _figures(verdict: Verdict, there: Money) -> dict[str, report.Figure]:
         "finalized": verdict.finalized,
         "refunded": verdict.refunded,
         "unsold": verdict.unsold,
+        "judged": verdict.judged,
+        "challenges_lost": verdict.challenges_lost,
         "lost": len(verdict.lost),
         "double_paid": len(verdict.double_paid),
         "disagreements": len(verdict.disagreements),

@@ -6,9 +6,10 @@ import pytest
 
 from capanode.contracts_abi import bindings
 from capanode.node.api.port import DealView, JobView
+from capanode.protocol import cases
 from capanode.protocol.ids import ZERO_ADDRESS, Address, DealId, Digest
 from capanode.protocol.phases import Phase
-from tests.chaos.ledger import Provider, Requester, Verdict, judge, read_deals
+from tests.chaos.ledger import Provider, Requester, Verdict, judge, read_deals, read_disputed
 
 SELLER = Address(b"\x11" * 20)
 BUYER = Address(b"\x22" * 20)
@@ -173,3 +174,56 @@ def test_a_deal_that_was_never_assigned_is_known_by_its_commitment() -> None:
         locked_by=ZERO_ADDRESS,
     )
     assert read_deals([committed])[PAID].provider == f"0x{SELLER.hex()}"
+
+
+BOND = 30
+OPENED = bindings.Challenged(
+    case_id=b"\x07" * 32,
+    deal_id=PAID,
+    opener=BUYER,
+    kind=cases.Kind.DATA,
+    step=0,
+    serial=0,
+    bond=BOND,
+    answer=b"\x00" * 32,
+    seed_block=9,
+)
+
+
+def settled(end: cases.Verdict) -> bindings.Settled:
+    return bindings.Settled(case_id=OPENED.case_id, deal_id=PAID, verdict=end, fee=0, bounty=0, burned=0)
+
+
+@pytest.mark.parametrize("end", [cases.Verdict.UPHELD, cases.Verdict.LAPSED])
+def test_a_challenge_that_was_lost_costs_its_bond_and_no_more(end: cases.Verdict) -> None:
+    disputed = read_disputed((OPENED, settled(end)))[BUYER]
+    told = replace(REQUESTER, disputed=disputed, spent_wei=REQUESTER.spent_wei + BOND)
+    assert verdict(told).is_clean
+    assert verdict(told).challenges_lost == 1
+    assert not verdict(replace(told, spent_wei=told.spent_wei + REWARD + 1)).is_clean
+
+
+def test_a_challenge_that_came_to_nothing_costs_nothing() -> None:
+    disputed = read_disputed((OPENED, settled(cases.Verdict.MOOT)))[BUYER]
+    assert verdict(replace(REQUESTER, disputed=disputed)).is_clean
+    assert not verdict(replace(REQUESTER, disputed=disputed, spent_wei=REQUESTER.spent_wei + BOND)).is_clean
+
+
+def test_a_deal_that_a_court_has_ended_has_one_end_and_costs_its_provider_the_bond() -> None:
+    judged = bindings.DealJudged(
+        deal_id=PAID, provider=SELLER, end=Phase.OVERTURNED, paid=0, returned=PRICE, slashed=BOND
+    )
+    jobs = (job("bought", "Failed", returned_wei=PRICE), *JOBS[1:])
+    provider = replace(
+        PROVIDER,
+        deals=(deal(PAID, "Lost"), PROVIDER.deals[1]),
+        earned_wei=PROVIDER.earned_wei - PRICE - BOND,
+    )
+    found = verdict(
+        replace(REQUESTER, jobs=jobs, spent_wei=-REWARD),
+        provider,
+        (*ASSIGNED, judged, *ENDS[1:]),
+        PHASES | {PAID: Phase.OVERTURNED},
+    )
+    assert found.is_clean, found
+    assert (found.finalized, found.judged) == (0, 1)
