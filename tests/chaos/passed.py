@@ -21,13 +21,11 @@ UNREACHED: Final[Mapping[str, str]] = {
     "container.replace": "only a death between making and starting leaves one, and the next start sweeps it",
     "audit.secret": "a coin would make no two runs alike, so audits are off there; tests/challenged/test_audits.py",
     "checkpoint.forget": "only a sweep some minutes after a deal's end forgets its steps; tests/node/test_execution.py",
-    "evidence.keep": "only a look into somebody else's deal keeps any; tests/challenged fetches it again",
     "trace.keep": "it takes the whole trace of a deal whose leaves are withheld; tests/challenged/test_withheld.py",
     "holder.image": "all nodes of an engine share it, and others may be at work on this one",
     "image.pull": "it takes a registry; a pull that was cut off is the engine's to resume",
     "input.download": "it takes a server on the public internet; tests/node/test_https_input.py cuts it off",
     "replicas.*": "it takes three providers; tests/node/test_replicas.py dies at each write, and goes on",
-    "journal.inbox": "an event of a deal that ended in the moment before; the very write of `journal.*.*`",
     "volume.*": "outputs are kept in memory only where the node has no root, and the scenarios need it",
 }
 """Steps that no scenario passes, each with its reason. Keep it short."""
