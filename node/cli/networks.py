@@ -2,17 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from capanode.node.cli.options import AsJson, Data, PasswordFile
-from capanode.node.cli.output import emit, note, say
+from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached
 from capanode.node.cli.wallets import when
 from capanode.node.data_folder import data_folder, prepare
 from capanode.node.storage.whole_file import link_whole, write_whole
+from capanode.node.units import tokens
 from capanode.protocol.faults import Misconfigured
+from capanode.protocol.ids import Wei
+
+if TYPE_CHECKING:
+    from capanode.node.network_profile import NetworkProfile
 
 app = typer.Typer(help="Join a network, or make one.", no_args_is_help=True)
 
@@ -32,19 +37,43 @@ def use(
 
 
 @app.command()
-def show(data: Data = None, as_json: AsJson = False) -> None:
-    """Print the network profile of this node."""
+def show(
+    court: Annotated[bool, typer.Option("--court", help="Ask the chain who judges, and by which clocks.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the network profile of this node; or its court's times and numbers, as the chain has them."""
     from capanode.node.network_profile import as_plain, read_profile
 
     path = data_folder(data).networks / "default.toml"
     if not path.exists():
         raise Misconfigured("this node is on no network yet: choose one with `capanode network use FILE`.")
     profile = read_profile(path)
-    if as_json:
+    if court:
+        _show_court(profile, as_json)
+    elif as_json:
         emit(dict(as_plain(profile)))
-        return
-    note(str(path.resolve()))
-    typer.echo(path.read_text("utf-8"), nl=False)
+    else:
+        note(str(path.resolve()))
+        typer.echo(path.read_text("utf-8"), nl=False)
+
+
+def _show_court(profile: "NetworkProfile", as_json: bool) -> None:
+    from capanode.node.cli.court_clocks import court_json
+
+    found = court_json(profile)
+    if as_json:
+        emit(found)
+    elif found["address"] is None:
+        say("this network has no court: nothing can be disputed in its market")
+    else:
+        pairs({name.replace("_", " "): _readable(name, value) for name, value in found.items()})
+
+
+def _readable(name: str, value: object) -> str:
+    if name.endswith("_wei"):
+        return f"{tokens(Wei(int(str(value))))} tokens"
+    return f"{value} s" if name.endswith("_s") else str(value)
 
 
 @app.command()
