@@ -15,6 +15,7 @@ from capanode.node.cli.exits import Exit
 from capanode.node.cli.local import local_image, local_request
 from capanode.node.cli.output import emit, note, say
 from capanode.node.data_folder import DataFolder, private_folder
+from capanode.node.executed.steps import EMPTY
 from capanode.node.executors.docker import DockerExecutor, DockerSettings, run_docker_executor
 from capanode.node.executors.port import End, RunOutcome, RunRequest, State, execution_id
 from capanode.node.jobfile.job_file import JobFile
@@ -22,10 +23,11 @@ from capanode.node.storage.tree_walk import Tree, Unfit, content_of, walk_here
 from capanode.proofs.comparators.distance import Distance
 from capanode.proofs.compare import Comparison, Result, compare
 from capanode.proofs.formats.contents import MAX_FILE_BYTES
+from capanode.proofs.step import STEP_VARIABLE, STEPS_VARIABLE, is_last
 from capanode.proofs.suggestion import suggest
 from capanode.protocol.comparator import Comparator, FileRule, amount
-from capanode.protocol.faults import Refused, Unavailable
-from capanode.protocol.records import VerificationClass
+from capanode.protocol.faults import InvariantViolated, Refused, Unavailable
+from capanode.protocol.records import Steps, VerificationClass
 
 APART_S: Final = 1.1
 """Between the end of the first run and the second: a clock that shows seconds shows another one."""
@@ -61,6 +63,11 @@ class Report:
     same_stdout: bool
     files: int
     differing: tuple[Differing, ...]
+    steps: int | None = None
+    """How many were run, of a job in steps."""
+
+    step: int | None = None
+    """The first one that came out differently; all above is about it, or about the last one where all were equal."""
 
 
 def checked_twice(job: JobFile, image: str, base: Path, folder: DataFolder, *, as_json: bool) -> int:
@@ -86,34 +93,74 @@ def _state(folder: DataFolder) -> Path:
 
 
 async def _checked(job: JobFile, image: str, base: Path, state: Path) -> Report:
-    if job.steps is not None:
-        raise Refused("a job in steps is not run here: check one step of it as a job without `steps`.")
     reference, archive = await trio.to_thread.run_sync(local_image, image)
     settings = DockerSettings(node=f"local{secrets.token_hex(4)}", state=state)
     report: Report | None = None
     async with trio.open_nursery() as nursery:
         executor: DockerExecutor = await nursery.start(run_docker_executor, settings)
         prepared = await executor.prepare(reference, archive=archive, progress=lambda step: note(step.doing))
-        first = local_request(job, prepared.image_id, base, pinned=True)
-        # The first run keeps its slot until both are compared, so the second one gets another.
-        second = replace(first, execution_id=execution_id(secrets.token_hex(16)), cpus=other_cpus())
+        whole = local_request(job, prepared.image_id, base, pinned=True)
         try:
-            report = await _both(executor, job, first, second)
+            if job.steps is None:
+                report, _ = await _both(executor, job, whole)
+            else:
+                report = await _step_by_step(executor, job, whole, job.steps)
         finally:
             with trio.CancelScope(shield=True):
-                for request in (first, second):
-                    await executor.release(request.execution_id)
+                for execution in executor.known():
+                    await executor.release(execution)
                 await executor.sweep(set())
         nursery.cancel_scope.cancel()
     assert report is not None
     return report
 
 
-async def _both(executor: DockerExecutor, job: JobFile, first: RunRequest, second: RunRequest) -> Report:
+async def _both(executor: DockerExecutor, job: JobFile, first: RunRequest) -> tuple[Report, Run]:
+    """What two runs say, and the first of them."""
+    # It keeps its slot until both are compared, so the second one gets another.
+    second = replace(first, execution_id=execution_id(secrets.token_hex(16)), cpus=other_cpus())
     one = await _ran(executor, first)
     await trio.sleep(APART_S)
     other = await _ran(executor, second)
-    return await trio.to_thread.run_sync(_reported, job, one, other)
+    return await trio.to_thread.run_sync(_reported, job, one, other), one
+
+
+async def _step_by_step(executor: DockerExecutor, job: JobFile, whole: RunRequest, steps: Steps) -> Report:
+    """Run each step twice from the state that the first run of the one before has left, as a court would.
+
+    Ends with the first step for which the file's class does not hold.
+    """
+    state, differing = EMPTY, None
+    for index in range(steps.limit):
+        note(f"step {index} of at most {steps.limit}")
+        before = executor.known()
+        found, run = await _both(executor, job, _request_of_step(whole, steps, index, state))
+        report = replace(found, steps=index + 1, step=None if found.found is VerificationClass.EXACT else index)
+        differing = differing or (report if report.step is not None else None)
+        if not report.stated_holds or _is_last(run, index, steps):
+            return report if not report.stated_holds else replace(differing or report, steps=index + 1)
+        # Of all that was run only the state is needed that the next step begins with.
+        for execution in executor.known() - {run.outcome.execution_id} | before:
+            await executor.release(execution)
+        state = State(run.tree.entries, content_of(run.folder))
+    raise InvariantViolated("a job went on after its last step")
+
+
+def _request_of_step(whole: RunRequest, steps: Steps, index: int, state: State) -> RunRequest:
+    env = dict(whole.env) | {STEP_VARIABLE: str(index), STEPS_VARIABLE: str(steps.limit)}
+    return replace(
+        whole,
+        execution_id=execution_id(secrets.token_hex(16)),
+        env=tuple(sorted(env.items())),
+        disk_bytes=steps.state_bytes,
+        timeout_s=steps.timeout_s,
+        state=state,
+    )
+
+
+def _is_last(run: Run, index: int, steps: Steps) -> bool:
+    status = (run.outcome.exit_code or 0) if run.outcome.end is End.EXITED else 1
+    return is_last(run.tree.entries, status, index, steps.limit)
 
 
 async def _ran(executor: DockerExecutor, request: RunRequest) -> Run:
@@ -185,6 +232,10 @@ def _differing(path: str, reason: str, ours: Result, theirs: Result) -> Differin
 
 
 def _tell(report: Report) -> None:
+    if report.step is not None:
+        say(f"step {report.step} came out differently; it began both times with the same state")
+    elif report.steps is not None:
+        say(f"all {report.steps} steps came out the same; of the last one:")
     for one in report.differing:
         how = f": {bounds(one.suggestion)}" if one.suggestion is not None else ""
         say(f"{one.path}: {one.reason}{how}")
@@ -229,6 +280,8 @@ def _plain(report: Report) -> dict[str, Any]:
         "exit_codes": list(report.exit_codes),
         "same_stdout": report.same_stdout,
         "files": report.files,
+        "steps": report.steps,
+        "step": report.step,
         "differing": [
             {
                 "path": one.path,

@@ -29,14 +29,26 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def check(archive: Path, folder: Path, program: str, verification: str | dict[str, Any]) -> tuple[int, dict[str, Any]]:
+COUNTING = "import os; open('/state/log', 'a').write(os.environ['CAPANODE_STEP'])"
+LATE = (
+    COUNTING + "; import time; os.environ['CAPANODE_STEP'] == '1' and open('/state/at', 'w').write(time.strftime('%S'))"
+)
+
+
+def check(
+    archive: Path,
+    folder: Path,
+    program: str,
+    verification: str | dict[str, Any],
+    limits: dict[str, Any] | None = None,
+) -> tuple[int, dict[str, Any]]:
     """The exit code, and what was told."""
     job = {
         "image": str(archive),
         "command": ["-c", program],
         "price_cap": 1,
         "verification": verification,
-        "timeout": "30s",
+        **(limits or {"timeout": "30s"}),
     }
     (folder / "job.yaml").write_text(json.dumps(job), "utf-8")
     command = [sys.executable, "-m", "capanode.node", "job", "check-determinism", str(folder / "job.yaml")]
@@ -72,3 +84,12 @@ def test_rounding_gets_bounds_that_hold(archive: Path, tmp_path: Path) -> None:
     verification = {"class": "tolerance", "comparators": {one["path"]: stated}}
     code, told = check(archive, tmp_path, NOISY, verification)
     assert (code, told["stated"], told["stated_holds"]) == (Exit.DONE, "tolerance", True)
+
+
+def test_the_first_step_that_differs_is_named(archive: Path, tmp_path: Path) -> None:
+    steps = {"steps": {"limit": 3, "timeout": "30s", "state": "1MiB"}}
+    code, told = check(archive, tmp_path, COUNTING, "exact", steps)
+    assert (code, told["class"], told["steps"], told["step"]) == (Exit.DONE, "exact", 3, None)
+    code, told = check(archive, tmp_path, LATE, "exact", steps)
+    assert (code, told["class"], told["steps"], told["step"]) == (Exit.UNVERIFIED, "none", 2, 1)
+    assert [one["path"] for one in told["differing"]] == ["at"]
