@@ -37,10 +37,10 @@ EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
 
 EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim", "cancel", "expire", "abandon"), 3) | {
     "cheated": 2,
-    "asked": 1,
+    "asked": 3,
 }
 """In these scenarios, which have every kind of transaction among them, up to so many times each. Before a court a
-challenger has two of its own, so has an arbiter, and the provider one; what is due besides anybody may do.
+challenger has two of its own, so has an arbiter; a provider's third is its answer. What is due besides anybody may do.
 """
 
 OF_DISPUTES: Final = "journal.*,transaction.*,evidence.*"
