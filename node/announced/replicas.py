@@ -122,22 +122,13 @@ class Replicas:
 
     # ---- what the rest of the node may ask ---------------------------------------------------------------
 
-    def require_providers(self, job: TakenIn) -> None:
-        """Refuse a job for which too few different providers are known.
+    async def begin(self, job: TakenIn) -> str:
+        """Take a replicated job; durable when this returns its key.
 
         Raises:
-            Refused: with how many there are.
+            Refused: too few different providers are known that could do it.
         """
-        known = len(self._providers(job.event.demand, job.market))
-        if known < job.replicas:
-            raise Refused(
-                f"{job.replicas} different providers are to do the job, and {known} are known that could: wait until "
-                "more are heard of, state fewer replicas, or ask for less (`capanode job quote`)"
-            )
-
-    async def begin(self, job: TakenIn) -> str:
-        """Take a replicated job; durable when this returns its key."""
-        self.require_providers(job)
+        self._require_providers(job)
         key, at = secrets.token_hex(8), self._now()
         kept = Kept(key, job.market, replicas.Gathering(Plan(job.replicas, job.event)), at, at)
         await self._database.write("replicas.begin", partial(_put, kept=kept))
@@ -166,6 +157,14 @@ class Replicas:
     async def hear(self, key: str, event: AcceptRequested | CancelRequested) -> None:
         """Tell a group what its user wants; durable when this returns."""
         await self._step(key, event)
+
+    def _require_providers(self, job: TakenIn) -> None:
+        known = len(self._providers(job.event.demand, job.market))
+        if known < job.replicas:
+            raise Refused(
+                f"{job.replicas} different providers are to do the job, and {known} are known that could: wait until "
+                "more are heard of, state fewer replicas, or ask for less (`capanode job quote`)"
+            )
 
     # ---- the loop ----------------------------------------------------------------------------------------
 

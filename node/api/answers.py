@@ -152,9 +152,9 @@ class Answers:
                 yield item
 
     async def _taken(self, job: TakenIn) -> JobView:
-        if job.replicas > 1 and self._replicated is not None:
+        if job.replicas > 1:
             self._require_room(job.replicas)
-            return await self._replicated.begin(job)
+            return await self._of_groups().begin(job)
         key = secrets.token_hex(8)
         await self._agent.submit_job(key, job.event, job.market)
         return await self.job(key)

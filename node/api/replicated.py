@@ -33,10 +33,6 @@ class ReplicatedJobs:
         assert kept is not None, "it was written a moment ago"
         return await self.view(kept)
 
-    def require_providers(self, job: TakenIn) -> None:
-        """As `Replicas.require_providers`."""
-        self._replicas.require_providers(job)
-
     async def find(self, job_id: str, limit: int) -> tuple[Kept, ...]:
         """Those that a user may mean: the one with this id, else all with this name or such a beginning of their id."""
         exact = await self._replicas.find(job_id)
