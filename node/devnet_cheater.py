@@ -37,7 +37,8 @@ class Cheater:
     """An executor that leaves work out.
 
     Of a job in steps it skips the last two fifths: each gives the state that it begins with. Of a job in one step it
-    changes the last byte of the first file that the program wrote.
+    changes the last byte of the first file that the program wrote. What it checks, it checks well: it knows what it has
+    done, and pays for no appeal.
     """
 
     def __init__(self, honest: Executor, folder: Path) -> None:
@@ -50,6 +51,8 @@ class Cheater:
 
     async def run(self, request: RunRequest, *, started: Callable[[str], None]) -> RunOutcome:
         """Run the program as it should be, or not at all, or improve on what it wrote."""
+        if request.is_check:
+            return await self._honest.run(request, started=started)
         if request.state is None:
             return _altered(await self._honest.run(request, started=started))
         if not is_skipped(request):

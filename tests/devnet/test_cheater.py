@@ -111,3 +111,13 @@ async def test_result_of_a_single_step_is_a_byte_off(tmp_path: Path) -> None:
     outcome = await cheater.run(request, started=lambda _: None)
     assert outcome.outputs is not None
     assert (outcome.outputs / "weights").read_bytes() == b"1"
+
+
+async def test_what_it_checks_it_checks_well(tmp_path: Path) -> None:
+    """Else it would take its own lies for right, and appeal against every verdict."""
+    cheater, honest = ready(tmp_path)
+    for request, written in ((replace(step_of(1, 0, EMPTY), state=None), b"0"), (step_of(5, 4, EMPTY), b"4")):
+        outcome = await cheater.run(replace(request, is_check=True), started=lambda _: None)
+        assert honest.runs[-1].execution_id == request.execution_id
+        assert outcome.outputs is not None
+        assert (outcome.outputs / "weights").read_bytes() == written

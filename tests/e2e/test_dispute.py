@@ -94,7 +94,11 @@ def mistaken(town: Town) -> Iterator[Party]:
     async def made() -> Party:
         place = devnet.root / "nodes"
         program = "tests.e2e.wrong_machine"
-        one = await make_party(place, "mistaken", "provider", listen="127.0.0.1", port=None, extra="", program=program)
+        # As sure as it is, it would appeal, and lose that as well.
+        extra = "[challenger]\nmax_appeal_tokens = 0\n"
+        one = await make_party(
+            place, "mistaken", "provider", listen="127.0.0.1", port=None, extra=extra, program=program
+        )
         join(one.folder, devnet.profile)
         await fund(devnet.root, devnet.profile, [(one, Grant(Wei(COIN), Wei(20 * TOKEN), Wei(10 * TOKEN), Wei(0)))])
         return one
