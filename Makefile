@@ -18,7 +18,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-faults soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test invariants symbolic test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -69,6 +69,21 @@ types: setup ## mypy and pyright, and that they saw every file
 
 contracts-test: setup ## the Solidity tests: unit, fuzz, invariants
 	@tools/forge test
+
+invariants: setup ## all parties play 64 histories of 500 moves, and the books are checked after each: ten minutes
+	@FOUNDRY_PROFILE=long tools/forge test --match-contract Invariants
+
+# Its packages are of other versions than those of the node, so it has an environment of its own.
+.venv/halmos/ready: requirements/symbolic.lock | .venv/ready
+	$(say) 'installing the symbolic checker'
+	@$(python) -m venv .venv/halmos
+	@$(python) -m uv --quiet pip install --python .venv/halmos/bin/python --no-deps --require-hashes \
+		--requirement requirements/symbolic.lock
+	@touch $@
+
+symbolic: setup .venv/halmos/ready ## sums of the money and the packed words, for all values at once
+	@PATH="$(CURDIR)/tools:$(CURDIR)/.venv/halmos/bin:$$PATH" FOUNDRY_PROFILE=symbolic timeout 1800 .venv/halmos/bin/halmos --root . \
+		--forge-build-out contracts/out/symbolic --panic-error-codes '*' --solver z3 --solver-timeout-assertion 10m
 
 test-attacks: setup ## the forty-one attacks of docs/attacks.md, each by the tests that carry its number
 	@$(python) tools/ensure_system.py tests

@@ -14,7 +14,7 @@ import pytest
 
 from tests.tooling.checkout import PACKAGES, ROOT, source_files
 
-LOCKS = ("runtime", "dev", "bootstrap")
+LOCKS = ("runtime", "dev", "bootstrap", "symbolic")
 
 WITHOUT_WHEEL = ("python-baseconv", "varint")
 """Pure Python, published as sources only; tools/make_venv builds them with the locked setuptools."""
