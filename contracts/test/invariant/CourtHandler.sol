@@ -552,6 +552,7 @@ contract CourtHandler is CourtDuties {
         ++made;
         if (awaited) return;
         if (verdict == Verdict.MOOT) return _moot(c, b);
+        vm.assertTrue(phase != CasePhase.ASKED || verdict != Verdict.LAPSED, "who withholds does not win");
         --deal.open;
         if (verdict == Verdict.UPHELD || verdict == Verdict.LAPSED) {
             if (file.kind == uint8(Kind.AUDIT)) deal.spent = true;
