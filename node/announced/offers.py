@@ -77,10 +77,12 @@ class OfferBook:
 
     def bidders(self, demand: Demand, market: Address) -> frozenset[PeerId]:
         """Who may be expected to bid; nobody before each provider has had the time to renew its offer here."""
+        return frozenset(offer.peer for offer in self.fitting(demand, market)) if self.is_settled() else frozenset()
+
+    def is_settled(self) -> bool:
+        """Whether everybody who renews an offer has had the time to."""
         since = self._listening_since
-        if since is None or trio.current_time() - since < SETTLED_S:
-            return frozenset()
-        return frozenset(offer.peer for offer in self.fitting(demand, market))
+        return since is not None and trio.current_time() - since >= SETTLED_S
 
     def trades_in(self, market: Address) -> bool:
         """Whether anybody was heard to offer in a market."""

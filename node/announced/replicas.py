@@ -56,6 +56,9 @@ SCHEMA: Final = Schema(
     ),
 )
 
+LOOK_S: Final = 0.5
+"""How often a node that has just been started looks whether it has heard of enough providers."""
+
 _REPLICA: Final = re.compile(r"([0-9a-f]{16})-([1-9])")
 
 Providers = Callable[[Demand, Address], frozenset[Address]]
@@ -106,14 +109,17 @@ class Replicas:
         agent: Agent,
         submission: Submission,
         providers: Providers,
+        is_settled: Callable[[], bool],
         tell: Tell,
         now: Callable[[], float],
     ) -> None:
+        """`is_settled` says whether all providers near have had the time to be heard of."""
         self._database = database
         self._journal = Journal(database)
         self._agent = agent
         self._submission = submission
         self._providers = providers
+        self._is_settled = is_settled
         self._tell = tell
         self._now = now
         self._compared: dict[str, tuple[int, ...]] = {}
@@ -126,9 +132,9 @@ class Replicas:
         """Take a replicated job; durable when this returns its key.
 
         Raises:
-            Refused: too few different providers are known that could do it.
+            Refused: too few different providers are known that could do it, after all had the time to be heard of.
         """
-        self._require_providers(job)
+        await self._find_providers(job)
         key, at = secrets.token_hex(8), self._now()
         kept = Kept(key, job.market, replicas.Gathering(Plan(job.replicas, job.event)), at, at)
         await self._database.write("replicas.begin", partial(_put, kept=kept))
@@ -158,9 +164,12 @@ class Replicas:
         """Tell a group what its user wants; durable when this returns."""
         await self._step(key, event)
 
-    def _require_providers(self, job: TakenIn) -> None:
-        known = len(self._providers(job.event.demand, job.market))
-        if known < job.replicas:
+    async def _find_providers(self, job: TakenIn) -> None:
+        """Wait for as many as are needed; a node that was started a moment ago has heard of nobody yet."""
+        while (known := len(self._providers(job.event.demand, job.market))) < job.replicas:
+            if not self._is_settled():
+                await trio.sleep(LOOK_S)
+                continue
             raise Refused(
                 f"{job.replicas} different providers are to do the job, and {known} are known that could: wait until "
                 "more are heard of, state fewer replicas, or ask for less (`capanode job quote`)"

@@ -147,6 +147,8 @@ class Answers:
         self._require_room(1)
         async for item in submission.take_in(order):
             if isinstance(item, TakenIn):
+                if item.replicas > 1:
+                    yield {"progress": {"doing": "looking for enough providers", "done_bytes": 0, "total_bytes": 0}}
                 yield {"job": await self._taken(item)}
             else:
                 yield item

@@ -100,6 +100,7 @@ def open_replicas(ground: Ground, buyer: RequesterParts) -> Replicas:
         ground.agent,
         buyer.submission,
         providers,
+        ground.offers.is_settled,
         partial(ground.alerts.raise_, Occasion.RESULT_WRONG),
         time.time,
     )

@@ -10,7 +10,7 @@ from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobOrder, JobView
 from capanode.node.devnet import DevnetPlan
 from capanode.protocol.faults import Refused
-from tests.e2e.town import Town, events, eventually, false_checks, open_planned_town, result
+from tests.e2e.town import Town, events, false_checks, open_planned_town, result
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,6 @@ def replicated(town: Town, command: str) -> JobOrder:
 
 
 def test_the_majority_is_delivered_and_the_cheat_is_named(town: Town) -> None:
-    eventually(lambda: town.client.status()["offers"] >= 3, within_s=60)
     before, cheater = town.wealth(), town.providers[-1]
     taken = town.submit(replicated(town, "echo $((6 * 7)) > /out/answer"))
     town.kill(town.requester)
@@ -69,13 +68,6 @@ def settled(town: Town, view: JobView) -> None:
     """Once the last replica is paid too: nobody judges it, so its window passes."""
     for replica in view.replicas:
         assert town.until(replica.job_id, lambda _: False).state == "paid"
-
-
-def test_too_few_providers_are_said_at_once(town: Town) -> None:
-    text = replicated(town, "true")
-    more = replace(text, text=text.text.replace("replicated", "{class: replicated, replicas: 5}"))
-    with pytest.raises(Refused, match="5 different providers are to do the job, and 3 are known"):
-        town.submit(more)
 
 
 def test_nobody_else_sees_a_result(town: Town) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from capanode.node.agent import Agent
 from capanode.node.announced import replicas as stored_replicas
@@ -67,6 +68,7 @@ class Town:
     results: dict[Address, bytes | None]
     abandons: frozenset[Address] = frozenset()
     hides: dict[Address, trio.Event] = field(default_factory=dict[Address, trio.Event])
+    settled: trio.Event = field(default_factory=trio.Event)
     bids_open: trio.Event = field(default_factory=trio.Event)
     bought: dict[DealId, Address] = field(default_factory=dict[DealId, Address])
     keys: dict[DealId, str] = field(default_factory=dict[DealId, str])
@@ -221,7 +223,9 @@ async def node(folder: Path, town: Town, *, dies_at: int | None = None, before: 
         agent, told = agent_on(mortal), list[str]()
         known: Any = lambda _, __: frozenset(town.results)  # noqa: E731
         submission: Any = Renewals()
-        replicas = Replicas(mortal, agent, submission, known, lambda said, _: told.append(said), lambda: float(NOW))
+        replicas = Replicas(
+            mortal, agent, submission, known, town.settled.is_set, lambda said, _: told.append(said), lambda: float(NOW)
+        )
 
         async def view_of(stored: Stored, _: bool) -> JobView:
             assert isinstance(stored.state, requester.Job)
@@ -243,6 +247,7 @@ def town_of(folder: Path, *results: bytes | None, is_open: bool = True, **change
     made = Town(folder, {who(number): content for number, content in enumerate(results, 1)}, **changes)
     if is_open:
         made.bids_open.set()
+    made.settled.set()
     return made
 
 
@@ -325,6 +330,21 @@ async def test_too_few_providers_are_said_before_anything_is_bought(tmp_path: Pa
         with pytest.raises(Refused, match="3 different providers are to do the job, and 2 are known"):
             await here.replicas.begin(order())
         assert await here.replicas.all(10) == ()
+
+
+async def test_a_node_that_has_just_begun_to_listen_waits_for_who_is_near(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
+    town = town_of(tmp_path, HONEST, is_open=False)
+    town.settled = trio.Event()
+    async with node(tmp_path, town) as here, trio.open_nursery() as nursery:
+        nursery.start_soon(here.replicas.begin, order())
+        await trio.sleep(5)
+        assert await here.replicas.all(10) == ()
+        town.results |= {who(2): HONEST, who(3): HONEST}
+        await trio.sleep(5)
+        assert len(await here.replicas.all(10)) == 1
 
 
 async def test_who_cancels_before_anybody_is_bound_pays_nothing(tmp_path: Path) -> None:
