@@ -136,9 +136,7 @@ class _Published:
         _require(0 <= self.first_step < 2**32 - len(self.leaves), "the first step is out of range")
 
 
-def violation(
-    data: bytes, deal_id: DealId, first_step: int, step_count: int, trace_root: Digest
-) -> ProvedLeaf | None:
+def violation(data: bytes, deal_id: DealId, first_step: int, step_count: int, trace_root: Digest) -> ProvedLeaf | None:
     """The first leaf of a committed list that says what none between the first and the last may, with its proof.
 
     That it failed, or was the last one. None where the list is not the committed one, or says nothing of that kind.

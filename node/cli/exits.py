@@ -29,7 +29,8 @@ MEANINGS: Final = {
     Exit.UNAVAILABLE: "Something does not answer now (node, chain, container engine, peers): try again later.",
     Exit.JOB_FAILED: "The job ran, was paid, and its program ended with another exit code than zero.",
     Exit.UNVERIFIED: "A receipt, a result or an input is not what it claims to be.",
-    Exit.NO_RESULT: "The job ended without a result (refunded, cancelled, nobody took it); the money is back.",
+    Exit.NO_RESULT: "The job ended without a result (refunded, cancelled, nobody took it, no majority); "
+    "the money is back, but for replicas that were done.",
     Exit.CUT_SHORT: "The node did not end in order within its time and was cut short; start it again, nothing is lost.",
     Exit.INTERRUPTED: "Interrupted from the keyboard; what was handed to the node goes on.",
 }

@@ -106,5 +106,6 @@ async def test_missing_bytes_are_asked_for_by_drawn_arbiters(house: Courthouse, 
     assert (filed.case.phase, filed.case.kind, filed.case.step) == (CasePhase.VOTING, Kind.DATA, 1)
     committee = filed.case.committee
     assert committee is not None
-    assert set(committee.arbiters) == {arbiter.address for arbiter in ARBITERS[:3]}
+    assert len(set(committee.arbiters)) == 3
+    assert set(committee.arbiters) <= {arbiter.address for arbiter in ARBITERS}
     assert committee.claimed_leaf == bytes(32)

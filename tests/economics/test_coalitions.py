@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.economy.coalition import Plan, expected_wei
-from bench.economy.world import DEFAULT, LEAST_COST, MOST_COST, Job, job
+from bench.economy.world import DEFAULT, LEAST_COST, MOST_COST, Job, job, weakened
 from capanode.protocol.ids import Ppm
 
 DEALS = st.builds(job, st.just(DEFAULT), st.integers(LEAST_COST, MOST_COST), st.integers(1, 1024))
@@ -47,7 +47,8 @@ def test_each_step_less_costs_more_than_it_saves(deal: Job, skipped: int) -> Non
 
 
 def test_the_search_would_find_puppets_behind_too_small_a_bond() -> None:
-    weaker = replace(DEFAULT, stated_rate_ppm=Ppm(500_000), audited_ppm=500_000)
+    one_factor = weakened(DEFAULT, fraud_above_ppm=DEFAULT.tariff.fraud_ppm)
+    weaker = replace(one_factor, stated_rate_ppm=Ppm(500_000), audited_ppm=500_000)
     assert expected_wei(job(weaker, MOST_COST, 256), Plan(256, 16, 0, 0)) > 0
 
 

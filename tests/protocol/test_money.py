@@ -21,7 +21,8 @@ def test_default_audit_rate_asks_five_times_the_price() -> None:
 def test_fraud_bond_is_the_formula_rounded_up(price: Wei, rate: Ppm, fee: Wei, gas: Wei) -> None:
     bond = money.fraud_bond_up_wei(price, rate, fee, gas, VerificationClass.EXACT)
     p = Fraction(rate, 1_000_000)
-    exact = max(Fraction(5, 4) * price * (1 - p) / p, Fraction(3 * (3 * fee + gas)))
+    factor = Fraction(5, 4) if p <= Fraction(1, 5) else Fraction(1_333_334, 1_000_000)
+    exact = max(factor * price * (1 - p) / p, Fraction(3 * (3 * fee + gas)))
     assert exact <= bond < exact + 1
 
 
