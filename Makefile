@@ -43,7 +43,7 @@ engine: .venv/ready
 # Checks ------------------------------------------------------------------------------------------------------
 
 # make test JOBS=3 divides the run: most of its time is waiting for chains and containers.
-divided = $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
+divided = $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0)
 
 test: setup ## lint, types, contracts and all Python tests, as one run of pytest
 	@$(python) tools/ensure_system.py tests
