@@ -206,6 +206,13 @@ class Node:
         """The job once nothing will happen to it any more."""
         return await self.until(key, *OVER)
 
+    async def ended(self, key: str) -> None:
+        """Wait until the group has written down its end, which may be after that of its jobs."""
+        moved = self.replicas.moved
+        while not isinstance((await self.kept(key)).group, Decided | Withdrawn):
+            await moved.wait()
+            moved = self.replicas.moved
+
     async def until(self, key: str, *states: str) -> JobView:
         async with aclosing(self.desk.watch(await self.kept(key))) as items:
             async for item in items:
@@ -423,6 +430,7 @@ async def lived(
         view = await here.over(key)
         while wish is None and town.accepted.total() < 2:
             await here.replicas.moved.wait()
+        await here.ended(key)
         writes = here.database.writes
         accepted = frozenset(town.bought[deal_id] for deal_id in town.accepted)
         left = Left(
@@ -433,7 +441,6 @@ async def lived(
             accepted,
         )
         assert len(town.bought) == len(set(town.bought.values())), "nobody is bought from twice"
-        assert isinstance((await here.kept(key)).group, Decided | Withdrawn)
     return left, writes
 
 

@@ -9,7 +9,7 @@ from tests.tooling.checkout import ROOT
 
 @pytest.mark.gate
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("target", ["lint", "types", "contracts-test", "slither"])
+@pytest.mark.parametrize("target", ["lint", "types", "contracts-test", "slither", "symbolic"])
 def test_make_target_passes(target: str) -> None:
     done = subprocess.run(["make", "--silent", target], cwd=ROOT, capture_output=True, text=True, timeout=1180)
     if done.returncode != 0:
