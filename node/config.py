@@ -298,10 +298,6 @@ class NodeConfig(_Section):
         return Role.REQUESTER in self.roles
 
     @property
-    def is_challenger(self) -> bool:
-        return Role.CHALLENGER in self.roles
-
-    @property
     def is_arbiter(self) -> bool:
         return Role.ARBITER in self.roles
 

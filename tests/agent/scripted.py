@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -138,16 +138,25 @@ class World:
             self.logs += logs
             self.news.set()
 
-    async def follow(self, database: Database, agent: Agent) -> None:
-        """The chain follower: each log comes into the inbox once."""
-        while True:
-            self.news = trio.Event()
-            while self.followed < len(self.logs):
-                log = self.logs[self.followed]
-                await database.write("test", partial(receive_in, event=log, block=BLOCK))
-                self.followed += 1
-                agent.chain_moved()
-            await self.news.wait()
+
+class Told(Protocol):
+    """What a play's chain has said, in its order, and how far it was followed."""
+
+    logs: list[ChainEvent]
+    followed: int
+    news: trio.Event
+
+
+async def follow(told: Told, database: Database, agent: Agent) -> None:
+    """The chain follower: each log comes into the inbox once."""
+    while True:
+        told.news = trio.Event()
+        while told.followed < len(told.logs):
+            log = told.logs[told.followed]
+            await database.write("test", partial(receive_in, event=log, block=BLOCK))
+            told.followed += 1
+            agent.chain_moved()
+        await told.news.wait()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import trio
 from capanode.node.journal import Journal, Stored
 from capanode.protocol.events import ChainEvent, JobSubmitted, WorkTaken
 from capanode.protocol.records import Mode
-from tests.agent.scripted import Crash, MortalDatabase, World, agent_on, opened, until_ended
+from tests.agent.scripted import Crash, MortalDatabase, World, agent_on, follow, opened, until_ended
 from tests.protocol.deals import submitted, work_taken
 
 KEY = "deal"
@@ -44,7 +44,7 @@ async def live(
         agent, journal = agent_on(mortal), Journal(mortal)
         async with trio.open_nursery() as nursery:
             await nursery.start(agent.run, world)
-            nursery.start_soon(world.follow, database, agent)
+            nursery.start_soon(follow, world, database, agent)
             if isinstance(first, JobSubmitted):
                 await agent.submit_job(KEY, first)
             else:

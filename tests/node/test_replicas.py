@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from sqlite3 import Connection
@@ -14,7 +13,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from capanode.node.agent import Agent
 from capanode.node.announced import replicas as stored_replicas
 from capanode.node.announced.judges import Judged
 from capanode.node.announced.replicas import Kept, Replicas, group_of, replica_key
@@ -22,8 +20,8 @@ from capanode.node.announced.submission import TakenIn
 from capanode.node.api.job_view import job_view
 from capanode.node.api.port import JobView
 from capanode.node.api.replicated import OVER, ReplicatedJobs
-from capanode.node.journal import SCHEMA, Stored, receive_in
-from capanode.node.storage.database import Database, open_database
+from capanode.node.journal import SCHEMA, Stored
+from capanode.node.storage.database import open_database
 from capanode.node.storage.tree_walk import Tree, walk_here
 from capanode.protocol import requester
 from capanode.protocol.commands import CollectBids, Command, ExpectResult, FetchResult, SendAccept, SendAward, WakeAt
@@ -42,7 +40,7 @@ from capanode.protocol.ids import Address, DealId, Digest, Wei
 from capanode.protocol.records import VerificationClass
 from capanode.protocol.replicas import Decided, Divided, Stand, Withdrawn, provider_of, stand_of
 from capanode.protocol.standing import Event
-from tests.agent.scripted import BLOCK, Crash, MortalDatabase, agent_on
+from tests.agent.scripted import Crash, MortalDatabase, agent_on, follow
 from tests.protocol.deals import ASSIGNED, BID, COMMITTED, NOW, TX, award, renewed, submitted
 
 MARKET = Address(b"\x0a" * 20)
@@ -151,17 +149,6 @@ class Town:
         self.logs.append(event)
         self.news.set()
 
-    async def follow(self, database: Database, agent: Agent) -> None:
-        """The chain follower: each log comes into the inbox once."""
-        while True:
-            self.news = trio.Event()
-            while self.followed < len(self.logs):
-                log = self.logs[self.followed]
-                await database.write("test", partial(receive_in, event=log, block=BLOCK))
-                self.followed += 1
-                agent.chain_moved()
-            await self.news.wait()
-
 
 class Mortal(MortalDatabase):
     """Dies at one of the writes that a group makes, or that it has the agent make for it."""
@@ -240,7 +227,7 @@ async def node(folder: Path, town: Town, *, dies_at: int | None = None, before: 
 
         async with trio.open_nursery() as nursery:
             await nursery.start(agent.run, town)
-            nursery.start_soon(town.follow, database, agent)
+            nursery.start_soon(follow, town, database, agent)
             nursery.start_soon(replicas.run)
             yield Node(replicas, ReplicatedJobs(replicas, view_of), mortal, told)
             nursery.cancel_scope.cancel()
