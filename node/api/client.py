@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -146,7 +146,7 @@ class NodeClient:
 
     def _one(self, name: str, timeout_s: float = CALL_TIMEOUT_S, **arguments: Any) -> Any:
         with _connected(self.socket_path, timeout_s) as stream:
-            stream.sendall(line({"call": name, "arguments": arguments}))
+            _ask(stream, name, arguments)
             for reply in _replies(stream):
                 if "result" in reply:
                     return reply["result"]
@@ -154,7 +154,7 @@ class NodeClient:
 
     def _items(self, name: str, timeout_s: float | None, **arguments: Any) -> Iterator[Json]:
         with _connected(self.socket_path, timeout_s) as stream:
-            stream.sendall(line({"call": name, "arguments": arguments}))
+            _ask(stream, name, arguments)
             for reply in _replies(stream):
                 if "item" not in reply:
                     return
@@ -177,6 +177,12 @@ def _connected(path: Path, timeout_s: float | None) -> Generator[socket.socket]:
             if error.errno in _NOBODY:
                 raise NoNode(f"no node listens at {path}: start one with `capanode start`") from None
             raise _gone() from error
+
+
+def _ask(stream: socket.socket, name: str, arguments: Json) -> None:
+    # A node that turns us away may close before it has read all of it; what it said is there to be read.
+    with suppress(BrokenPipeError):
+        stream.sendall(line({"call": name, "arguments": arguments}))
 
 
 def _replies(stream: socket.socket) -> Iterator[Json]:

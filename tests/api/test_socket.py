@@ -1,5 +1,6 @@
 """The API socket: calls, streams, faults, and callers that misbehave or go away."""
 
+import dataclasses
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -162,13 +163,21 @@ async def test_connection_takes_one_call_after_another(tmp_path: Path) -> None:
 
 
 async def test_callers_beyond_the_limit_are_turned_away(tmp_path: Path) -> None:
-    async with served(FakeNodeApi(), tmp_path / "api.sock", max_connections=1) as client:
-        first = await trio.open_unix_socket(client.socket_path)
+    async with (
+        served(FakeNodeApi(), tmp_path / "api.sock", max_connections=1) as client,
+        await trio.open_unix_socket(client.socket_path) as first,
+    ):
         await first.send_all(line({"call": "jobs"}))
         await first.receive_some()
         with pytest.raises(Unavailable, match="too many callers"):
             await trio.to_thread.run_sync(client.status)
-        await first.aclose()
+
+
+async def test_callers_turned_away_in_the_middle_of_their_call_are_told_why(tmp_path: Path) -> None:
+    large = dataclasses.replace(ORDER, text=" " * 1_000_000)
+    async with served(FakeNodeApi(), tmp_path / "api.sock", max_connections=0) as client:
+        with pytest.raises(Unavailable, match="too many callers"):
+            await trio.to_thread.run_sync(lambda: list(client.submit(large)))
 
 
 async def test_no_node_is_said_so(tmp_path: Path) -> None:

@@ -56,9 +56,11 @@ async def test_blocks_come_at_once_and_without_transactions_too() -> None:
         holder, other = (hexadecimal(LocalSigner(development_key(index)).address) for index in range(2))
         digest = await rpc.call_once("eth_sendTransaction", {"from": holder, "to": other, "value": "0x1"})
         assert isinstance(digest, str)
-        receipt = read_object(await rpc.call("eth_getTransactionReceipt", digest))
-        mined = read_quantity(receipt["blockNumber"])
         with trio.fail_after(30):
+            # The miner is told of the transaction, and not waited for.
+            while (found := await rpc.call("eth_getTransactionReceipt", digest)) is None:  # noqa: ASYNC110  # as below
+                await trio.sleep(0.01)
+            mined = read_quantity(read_object(found)["blockNumber"])
             while read_quantity(await rpc.call("eth_blockNumber")) < mined + 2:  # noqa: ASYNC110  # the chain's own
                 await trio.sleep(0.05)
 

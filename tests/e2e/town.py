@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -150,7 +150,7 @@ class Town:
 
     def start(self, party: Party) -> None:
         """Start a party's node, connected to all providers but itself."""
-        self._processes[party.name] = process = self.run(start_node, party)
+        process = self._start(party)
         self.run(until_up, party, process, len(self.providers) - (party in self.providers))
 
     def process(self, party: Party) -> trio.Process:
@@ -159,7 +159,7 @@ class Town:
 
     def start_alone(self, party: Party) -> None:
         """Start a party's node where no other one may be left."""
-        self._processes[party.name] = self.run(start_node, party)
+        self._start(party)
         eventually(NodeClient(party.folder.socket).is_there, within_s=60)
 
     def kill(self, party: Party) -> None:
@@ -173,6 +173,12 @@ class Town:
         with trio.CancelScope(shield=True):
             for process in self._processes.values():
                 await end(process)
+
+    def _start(self, party: Party) -> trio.Process:
+        if party.name in self._processes:
+            self.run(end, self._processes[party.name])
+        self._processes[party.name] = process = cast(trio.Process, self.run(start_node, party))
+        return process
 
     async def _wealth(self) -> Mapping[str, Wealth]:
         profile = self.devnet.profile
