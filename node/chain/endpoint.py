@@ -13,7 +13,16 @@ import structlog
 import trio
 
 from capanode.node.chain.budget import RequestBudget
-from capanode.node.chain.http import Connection, ReplyTooLarge, StaleConnection, Target, connect, read_target
+from capanode.node.chain.http import (
+    BRIEF_TIMEOUT_S,
+    EXCHANGE_TIMEOUT_S,
+    Connection,
+    ReplyTooLarge,
+    StaleConnection,
+    Target,
+    connect,
+    read_target,
+)
 from capanode.node.chain.jsonrpc import Call, Request, batched, single, value
 from capanode.node.chain.replies import check
 from capanode.node.chain.wire import Json, read_quantity
@@ -137,7 +146,7 @@ class Endpoint:
         self._budget.spend(len(request.calls))
         self.requests += len(request.calls)
         try:
-            results = request.read(await self._exchange(request.body))
+            results = request.read(await self._exchange(request))
             for call, result in zip(request.calls.values(), results, strict=True):
                 check(call.method, result)
         except ReplyTooLarge:
@@ -164,20 +173,21 @@ class Endpoint:
         while self._idle:
             await self._idle.pop().aclose()
 
-    async def _exchange(self, body: bytes) -> bytes:
+    async def _exchange(self, request: Request) -> bytes:
         """POST on a kept connection, or on a new one whose chain has been checked."""
         async with self._turn:
             while self._idle:
                 try:
-                    return await self._on(self._idle.pop(), body)
+                    return await self._on(self._idle.pop(), request)
                 except StaleConnection:
                     continue
-            return await self._on(await self._open(), body)
+            return await self._on(await self._open(), request)
 
-    async def _on(self, connection: Connection, body: bytes) -> bytes:
+    async def _on(self, connection: Connection, request: Request) -> bytes:
+        within_s = BRIEF_TIMEOUT_S if request.is_brief else EXCHANGE_TIMEOUT_S
         is_whole = False
         try:
-            reply = await connection.exchange(body)
+            reply = await connection.exchange(request.body, within_s=within_s)
             is_whole = True
         finally:
             if is_whole:
@@ -191,7 +201,7 @@ class Endpoint:
         is_right = False
         try:
             request = single(Call("eth_chainId"))
-            (result,) = request.read(await connection.exchange(request.body))
+            (result,) = request.read(await connection.exchange(request.body, within_s=BRIEF_TIMEOUT_S))
             check("eth_chainId", result)
             served = read_quantity(result)
             is_right = served == self.chain_id

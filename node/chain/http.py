@@ -20,6 +20,9 @@ CONNECT_TIMEOUT_S: Final = 5.0
 EXCHANGE_TIMEOUT_S: Final = 15.0
 """One request and its whole reply; a public endpoint under load answers a range of logs in a few seconds."""
 
+BRIEF_TIMEOUT_S: Final = 5.0
+"""The same for what every endpoint answers at once: another one, or the same one again, is the better hope then."""
+
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
@@ -81,7 +84,7 @@ class Connection:
         self._buffer = bytearray()
         self._exchanges = 0
 
-    async def exchange(self, body: bytes) -> bytes:
+    async def exchange(self, body: bytes, *, within_s: float = EXCHANGE_TIMEOUT_S) -> bytes:
         """POST `body` and return the body of a 200 answer.
 
         Raises:
@@ -92,7 +95,7 @@ class Connection:
             raise StaleConnection(f"The RPC endpoint {self._target.shown} sent more than one reply: retrying.")
         request = b"%b%d\r\n\r\n%b" % (self._target.head, len(body), body)
         try:
-            with trio.fail_after(EXCHANGE_TIMEOUT_S):
+            with trio.fail_after(within_s):
                 await self._stream.send_all(request)
                 reply = await self._read_reply()
         except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
@@ -100,7 +103,7 @@ class Connection:
             raise kind(f"The RPC endpoint {self._target.shown} closed the connection: retrying.") from error
         except trio.TooSlowError as error:
             raise Unavailable(
-                f"The RPC endpoint {self._target.shown} gave no answer within {EXCHANGE_TIMEOUT_S:.0f} s: retrying."
+                f"The RPC endpoint {self._target.shown} gave no answer within {within_s:.0f} s: retrying."
             ) from error
         self._exchanges += 1
         return reply

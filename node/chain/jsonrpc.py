@@ -15,6 +15,9 @@ from capanode.protocol.faults import Refused, Unavailable
 
 _RATE_LIMITED: Final = (-32005, 429)
 
+_BRIEF_CALLS: Final = 8
+"""So many reads of a block, an account or a slot are little work together."""
+
 _numbers = count(1)
 """No two requests of a process have the same id, so that a reply is never taken for that of another."""
 
@@ -48,6 +51,11 @@ class Request:
 
     calls: Mapping[int, Call]
     body: bytes
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether an endpoint that works answers it at once: it asks for few things, and for no logs."""
+        return len(self.calls) <= _BRIEF_CALLS and all(call.method != "eth_getLogs" for call in self.calls.values())
 
     def read(self, reply: bytes) -> tuple[object, ...]:
         """Results in the calls' order; an `RpcError` stands where the chain says no to one.

@@ -10,7 +10,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from capanode.node.chain.endpoint import BARRED_S
-from capanode.node.chain.http import EXCHANGE_TIMEOUT_S
+from capanode.node.chain.http import BRIEF_TIMEOUT_S, EXCHANGE_TIMEOUT_S
 from capanode.node.chain.jsonrpc import Call, RpcError
 from capanode.node.chain.rpc import Rpc, open_rpc
 from capanode.node.chain.wire import BadReply
@@ -144,12 +144,17 @@ async def test_endpoint_that_comes_back_is_used_again() -> None:
             assert await rpc.call("eth_blockNumber") == "0x1"
 
 
-async def test_silent_endpoint_is_given_up(jumping_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(
+    ("method", "patience_s"), [("eth_blockNumber", BRIEF_TIMEOUT_S), ("eth_getLogs", EXCHANGE_TIMEOUT_S)]
+)
+async def test_silent_endpoint_is_given_up(
+    method: str, patience_s: float, jumping_clock: trio.testing.MockClock
+) -> None:
     fake = FakeRpc()
     async with run_fake_rpc(fake), open_rpc([fake.url], fake.chain_id) as rpc:
         fake.raw = lambda body: None
-        with pytest.raises(Unavailable, match=f"no answer within {EXCHANGE_TIMEOUT_S:.0f} s"):
-            await rpc.call("eth_blockNumber")
+        with pytest.raises(Unavailable, match=f"no answer within {patience_s:.0f} s"):
+            await rpc.call(method)
 
 
 @pytest.mark.parametrize(
