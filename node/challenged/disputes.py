@@ -13,6 +13,7 @@ from capanode.node.chain.case_log import CaseLog
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.courts import Courts
 from capanode.node.chain.head import HeadWatch
+from capanode.node.chain.market import Market
 from capanode.node.chain.markets import Markets
 from capanode.node.chain.orders import Orders
 from capanode.node.chain.rpc import Rpc
@@ -34,7 +35,7 @@ from capanode.node.challenged.watching import Costs, Finding, Watching
 from capanode.node.config import NodeConfig, Role
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.cases import Case
-from capanode.protocol.ids import Address, Wei
+from capanode.protocol.ids import Address, DealId, Wei
 
 TURN_S: Final = 12.0
 DEVNET_TURN_S: Final = 0.5
@@ -122,7 +123,14 @@ class Disputes:
         )
         signer = place.sender.signer
         self.judging = Judging(place.cases, checker, checker.states, place.head, place.clock, orders, signer)
-        self.disputing = Disputing(place.agent, checker, place.rpc, place.wallet, bond_wei=self._bond_wei)
+        self.disputing = Disputing(
+            place.agent,
+            checker,
+            place.rpc,
+            place.wallet,
+            bond_wei=self._bond_wei,
+            open_challenges=self._open_challenges,
+        )
         self.watching = Watching(checker, self.disputing, place.clock, place.wallet, costs, bond_wei=self._bond_wei)
         self.enrolment = Enrolment(place.courts, place.sender, place.wallet, place.clock, place.hardware_class)
         self._orders: Callable[[Address], Orders] = orders
@@ -190,6 +198,9 @@ class Disputes:
 
     def _bond_wei(self, market: Address, fee_wei: Wei) -> Wei:
         return self._place.courts.of(market).bond_wei(fee_wei)
+
+    async def _open_challenges(self, market: Address, deal_id: DealId) -> int:
+        return (await Market(self._place.rpc, market).slot(deal_id)).open_challenges
 
     async def _brief(self, case: Case) -> Brief:
         trace = await self._checker.trace_of(case.deal_id)

@@ -5,7 +5,7 @@ itself. A challenge has a name by its deal, kind and step, so it is begun once, 
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -36,14 +36,22 @@ class Disputing:
     """Begins the challenges of one wallet."""
 
     def __init__(
-        self, agent: Agent, checker: Checker, rpc: Rpc, wallet: Address, *, bond_wei: Callable[[Address, Wei], Wei]
+        self,
+        agent: Agent,
+        checker: Checker,
+        rpc: Rpc,
+        wallet: Address,
+        *,
+        bond_wei: Callable[[Address, Wei], Wei],
+        open_challenges: Callable[[Address, DealId], Awaitable[int]],
     ) -> None:
-        """`bond_wei` says the bond of a challenge in a market, for an arbiter's fee."""
+        """`bond_wei` says the first bond in a market, for an arbiter's fee; each challenge that is open doubles it."""
         self._agent = agent
         self._checker = checker
         self._rpc = rpc
         self._wallet = wallet
         self._bond_wei = bond_wei
+        self._open_challenges = open_challenges
 
     async def dispute_step(self, deal_id: DealId, step: int, appetite: Appetite) -> tuple[str | None, str]:
         """Challenge a step that somebody says is wrong, if it is; the challenge's key, or why there is none.
@@ -201,9 +209,11 @@ class Disputing:
     async def begin(self, contest: Contest, market: Address, max_bonds_wei: Wei) -> tuple[str | None, str]:
         """Begin a challenge, once for a deal and a step; its key, or why there is none."""
         key = f"challenge-{contest.papers.deal_id.hex()}-{contest.kind.name.lower()}-{contest.step}"
-        bond_wei = self._bond_of(contest, market)
+        due_wei = self._bond_of(contest, market)
+        if due_wei:
+            due_wei = Wei(due_wei << await self._open_challenges(market, contest.papers.deal_id))
         admitted = await self._agent.challenge(
-            key, ChallengeWanted(contest), lambda: self.bonds_wei() + bond_wei <= max_bonds_wei, market
+            key, ChallengeWanted(contest), lambda: self.bonds_wei() + due_wei <= max_bonds_wei, market
         )
         return (key, contest.reason) if admitted else (None, "the budget for bonds is used up")
 
@@ -211,11 +221,21 @@ class Disputing:
         """What open challenges have at stake, or are about to."""
         return Wei(
             sum(
-                self._bond_of(stored.state.contest, stored.market)
+                self._at_stake(stored.state, stored.market)
                 for stored in self._agent.open_deals()
                 if stored.side is Side.CHALLENGER and isinstance(stored.state, challenger.State)
             )
         )
+
+    def _at_stake(self, state: challenger.State, market: Address) -> Wei:
+        match state:
+            case challenger.Planning() | challenger.Opening() | challenger.Exposed() | challenger.Withdrawn():
+                return self._bond_of(state.contest, market)
+            case _ if state.case.opener == self._wallet:
+                return state.case.bond_wei
+            case _:
+                # Who joins a case puts down as much as one that is alone.
+                return self._bond_of(state.contest, market)
 
     def _bond_of(self, contest: Contest, market: Address) -> Wei:
         """What is locked; showing a leaf takes nothing."""

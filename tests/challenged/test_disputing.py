@@ -61,6 +61,8 @@ class Begun:
     """As much of an agent as takes challenges."""
 
     contests: dict[str, Contest] = field(default_factory=dict[str, Contest])
+    challenges_open: int = 0
+    """Those of anybody about the deal, as the chain says."""
 
     async def challenge(self, key: str, event: ChallengeWanted, admit: Callable[[], bool], market: Address) -> bool:
         await trio.lowlevel.checkpoint()
@@ -70,6 +72,10 @@ class Begun:
 
     def open_deals(self) -> tuple[object, ...]:
         return ()
+
+    async def count_open(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self.challenges_open
 
 
 @asynccontextmanager
@@ -87,7 +93,15 @@ async def disputing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGener
     async with checking(folder, count, deal_of=deal_of) as desk:
         begun = Begun()
         agent, rpc = cast(Agent, begun), cast(Rpc, None)
-        yield desk, Disputing(agent, desk.checker, rpc, WATCHER, bond_wei=lambda *_: Wei(1)), begun
+        disputes = Disputing(
+            agent,
+            desk.checker,
+            rpc,
+            WATCHER,
+            bond_wei=lambda *_: Wei(1),
+            open_challenges=lambda *_: begun.count_open(),
+        )
+        yield desk, disputes, begun
 
 
 async def test_bytes_that_can_be_had_are_no_matter(
@@ -127,6 +141,18 @@ async def test_a_result_that_nobody_lists_is_disputed_by_its_last_step(
         key, reason = await disputes.dispute_whatever(desk.deal.deal, 0, APPETITE)
         assert key is not None, reason
         assert (begun.contests[key].kind, begun.contests[key].step) == (Kind.DATA, 3)
+
+
+async def test_each_challenge_that_is_open_doubles_the_bond_that_the_budget_must_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_clock: MockClock
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        desk.deal.lie(lambda told: replace(told, manifest=cid_of(b"what nobody has")))
+        begun.challenges_open = 3
+        little = replace(APPETITE, max_bonds_wei=Wei(7))
+        assert await disputes.dispute_whatever(desk.deal.deal, 0, little) == (None, "the budget for bonds is used up")
+        enough = replace(APPETITE, max_bonds_wei=Wei(8))
+        assert (await disputes.dispute_whatever(desk.deal.deal, 0, enough))[0] is not None
 
 
 async def test_a_leaf_that_failed_in_the_middle_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
