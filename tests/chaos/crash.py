@@ -92,6 +92,7 @@ SURE: Final[Mapping[str, str]] = {
     "transaction.final": "slow_chain",
     "transaction.rebroadcast": "reorganised",
     "addresses.write": "new_provider",
+    "evidence.keep": "cheated",
 }
 """Steps that other scenarios pass too, if a block comes late, a look early, or a peer is news; killed here."""
 
