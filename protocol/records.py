@@ -26,6 +26,7 @@ from capanode.protocol.ids import (
 )
 from capanode.protocol.judging import Rules
 from capanode.protocol.judging import VerificationClass as VerificationClass
+from capanode.protocol.named_set import NamedSet
 
 MAX_ARGUMENTS: Final = 1024
 MAX_TEXT_BYTES: Final = 65_536
@@ -169,7 +170,8 @@ class Spec:
 
     `argv` empty means the image's own command. `env` is public by definition; keys are sorted and unique.
     `deterministic_stdout` makes standard output part of the leaves. With `steps`, time limit and disk are those of all
-    steps together. Without a `comparator` results are compared bit by bit.
+    steps together. Without a `comparator` results are compared bit by bit. `hardware_class` is stated where named
+    arbiters judge: their pool does not say on which machines a result has to come out.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("spec", 1)
@@ -183,8 +185,10 @@ class Spec:
     deterministic_stdout: bool
     steps: Steps | None = None
     comparator: Comparator | None = None
+    hardware_class: str | None = None
 
     def __post_init__(self) -> None:
+        _require(self.hardware_class is None or 0 < len(self.hardware_class) <= 64, "the hardware class is malformed")
         _require(len(self.argv) <= MAX_ARGUMENTS, "the command has too many arguments")
         _require(sum(len(part.encode()) for part in self.argv) <= MAX_TEXT_BYTES, "the command is too long")
         names = [name for name, _ in self.env]
@@ -228,7 +232,7 @@ class Demand:
 
     A hint: no contract accepts it. `price_cap_wei` bounds the bids; `fraud_bond` follows from the price by
     `capanode.protocol.money`. `deal_id` is set when the demand was also announced on chain. Without `rules` nobody can
-    dispute its result.
+    dispute its result. `arbiters` are those of the named set that the rules bind: a bidder has to know who would judge.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("demand", 1)
@@ -256,6 +260,7 @@ class Demand:
     expires_at: UnixTime
     salt: Digest
     rules: Rules | None = None
+    arbiters: tuple[Address, ...] | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -289,6 +294,23 @@ class Demand:
             self.rules is None or stated == (self.rules.verification, self.rules.audit_rate_ppm),
             "the rules of judging are for another class or audit rate",
         )
+        named = self.named
+        _require(
+            named is not None or self.rules is None or self.rules.quorum == 0,
+            "the rules bind arbiters that are not named",
+        )
+        _require(named is None or self.requester not in named.arbiters, "a requester cannot be its own arbiter")
+
+    @property
+    def named(self) -> NamedSet | None:
+        """The named set that would judge; None where arbiters are drawn, or nobody judges."""
+        if self.arbiters is None:
+            return None
+        _require(self.rules is not None, "arbiters are named without rules of judging")
+        assert self.rules is not None
+        named = NamedSet(self.arbiters, self.rules.quorum)
+        _require(named.pool == self.rules.pool, "the named arbiters are not those that the rules bind")
+        return named
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,10 @@ def _refusal(
         return Refusal(Kind.EXPIRED, "the bid has expired", "the provider has to bid again")
     if bid.price_wei > demand.price_cap_wei:
         return Refusal(Kind.PRICE, f"it asks {bid.price_wei}, the cap is {demand.price_cap_wei}", "raise the price cap")
+    if demand.arbiters is not None and bid.provider in demand.arbiters:
+        return Refusal(
+            Kind.VERIFICATION, "it is one of the arbiters that the job names", "name others, or let others bid"
+        )
     if not serves(bid.hardware_class, demand.hardware_class, demand.verification):
         sentence = f"its hardware is {bid.hardware_class}, the job needs {demand.hardware_class}"
         return Refusal(Kind.HARDWARE_CLASS, sentence, "ask for another class, or none")

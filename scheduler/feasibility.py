@@ -6,7 +6,7 @@ Pure: the same demand, host and rules give the same answer, which is also the an
 from dataclasses import dataclass, replace
 from typing import Final
 
-from capanode.protocol.ids import UnixTime, Wei
+from capanode.protocol.ids import Address, UnixTime, Wei
 from capanode.protocol.judging import JUDGED
 from capanode.protocol.money import bond_wei, deadline_bond_wei, verification_deposit_wei
 from capanode.protocol.records import Demand, VerificationClass
@@ -41,6 +41,7 @@ class Host:
     `exposure_wei` is the sum of the prices of deals not paid yet, `utc_offset_s` that of the operator's clock.
     """
 
+    wallet: Address
     hardware_class: str
     capacity: Capacity
     unlocked_stake_wei: Wei
@@ -77,7 +78,13 @@ def feasible(demand: Demand, host: Host, rules: Rules, market: Market, now: Unix
         *shortages(capacity, demand.resources, demand.hardware_class),
         *_against_hardware(demand, host),
         *_against_class(demand, market),
-        *against_rules(demand, _served_class(demand, host), has_court=market.has_court, can_judge=market.can_judge),
+        *against_rules(
+            demand,
+            _served_class(demand, host),
+            host.wallet,
+            has_court=market.has_court,
+            can_judge=market.can_judge,
+        ),
         *_against_times(demand, market, ready_in_s),
         *operator.against_demand(rules, demand, now, host.utc_offset_s),
     )

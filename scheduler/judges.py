@@ -5,11 +5,15 @@ Pure: whether a pool of arbiters is large enough for what is at stake is the cha
 **Source**: docs/protocol.md §7.
 """
 
+from dataclasses import replace
+
 from capanode.protocol.comparator import comparator_digest
-from capanode.protocol.ids import Ppm, Wei
+from capanode.protocol.ids import Address, Ppm, Wei
 from capanode.protocol.judging import Rules, class_pool
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import Demand, Spec
 from capanode.protocol.tariff import TARIFF
+from capanode.scheduler.hardware import ANY
 from capanode.scheduler.refusal import Kind, Refusal
 
 
@@ -26,6 +30,12 @@ def class_rules(spec: Spec, hardware_class: str, audit_rate_ppm: Ppm, fee_wei: W
         arbiter_fee_wei=fee_wei,
         audit_rate_ppm=audit_rate_ppm,
     )
+
+
+def named_rules(spec: Spec, named: NamedSet, hardware_class: str, audit_rate_ppm: Ppm, fee_wei: Wei) -> Rules:
+    """As `class_rules`, but a named set judges, on machines of the class."""
+    drawn = class_rules(spec, hardware_class, audit_rate_ppm, fee_wei)
+    return replace(drawn, pool=named.pool, quorum=named.quorum)
 
 
 def step_limit(spec: Spec) -> int:
@@ -48,24 +58,42 @@ def at_stake_wei(price_cap_wei: Wei, audit_rate_ppm: Ppm, fee_wei: Wei) -> Wei:
     return Wei(price_cap_wei + TARIFF.fraud_bond_up_wei(price_cap_wei, audit_rate_ppm, fee_wei))
 
 
-def against_rules(demand: Demand, hardware_class: str, *, has_court: bool, can_judge: bool) -> tuple[Refusal, ...]:
+def against_rules(
+    demand: Demand, hardware_class: str, provider: Address, *, has_court: bool, can_judge: bool
+) -> tuple[Refusal, ...]:
     """Why a provider of this class cannot take the demand's rules; no rules are always fine."""
     rules = demand.rules
     if rules is None:
         return ()
+    named = demand.named
     fee = TARIFF.arbiter_fee_up_wei(demand.price_cap_wei, demand.step_limit)
     checks = (
         (has_court, "the demand has rules of judging, and this market has no court", "leave them out"),
         (not rules.sealed, "this version cannot do sealed jobs", "send an open one"),
         (
-            rules.quorum > 0 or rules.pool == class_pool(hardware_class),
+            named is not None or rules.pool == class_pool(hardware_class),
             f"others than the arbiters of {hardware_class} would judge the result",
             "name the pool of the class that does the job",
         ),
         (
-            not has_court or can_judge,
+            named is None or demand.hardware_class != ANY,
+            "arbiters are named, but not the class of the machines that they judge by",
+            "state a hardware_class",
+        ),
+        (
+            named is None or provider not in named.arbiters,
+            "this node is one of the arbiters that the demand names",
+            "leave the job to others",
+        ),
+        (
+            not has_court or can_judge or named is not None,
             "the arbiters are too few, or have too little at stake, to judge this job",
-            "lower the price cap, or wait for more arbiters",
+            "lower the price cap, name arbiters, or wait for more",
+        ),
+        (
+            not has_court or can_judge or named is None,
+            "the court does not know the set of arbiters that the demand names",
+            "make it known, by `capanode job submit` or `capanode wallet arbiter enroll --named`",
         ),
         (
             rules.arbiter_fee_wei == fee,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from capanode.protocol.ids import UINT96_MAX, Address, UnixTime, Wei
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import MAX_TIMEOUT_S, Demand, Image, VerificationClass
 from capanode.scheduler.refusal import Kind, Refusal
 
@@ -22,7 +23,8 @@ class Rules:
     """What an operator accepts; the defaults accept every job that fits the machine.
 
     `hours` are those of the operator's clock in which work may start. `max_exposure_wei` bounds the prices of all
-    deals that are not paid yet, together. Amounts in base units of the token.
+    deals that are not paid yet, together. A demand that names its arbiters has to name a quorum of `named_arbiters`: a
+    set that the requester chose alone could rob this node. Amounts in base units of the token.
     """
 
     requesters_allowed: frozenset[Address] = frozenset()
@@ -40,6 +42,7 @@ class Rules:
     min_price_wei: Wei = _NOTHING
     max_fraud_bond_wei: Wei = _UNLIMITED
     max_exposure_wei: Wei = _UNLIMITED
+    named_arbiters: frozenset[Address] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.hours <= ALL_HOURS:
@@ -55,6 +58,11 @@ def against_demand(rules: Rules, demand: Demand, now: UnixTime, utc_offset_s: in
             demand.verification not in rules.classes,
             Kind.VERIFICATION,
             f"this node takes no jobs of the class {demand.verification}",
+        ),
+        (
+            (named := demand.named) is not None and not named.is_backed_by(rules.named_arbiters),
+            Kind.VERIFICATION,
+            _untrusted(named, rules.named_arbiters),
         ),
         (hour not in rules.hours, Kind.HOURS, f"this node takes no work between {hour}:00 and {hour}:59"),
         (
@@ -84,6 +92,14 @@ def against_demand(rules: Rules, demand: Demand, now: UnixTime, utc_offset_s: in
         ),
     ]
     return tuple(Refusal(kind, sentence, _OPERATOR) for is_broken, kind, sentence in broken if is_broken)
+
+
+def _untrusted(named: NamedSet | None, trusted: frozenset[Address]) -> str:
+    if named is None:
+        return ""
+    return (
+        f"of the arbiters that the demand names, {named.quorum} decide, and this node knows {named.trusted_in(trusted)}"
+    )
 
 
 def against_image(rules: Rules, image: Image) -> tuple[Refusal, ...]:

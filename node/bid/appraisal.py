@@ -49,6 +49,7 @@ class Appraisal:
         terrain = self._terrain
         standing = await market.contract.standing(terrain.provider, terrain.signer)
         host = Host(
+            wallet=terrain.provider,
             hardware_class=terrain.hardware_class,
             capacity=self.capacity(),
             unlocked_stake_wei=standing.unlocked_wei,

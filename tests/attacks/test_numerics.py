@@ -20,7 +20,7 @@ from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.hardware import serves
 from capanode.scheduler.judges import against_rules, class_rules
 from tests.protocol.deals import SPEC
-from tests.scheduler.samples import demand
+from tests.scheduler.samples import PROVIDER, demand
 
 RTOL = 1e-5
 SIZE = 4096
@@ -169,8 +169,8 @@ def test_attack_34_arbiters_of_another_class_judge_nobody() -> None:
     plain = demand()
     fee = TARIFF.arbiter_fee_up_wei(plain.price_cap_wei, plain.step_limit)
     wanted = demand(rules=class_rules(SPEC, "x86_64-v3", plain.audit_rate_ppm, fee))
-    assert against_rules(wanted, "x86_64-v3", has_court=True, can_judge=True) == ()
-    (refusal,) = against_rules(wanted, "aarch64", has_court=True, can_judge=True)
+    assert against_rules(wanted, "x86_64-v3", PROVIDER, has_court=True, can_judge=True) == ()
+    (refusal,) = against_rules(wanted, "aarch64", PROVIDER, has_court=True, can_judge=True)
     assert "others than the arbiters of aarch64" in refusal.sentence
     assert class_pool("x86_64-v3") != class_pool("x86_64-v4")
     assert not serves("x86_64-v4", "x86_64-v3", VerificationClass.EXACT)

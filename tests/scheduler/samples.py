@@ -6,12 +6,17 @@ from typing import Any
 
 from capanode.protocol import encoding
 from capanode.protocol.ids import Address, Digest, PeerId, Ppm, SpecDigest, UnixTime, Wei
+from capanode.protocol.named_set import NamedSet, in_order
 from capanode.protocol.records import Bid, Demand, GpuNeed, Mode, Resources, SignedBid, VerificationClass
+from capanode.protocol.tariff import TARIFF
 from capanode.scheduler.capacity import Capacity, Gpu, GpuUuid
 from capanode.scheduler.feasibility import Host, Market
+from capanode.scheduler.judges import named_rules
 from capanode.scheduler.pricing import Gas, Rates
+from tests.protocol.deals import SPEC
 
 NOW = UnixTime(1_800_000_000)
+PROVIDER = Address(b"p" * 20)
 TOKEN = 10**18
 
 DEMAND = Demand(
@@ -40,7 +45,7 @@ DEMAND = Demand(
 )
 
 CAPACITY = Capacity(slots=4, cpu_millis=8000, memory_bytes=16 * 2**30, disk_bytes=100 * 2**30)
-HOST = Host("x86_64-v3", CAPACITY, Wei(1000 * TOKEN), Wei(0), 0)
+HOST = Host(PROVIDER, "x86_64-v3", CAPACITY, Wei(1000 * TOKEN), Wei(0), 0)
 MARKET = Market(has_court=False, window_floor_s=5, arbiter_fee_wei=Wei(10**16), transfer_bytes_per_s=4 * 2**20)
 RATES = Rates(
     cpu_hour_wei=Wei(2 * 10**16),
@@ -57,6 +62,14 @@ GAS = Gas(units=150_000, price_wei=Wei(10**9))
 
 def demand(**changes: Any) -> Demand:
     return replace(DEMAND, **changes)
+
+
+def named_by(*arbiters: Address, quorum: int, **changes: Any) -> Demand:
+    """A demand that names its arbiters."""
+    named = NamedSet(in_order(arbiters), quorum)
+    fee = TARIFF.arbiter_fee_up_wei(DEMAND.price_cap_wei, DEMAND.step_limit)
+    rules = named_rules(SPEC, named, DEMAND.hardware_class, DEMAND.audit_rate_ppm, fee)
+    return demand(**{"verification_wei": 3 * fee, "rules": rules, "arbiters": named.arbiters, **changes})
 
 
 def resources(**changes: Any) -> Resources:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capanode.protocol import encoding
 from capanode.protocol.ids import Address, Ppm, Wei
 from capanode.protocol.records import SignedBid, VerificationClass
 from capanode.scheduler.choice import Choice, choose
 from capanode.scheduler.refusal import Kind
-from tests.scheduler.samples import DEMAND, NOW, bid, demand
+from tests.scheduler.samples import DEMAND, NOW, bid, demand, named_by
 
 CAP = DEMAND.price_cap_wei
 
@@ -75,6 +76,14 @@ def test_who_wins_wins_at_a_lower_price_too(
     cheaper = replace(winner, bid=replace(winner.bid, price_wei=lower))
     others = [one for one in some if one != winner]
     assert choose([*others, cheaper], DEMAND, Wei(0), NOW, scores).bid == cheaper
+
+
+def test_an_arbiter_of_the_job_is_not_awarded_it() -> None:
+    wanted = named_by(provider(1), provider(2), provider(3), quorum=2)
+    own, other = (replace(one, bid=replace(one.bid, demand=encoding.digest(wanted))) for one in (bid(1, 1), bid(2, 4)))
+    choice = choose([own, other], wanted, Wei(0), NOW, {})
+    assert choice.bid == other
+    assert [(bid, refusal.kind) for bid, refusal in choice.rejected] == [(own, Kind.VERIFICATION)]
 
 
 def test_price_then_score_then_start_then_address_decide() -> None:

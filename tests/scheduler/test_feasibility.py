@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from capanode.protocol.ids import DealId, Ppm, UnixTime, Wei
+from capanode.protocol.ids import Address, DealId, Ppm, UnixTime, Wei
 from capanode.protocol.judging import class_pool
 from capanode.protocol.records import Demand, VerificationClass
 from capanode.protocol.tariff import TARIFF
@@ -20,10 +20,12 @@ from tests.scheduler.samples import (
     HOST,
     MARKET,
     NOW,
+    PROVIDER,
     RATES,
     demand,
     gpu,
     gpu_need,
+    named_by,
     resources,
 )
 
@@ -83,6 +85,37 @@ def test_rules_that_a_provider_cannot_live_with(changes: dict[str, Any], market:
     assert not isinstance(refused, Feasible)
     (refusal,) = refused
     assert (refusal.kind, sentence in refusal.sentence) == (Kind.VERIFICATION, True)
+
+
+FRIEND, NEIGHBOUR, STRANGER = (Address(bytes([number]) * 20) for number in (1, 2, 3))
+
+
+def refused_for(wanted: Demand, *trusted: Address, **market: Any) -> list[str]:
+    setting = replace(MARKET, **{"has_court": True, "can_judge": True, **market})
+    found = feasible(wanted, HOST, replace(RULES, named_arbiters=frozenset(trusted)), setting, NOW)
+    return [] if isinstance(found, Feasible) else [refusal.sentence for refusal in found]
+
+
+def test_a_set_that_the_requester_chose_alone_is_refused_until_the_operator_knows_a_quorum_of_it() -> None:
+    wanted = named_by(FRIEND, NEIGHBOUR, STRANGER, quorum=2)
+    assert refused_for(wanted) == ["of the arbiters that the demand names, 2 decide, and this node knows 0"]
+    assert refused_for(wanted, FRIEND) == ["of the arbiters that the demand names, 2 decide, and this node knows 1"]
+    assert refused_for(wanted, FRIEND, NEIGHBOUR) == []
+    assert refused_for(named_by(STRANGER, quorum=1), FRIEND, NEIGHBOUR) != []
+
+
+def test_a_named_set_asks_for_a_court_that_knows_it_a_class_and_another_provider() -> None:
+    ours = named_by(FRIEND, PROVIDER, STRANGER, quorum=2)
+    assert refused_for(ours, FRIEND, STRANGER) == ["this node is one of the arbiters that the demand names"]
+    wanted = named_by(FRIEND, quorum=1)
+    assert refused_for(wanted, FRIEND, can_judge=False) == [
+        "the court does not know the set of arbiters that the demand names"
+    ]
+    assert refused_for(replace(wanted, hardware_class=""), FRIEND) == [
+        "arbiters are named, but not the class of the machines that they judge by"
+    ]
+    (no_court,) = refused_for(wanted, FRIEND, has_court=False, can_judge=False)
+    assert "no court" in no_court
 
 
 def test_rules_must_leave_arbiters_room_for_the_job() -> None:
@@ -196,6 +229,6 @@ def test_a_full_node_asks_more() -> None:
 
 
 def test_a_machine_without_anything_says_all_of_it() -> None:
-    nothing = Host("x86_64-v1", Capacity(0, 0, 0, 0), Wei(0), Wei(0), 0)
+    nothing = Host(PROVIDER, "x86_64-v1", Capacity(0, 0, 0, 0), Wei(0), Wei(0), 0)
     found = appraise(DEMAND, nothing, RULES, Market(False, 5, Wei(0), 2**20), RATES, GAS, NOW)
     assert {Kind.CPU, Kind.MEMORY, Kind.DISK, Kind.BUSY, Kind.HARDWARE_CLASS, Kind.BOND} <= set(kinds(found))
