@@ -10,7 +10,9 @@ import pytest
 
 from capanode.node.chain.clock import ChainClock
 from capanode.node.challenged.audits import SCHEMA, Audits
+from capanode.node.challenged.evidence import ResultMissing
 from capanode.node.executors.port import RunRequest
+from capanode.node.storage.cid import cid_of
 from capanode.node.storage.database import open_database
 from capanode.protocol import requester
 from capanode.protocol.auditing import audited_step, is_drawn
@@ -138,6 +140,23 @@ async def test_an_engine_that_is_away_is_waited_for(tmp_path: Path) -> None:
             await coin.audit(auditing(desk))
         desk.executor.engine_up = True
         assert (await coin.audit(auditing(desk))).finding is AuditFinding.HOLDS
+
+
+@pytest.mark.parametrize(("left_s", "is_told"), [(31, False), (30, True)])
+async def test_bytes_that_are_away_are_waited_for_until_half_of_the_window_is_over(
+    tmp_path: Path, left_s: int, is_told: bool
+) -> None:
+    now = UnixTime(WINDOW_ENDS_AT - left_s)
+    async with checking(tmp_path) as desk, audits(tmp_path, desk, now=now) as coin:
+        desk.deal.lie(lambda told: replace(told, manifest=cid_of(b"what nobody has")))
+        job = auditing(desk)
+        job = replace(job, commitment=replace(job.commitment, at=UnixTime(WINDOW_ENDS_AT - 60)))
+        if is_told:
+            ended = await coin.audit(job)
+            assert (ended.finding, ended.step) == (AuditFinding.DIFFERS, 0)
+        else:
+            with pytest.raises(ResultMissing):
+                await coin.audit(job)
 
 
 async def test_an_audit_ends_with_the_window(tmp_path: Path) -> None:
