@@ -2,7 +2,8 @@
 
 Pure, total over its events, and never raising for what others can cause, as `capanode.protocol.provider`. What was
 found and what hides it are in the state before the vote is cast, so an arbiter that dies between the two transactions
-reveals what it has cast.
+reveals what it has cast. A finding stands for as long as the same leaf is asked about: the transaction that casts it
+may be mined again after a reorganisation, and then nothing else could be revealed.
 """
 
 from dataclasses import dataclass
@@ -154,7 +155,8 @@ def _summoned(state: Summoned, event: ArbiterEvent) -> Step:
     match event:
         case CommitteeDrawn() if event.round == call.round and call.arbiter in event.arbiters:
             seat = _seat(call, event)
-            return Step(Judging(call, seat), (JudgeStep(), WakeAt(seat.vote_by)))
+            asked = JudgeStep(seat.case_id, seat.round, seat.step, seat.claimed_leaf)
+            return Step(Judging(call, seat), (asked, WakeAt(seat.vote_by)))
         case CommitteeDrawn() if event.round == call.round:
             return Step(Released(call, "others were drawn in the end"), ())
         case CaseSettled():

@@ -427,7 +427,9 @@ def _is_below(node: TraceNode, event: LeavesAnswered) -> bool:
 
 
 def _choose(state: Choosing) -> Step:
-    return Step(state, (ChooseNode(), WakeAt(state.shown.deadline)))
+    node = state.node
+    asked = ChooseNode(state.case.case_id, node.node, node.height, node.index, state.tries)
+    return Step(state, (asked, WakeAt(state.shown.deadline)))
 
 
 def _choosing(state: Choosing, event: ChallengerEvent) -> Step:

@@ -7,7 +7,7 @@ A command belongs to the phase that issued it; leaving the phase calls it off.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from capanode.protocol.ids import UnixTime
+from capanode.protocol.ids import CaseId, Digest, UnixTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +183,14 @@ class SubmitAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChooseNode:
-    """Compare the nodes that the provider has shown with the trace that was computed here."""
+    """Compare the nodes that the provider has shown below a node with the trace that was computed here."""
 
-    RECORD: ClassVar[tuple[str, int]] = ("choose-node", 1)
+    RECORD: ClassVar[tuple[str, int]] = ("choose-node", 2)
+    case_id: CaseId
+    node: Digest
+    height: int
+    index: int
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +209,13 @@ class SubmitNaming:
 
 @dataclass(frozen=True, slots=True)
 class JudgeStep:
-    """Fetch what a step began from, execute it, and compare."""
+    """Fetch what a step began from, execute it, and compare with the leaf that was claimed."""
 
-    RECORD: ClassVar[tuple[str, int]] = ("judge-step", 1)
+    RECORD: ClassVar[tuple[str, int]] = ("judge-step", 2)
+    case_id: CaseId
+    round: int
+    step: int
+    claimed_leaf: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +263,6 @@ ProviderCommand = (
 ChallengerCommand = PlanChallenge | SubmitChallenge | SubmitAnswer | ChooseNode | SubmitDescent | SubmitNaming | WakeAt
 ArbiterCommand = JudgeStep | SubmitVote | SubmitReveal | WakeAt
 Command = RequesterCommand | ProviderCommand | ChallengerCommand | ArbiterCommand
+
+Question = ChooseNode | JudgeStep
+"""Commands that say themselves what is to be found out: the answer counts wherever the same is asked again."""

@@ -2,7 +2,8 @@
 
 This is the one place that says which events count. A command's name binds it to the state that asked for it, so an
 answer counts where, and only where, the very same question is being asked: the fold may be taken again without an
-event that the chain took back, or with another one in its place, and no phase has to know.
+event that the chain took back, or with another one in its place, and no phase has to know. A `Question` is bound to
+nothing but itself: its answer was acted on, and holds when the chain comes to the same by other blocks.
 
 What the chain has said stays true. Where it is ahead of the deal, as after the restore of an old journal, its word
 waits until the deal has come so far.
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from capanode.protocol import arbiter, challenger, encoding, provider, requester
-from capanode.protocol.commands import Command
+from capanode.protocol.commands import Command, Question
 from capanode.protocol.events import (
     ArbiterEvent,
     ChainEvent,
@@ -142,5 +143,6 @@ def _named(state: State, commands: Sequence[Command]) -> dict[str, Command]:
 
 
 def _name(state: State, asked_in: bytes, command: Command) -> str:
-    content = hashlib.sha256(asked_in + encoding.encode(command)).hexdigest()[:16]
+    bound_to = b"" if isinstance(command, Question) else asked_in
+    content = hashlib.sha256(bound_to + encoding.encode(command)).hexdigest()[:16]
     return f"{state.RECORD[0]}/{command.RECORD[0]}/{content}"

@@ -167,8 +167,8 @@ def _overturning_leaf(trace: CommittedTrace, check: StepCheck) -> Digest:
 def vote_salt(signer: Signer, case_id: CaseId, round_number: int) -> Digest:
     """What hides a vote: the same each time, and nobody else can make it.
 
-    The transaction that casts a vote is signed once. Where the chain takes the committee back and gives it again, the
-    step is judged anew, and what is revealed has to fit what that transaction may have cast meanwhile.
+    The transaction that casts a vote is signed once. Where its duty is lost with the journal, and found again on chain,
+    the step is judged anew, and what is revealed has to fit what that transaction has cast.
     """
     question = Digest(keccak(SALT_TAG + case_id + round_number.to_bytes(ROUND_BYTES, "big")))
     return Digest(keccak(signer.sign_digest(question)))

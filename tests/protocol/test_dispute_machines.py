@@ -9,6 +9,7 @@ import pytest
 from capanode.protocol import arbiter, challenger, encoding, machines, standing
 from capanode.protocol.cases import CaseSettled, Claimed, Kind, Verdict, hidden_vote
 from capanode.protocol.commands import (
+    ChooseNode,
     JudgeStep,
     PlanChallenge,
     SubmitAnswer,
@@ -19,7 +20,7 @@ from capanode.protocol.commands import (
 )
 from capanode.protocol.events import AcceptRequested, ChallengerEvent, DeadlinePassed, NothingDiffers, StepJudged
 from capanode.protocol.faults import InvariantViolated
-from capanode.protocol.ids import UnixTime
+from capanode.protocol.ids import TxHash, UnixTime
 from capanode.protocol.machines import Times
 from capanode.protocol.standing import Past
 from tests.protocol.deals import DEAL, FINALIZED, OVERTURNED, PASSED, REFUSED
@@ -48,6 +49,7 @@ from tests.protocol.disputes import (
     LED_TO_JOIN,
     LEFT_ALONE,
     LEFT_OFF,
+    MINE,
     NAMED_CASE,
     NAMED_LEAF,
     NAMED_OPENED,
@@ -297,7 +299,7 @@ def test_only_votes_of_the_own_seat_count() -> None:
 
 def test_each_step_of_the_duty_has_its_clock() -> None:
     events: list[tuple[Any, Any, UnixTime]] = [
-        (DRAWN, JudgeStep(), DRAWN.vote_by),
+        (DRAWN, JudgeStep(CASE, 1, DRAWN.step, DRAWN.claimed_leaf), DRAWN.vote_by),
         (JUDGED, SubmitVote(), DRAWN.vote_by),
         (CAST[1], SubmitReveal(), UnixTime(DRAWN.vote_by + CLOCKS.reveal_s)),
     ]
@@ -325,20 +327,26 @@ WAYS: list[tuple[Any, tuple[Any, ...]]] = [
 ]
 
 
-def folded(first: Any, events: Iterable[Any]) -> standing.Standing[Any]:
-    def step(state: Any, event: Any) -> Any:
-        return machines.step(state, event, CHALLENGER, Times(0, CLOCKS.reveal_s))
+def stepped(state: Any, event: Any) -> Any:
+    return machines.step(state, event, CHALLENGER, Times(0, CLOCKS.reveal_s))
 
-    begun = machines.first(first)
-    now = begun
+
+def folded(first: Any, events: Iterable[Any]) -> standing.Standing[Any]:
+    return standing.replay(machines.first(first), lived(first, events), stepped)
+
+
+def lived(first: Any, events: Iterable[Any]) -> list[Past[Any]]:
+    """What happened, with the questions that were answered."""
+    now, pasts = machines.first(first), list[Past[Any]]()
     for event in events:
         asked = next((name for name, command in now.in_force.items() if _answers(command, event)), None)
-        now = standing.advance(now, Past(event, asked), step)
-    return now
+        pasts.append(Past(event, asked))
+        now = standing.advance(now, pasts[-1], stepped)
+    return pasts
 
 
 def _answers(command: Any, event: Any) -> bool:
-    return isinstance(command, PlanChallenge | JudgeStep) and not hasattr(event, "tx")
+    return isinstance(command, PlanChallenge | ChooseNode | JudgeStep) and not hasattr(event, "tx")
 
 
 @pytest.mark.parametrize(("first", "events"), WAYS)
@@ -362,6 +370,39 @@ def test_a_log_that_is_taken_back_and_comes_again_leads_to_the_same(first: Any, 
         if hasattr(event, "tx"):
             assert folded(first, events[:at]).state in passed
             assert folded(first, [*events[:at], event, *events[at + 1 :]]).state == passed[-1]
+
+
+@pytest.mark.parametrize(("first", "events"), WAYS)
+def test_what_was_found_out_counts_when_the_chain_says_the_same_in_later_blocks(
+    first: Any, events: tuple[Any, ...]
+) -> None:
+    """What has been signed since rests on it: to find out anew, perhaps otherwise, would not fit that any more."""
+    undisturbed = folded(first, events).state
+    moved = [replace(past, event=later(past.event)) for past in lived(first, events)]
+    again = standing.replay(machines.first(first), moved, stepped).state
+    assert type(again) is type(undisturbed)
+    if isinstance(undisturbed, arbiter.Served):
+        assert again.judged == undisturbed.judged
+    if isinstance(undisturbed, challenger.Hidden):
+        assert again.contest == undisturbed.contest
+
+
+def later(event: Any) -> Any:
+    """A log in another transaction of a later block, from which its clocks run; an answer as it is."""
+    if not hasattr(event, "tx"):
+        return event
+    clocks = {
+        name: getattr(event, name) + 7 for name in ("at", "vote_by", "deadline", "appeal_by") if hasattr(event, name)
+    }
+    return replace(event, tx=TxHash(b"\x77" * 32), **clocks)
+
+
+def test_a_step_of_another_claim_is_judged_for_itself() -> None:
+    """An answer to one question is none to another: the lot may fall on another step, the provider commit anew."""
+    (_, answer) = lived(SEAT_FOUND, (DRAWN, JUDGED))
+    for other in (replace(DRAWN, step=DRAWN.step + 1), replace(DRAWN, claimed_leaf=MINE)):
+        now = standing.replay(machines.first(SEAT_FOUND), [Past(other, None), answer], stepped)
+        assert isinstance(now.state, arbiter.Judging)
 
 
 def test_nothing_begins_or_goes_on_with_what_belongs_elsewhere() -> None:
