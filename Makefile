@@ -42,8 +42,9 @@ engine: .venv/ready
 
 # Checks ------------------------------------------------------------------------------------------------------
 
-# make test JOBS=3 divides the run: most of its time is waiting for chains and containers.
-divided = $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0)
+# Much of the time is waiting for chains and containers: three processes keep two cores busy. make test JOBS=1 has one.
+JOBS := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -gt 1 ] && echo 3 || echo 1)
+divided = $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder --max-worker-restart 0)
 
 test: setup ## lint, types, contracts and all Python tests, as one run of pytest
 	@$(python) tools/ensure_system.py tests

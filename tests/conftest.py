@@ -8,6 +8,9 @@ import sys
 import hypothesis
 import py_ecc  # noqa: F401
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from tests import division
 
 # What the tests take from eth-account imports it; see capanode.node.keys.accounts.
 sys.setrecursionlimit(1000)
@@ -15,9 +18,6 @@ sys.setrecursionlimit(1000)
 SEED = int(os.environ.get("CAPANODE_SEED") or secrets.randbits(32))
 # For the processes among which a run is divided: they inherit it.
 os.environ["CAPANODE_SEED"] = str(SEED)
-
-LONG = ("tooling/test_gates", "faults", "e2e", "contracts", "chaos", "devnet", "demo", "cli", "tooling")
-"""Where the tests are that take longest, so that a divided run begins with them and its parts end together."""
 
 # Hypothesis prints its own way to repeat a failure (the blob).
 hypothesis.settings.register_profile("capanode", deadline=None, print_blob=True)
@@ -35,6 +35,11 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(
-        key=lambda item: next((place for place, name in enumerate(LONG) if f"tests/{name}" in item.nodeid), len(LONG))
-    )
+    items.sort(key=lambda item: division.place(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    scheduling = LoadScopeScheduling(config, log)
+    scheduling._split_scope = division.part
+    return scheduling
