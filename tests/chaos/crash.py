@@ -32,6 +32,9 @@ from tests.chaos.scenarios import COURT, FRESH, SCENARIOS, Ending, live_through
 from tests.chaos.setups import SETUPS, ground_of_setups
 
 TOWNS: Final = 2
+COURTS: Final = 2
+"""Towns with a court in them, in which a scenario takes twice as long."""
+
 EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
 """Steps that are killed at each time that a deal passes them, not only at the first: each is another effect."""
 
@@ -248,7 +251,7 @@ def place_of(scenario: str) -> Place:
 
 
 class Crew:
-    """Threads that work lists off, each in its own town, one of them with a court; the last does the set-ups."""
+    """Threads that work lists off, each in its own town, some with a court; the last does the set-ups."""
 
     def __init__(self, root: Path, image: Path, towns: int) -> None:
         self._root = root
@@ -260,7 +263,7 @@ class Crew:
 
     def __enter__(self) -> "Crew":
         places = [(f"town-{n}", Place.TOWN, open_crash_town) for n in range(self._towns)]
-        places.append(("court", Place.COURT, open_court_town))
+        places += [(f"court-{n}", Place.COURT, open_court_town) for n in range(COURTS)]
         self._threads = [threading.Thread(target=self._in_town, args=place) for place in places]
         self._threads.append(threading.Thread(target=self._beside))
         for thread in self._threads:
