@@ -105,6 +105,16 @@ async def test_skipped_step_leaves_nothing_once_it_is_released(tmp_path: Path) -
     assert list((tmp_path / "skipped").iterdir()) == []
 
 
+async def test_step_that_was_skipped_before_a_crash_is_skipped_again(tmp_path: Path) -> None:
+    cheater, _ = ready(tmp_path)
+    first = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    assert first.outputs is not None
+    (first.outputs / "half-written").touch()
+    again = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    assert again.outputs is not None
+    assert list(again.outputs.iterdir()) == []
+
+
 async def test_result_of_a_single_step_is_a_byte_off(tmp_path: Path) -> None:
     cheater, _ = ready(tmp_path)
     request = replace(step_of(1, 0, EMPTY), state=None)
