@@ -4,7 +4,6 @@
 base units: the name in the file ends in `_tokens`, the attribute in `_wei`.
 """
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
+from capanode.node.addresses import address_of
 from capanode.node.bid.accept_rules import parse_rules
 from capanode.node.data_folder import DataFolder
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_gwei, wei_from_tokens
@@ -40,9 +40,7 @@ def _addresses(value: Any) -> frozenset[Address]:
         raise ValueError("a list of addresses is expected")
     found: set[Address] = set()
     for text in cast(list[object], listed):
-        if not isinstance(text, str) or not re.fullmatch("0x[0-9a-fA-F]{40}", text):
-            raise ValueError(f"{str(text)[:50]!r} is no address; write 0x and 40 hex digits")
-        found.add(Address(bytes.fromhex(text[2:])))
+        found.add(address_of(str(text)))
     return frozenset(found)
 
 
@@ -163,6 +161,8 @@ class ProviderSettings(_Section):
     """UUIDs of the GPUs offered, `all`, or `none`."""
     max_fraud_bond_wei: Amount = Field(default=Wei(1_000 * 10**18), alias="max_fraud_bond_tokens")
     """Jobs that demand a higher bond are declined."""
+    named_arbiters: Addresses = frozenset()
+    """Arbiters whom this operator lets judge its results by name: jobs that name theirs need a quorum of these."""
     max_appeal_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_appeal_tokens")
     """Most that an appeal for an own result may cost, where that comes out as committed here; zero is never."""
     max_input: Size = 10 * 2**30
@@ -204,6 +204,8 @@ class ChallengerSettings(_Section):
     """Bonds of all open challenges together."""
     max_appeal_wei: Amount = Field(default=Wei(10 * 10**18), alias="max_appeal_tokens")
     """Most that an appeal against a verdict on an own challenge may cost; zero is never."""
+    named_arbiters: Addresses = frozenset()
+    """Before a named set a bond is put up only where a quorum of it is of these."""
     dry_run: bool = False
     """Send nothing, and log what a challenge would have earned."""
 

@@ -37,7 +37,7 @@ class Evidence:
     """A committed deal with its content; `inputs` are the blobs of the spec's inputs, in their order.
 
     `manifest` is the blob that lists the result, `leaf_list` that of all states where there were several steps.
-    `hardware_class` is the one on whose machines it is judged, where the rules name one, else its provider's own.
+    `hardware_class` is the one on whose machines it is judged, where rules or spec bind one, else its provider's own.
     """
 
     RECORD: ClassVar[tuple[str, int]] = ("evidence", 1)
@@ -71,7 +71,7 @@ class Evidence:
     @property
     def is_class_bound(self) -> bool:
         """Whether the terms bind the hardware class; else it is the provider's word."""
-        return self.rules is not None and self.rules.quorum == 0
+        return self.rules is not None and (self.rules.quorum == 0 or self.spec.hardware_class is not None)
 
     @property
     def step_count(self) -> int:
@@ -117,8 +117,10 @@ def verify(evidence: Evidence, deal_id: DealId, bound_hash: int) -> None:
     _hold(bound == evidence.terms.demand_digest, "its spec, inputs or rules are not those that the terms bind")
     compared = evidence.rules is None or evidence.rules.comparator == comparator_digest(evidence.spec.comparator)
     _hold(compared, "its rules bind another comparator than its spec has")
-    if evidence.is_class_bound and evidence.rules is not None:
+    if evidence.rules is not None and evidence.rules.quorum == 0:
         _hold(class_pool(evidence.hardware_class) == evidence.rules.pool, "its rules bind another hardware class")
+    elif evidence.spec.hardware_class is not None:
+        _hold(evidence.hardware_class == evidence.spec.hardware_class, "its spec binds another hardware class")
     why = why_private(evidence.spec, evidence.rules)
     _hold(not why, f"the job is not for everybody: {why}")
     _hold(len(evidence.inputs) == len(evidence.spec.inputs), "it does not name each input")

@@ -38,6 +38,11 @@ def named_rules(spec: Spec, named: NamedSet, hardware_class: str, audit_rate_ppm
     return replace(drawn, pool=named.pool, quorum=named.quorum)
 
 
+def shared_fee_wei(fee_wei: Wei, arbiters: int) -> Wei:
+    """What each of a named set earns by a case: the deposit and the bond hold three fees, however many share them."""
+    return min(fee_wei, Wei(TARIFF.verification_deposit_wei(fee_wei) // arbiters))
+
+
 def step_limit(spec: Spec) -> int:
     """The most steps that the job can have."""
     return 1 if spec.steps is None else spec.steps.limit

@@ -136,7 +136,11 @@ class Submission:
         fee = TARIFF.arbiter_fee_up_wei(job.price_cap_wei, step_limit(spec))
         needed = Wei(job.replicas * (job.price_cap_wei + verification_deposit_wei(fee, job.verification)))
         market = await self._markets.choose(needed)
-        judged = await self._judges.choose(market, spec, job.hardware_class, job.price_cap_wei, self._audit_rate(job))
+        judged = await self._judges.choose(
+            market, spec, job.hardware_class, job.price_cap_wei, self._audit_rate(job), job.named
+        )
+        if judged.named is not None:
+            spec = replace(spec, hardware_class=judged.hardware_class)
         yield {"note": judged.sentence}
         yield {"note": readers(spec, judged.rules)}
         if job.replicas > 1:
@@ -152,6 +156,15 @@ class Submission:
             auto_accept=order.accept == "auto",
         )
         yield TakenIn(event, market.address, judged, job.replicas)
+
+    async def make_known(self, job: TakenIn) -> None:
+        """Tell the court who would judge, where the job names its arbiters and it does not know them yet.
+
+        Raises:
+            Refused: the court refuses it.
+            Unavailable: no endpoint answers.
+        """
+        await self._judges.make_known(self._markets.of(job.market), job.judged)
 
     def quote(self, job: TakenIn) -> Json:
         """What the job may cost its requester at most, and what a provider has to risk for it."""
@@ -274,6 +287,7 @@ class Submission:
             expires_at=UnixTime(self._clock.now() + DEMAND_LIFE_S),
             salt=new_salt(),
             rules=judged.rules,
+            arbiters=judged.named.arbiters if judged.named is not None else None,
         )
         return self._announced(demand, market.domain)
 

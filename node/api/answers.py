@@ -147,6 +147,9 @@ class Answers:
         self._require_room(1)
         async for item in submission.take_in(order):
             if isinstance(item, TakenIn):
+                if not item.judged.is_known:
+                    yield {"progress": {"doing": "telling the court who judges", "done_bytes": 0, "total_bytes": 0}}
+                    await submission.make_known(item)
                 if item.replicas > 1:
                     yield {"progress": {"doing": "looking for enough providers", "done_bytes": 0, "total_bytes": 0}}
                 yield {"job": await self._taken(item)}

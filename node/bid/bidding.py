@@ -389,6 +389,8 @@ def _require_consistent(sent: AwardRequest, found: DealId) -> None:
         raise PeerFault("the rules of judging bind another comparator than the spec's")
     if demand.rules is not None and not leaves_room(demand.rules, spec):
         raise PeerFault("the rules of judging leave arbiters too little time or room for the job")
+    if demand.named is not None and spec.hardware_class != demand.hardware_class:
+        raise PeerFault("the spec does not bind the class of the machines that its named arbiters judge by")
     _require_same(demand, terms, sent.award.deal_id)
     if sent.award.deal_id is not None and sent.award.deal_id != found:
         raise PeerFault("the award does not belong to the deal that it names")

@@ -125,6 +125,11 @@ class ArbiterPools:
         found = await read(self._rpc, View(self.address, data, bindings.decode_arbiter_pools_arbiter_of))
         return ArbiterState(Wei(found.stake), Wei(found.fees), Duty(found.duty), UnixTime(found.ready_at))
 
+    async def named(self, pool: Digest) -> tuple[Address, ...]:
+        """Who is in a named set; nobody where the court does not know it."""
+        data = bindings.encode_arbiter_pools_named(pool)
+        return (await read(self._rpc, View(self.address, data, bindings.decode_arbiter_pools_named))).wallets
+
     async def pool(self, pool: Digest) -> PoolState:
         """How large a pool is."""
         data = bindings.encode_arbiter_pools_pool_of(pool)

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 from capanode.contracts_abi import bindings
 from capanode.node.chain.markets import MarketVersion
+from capanode.node.chain.orders import Orders
 from capanode.node.chain.rpc import Rpc
+from capanode.node.chain.sender import Sender
 from capanode.node.chain.view import ContractCall, View, read
+from capanode.protocol.faults import Refused
 from capanode.protocol.ids import Address, Digest, Wei
+from capanode.protocol.judging import named_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,25 @@ class Pools:
         pools = (await self.court(market.court)).pools
         data = bindings.encode_arbiter_pools_can_judge(pool, quorum, at_stake_wei)
         return await read(self._rpc, View(pools, data, bindings.decode_arbiter_pools_can_judge))
+
+    async def name_set(self, sender: Sender, market: MarketVersion, arbiters: tuple[Address, ...]) -> None:
+        """Make a named set known to the court of a market, once.
+
+        Raises:
+            Refused: the market has no court, or that one refuses it.
+            Unavailable: no endpoint answers.
+        """
+        if market.court is None:
+            raise Refused("this market has no court: nobody can be named to judge its results")
+        await make_known(Orders(sender, (await self.court(market.court)).pools), arbiters)
+
+
+async def make_known(orders: Orders, arbiters: tuple[Address, ...]) -> None:
+    """As `Pools.name_set`, by orders to the pools."""
+    effect = f"named-set/{named_pool(arbiters).hex()}"
+    refused = await orders.insist(effect, "name", bindings.encode_arbiter_pools_name_set(arbiters))
+    if refused is not None:
+        raise Refused(f"the court does not take the named arbiters: {refused.reason}")
 
 
 def enroll(pools: Address, hardware_class: str, amount_wei: Wei) -> ContractCall:

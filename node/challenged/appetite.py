@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from capanode.protocol.ids import Ppm, Wei
+from capanode.protocol.ids import Address, Ppm, Wei
 from capanode.protocol.judging import VerificationClass
 
 MIN_SOURCES: Final = 2
@@ -27,5 +27,8 @@ class Appetite:
 
     is_dry: bool
     """Whether nothing is sent: what it would have earned is told."""
+
+    named_arbiters: frozenset[Address] = frozenset()
+    """Before a named set nothing is staked, unless a quorum of it is of these."""
 
     min_sources: int = MIN_SOURCES

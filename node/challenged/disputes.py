@@ -35,7 +35,7 @@ from capanode.node.challenged.watching import Costs, Finding, Watching
 from capanode.node.config import NodeConfig, Role
 from capanode.node.network_profile import NetworkProfile
 from capanode.protocol.cases import Case
-from capanode.protocol.ids import Address, DealId, Wei
+from capanode.protocol.ids import Address, DealId, Digest, Wei
 
 TURN_S: Final = 12.0
 DEVNET_TURN_S: Final = 0.5
@@ -54,6 +54,7 @@ def appetite_of(config: NodeConfig, profile: NetworkProfile) -> Appetite:
         classes=wanted.classes,
         max_steps=wanted.max_steps,
         is_dry=wanted.dry_run,
+        named_arbiters=wanted.named_arbiters,
         min_sources=1 if profile.is_devnet else MIN_SOURCES,
     )
 
@@ -131,7 +132,15 @@ class Disputes:
             bond_wei=self._bond_wei,
             open_challenges=self._open_challenges,
         )
-        self.watching = Watching(checker, self.disputing, place.clock, place.wallet, costs, bond_wei=self._bond_wei)
+        self.watching = Watching(
+            checker,
+            self.disputing,
+            place.clock,
+            place.wallet,
+            costs,
+            bond_wei=self._bond_wei,
+            named=self._named,
+        )
         self.enrolment = Enrolment(place.courts, place.sender, place.wallet, place.clock, place.hardware_class)
         self._orders: Callable[[Address], Orders] = orders
 
@@ -198,6 +207,9 @@ class Disputes:
 
     def _bond_wei(self, market: Address, fee_wei: Wei) -> Wei:
         return self._place.courts.of(market).bond_wei(fee_wei)
+
+    async def _named(self, market: Address, pool: Digest) -> tuple[Address, ...]:
+        return await self._place.courts.of(market).pools.named(pool)
 
     async def _open_challenges(self, market: Address, deal_id: DealId) -> int:
         return (await Market(self._place.rpc, market).slot(deal_id)).open_challenges

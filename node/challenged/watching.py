@@ -6,7 +6,7 @@ more bonds at once than its budget.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ from capanode.node.challenged.committed_trace import LeafForbidden, LeavesWithhe
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.evidence import Found, ResultMissing
 from capanode.protocol.faults import Fault, InvariantViolated, Refused, Unavailable
-from capanode.protocol.ids import Address, DealId, Wei
+from capanode.protocol.ids import Address, DealId, Digest, Wei
 from capanode.protocol.tariff import PPM, TARIFF
 
 LOOK_AGAIN_S: Final = (1.0, 4.0, 15.0, 60.0)
@@ -88,14 +88,16 @@ class Watching:
         costs: Costs,
         *,
         bond_wei: Callable[[Address, Wei], Wei],
+        named: Callable[[Address, Digest], Awaitable[tuple[Address, ...]]],
     ) -> None:
-        """`bond_wei` says the bond of a challenge in a market, for an arbiter's fee."""
+        """`bond_wei` says the bond of a challenge in a market, for an arbiter's fee, `named` who is in a named set."""
         self._checker = checker
         self._disputing = disputing
         self._clock = clock
         self._wallet = wallet
         self._costs = costs
         self._bond_wei = bond_wei
+        self._named = named
 
     async def run(
         self,
@@ -167,8 +169,17 @@ class Watching:
         self._require_wanted(found, appetite)
         challenge, reason = None, "nothing is sent in a dry run" if acts else ""
         if acts is not None and not appetite.is_dry:
-            challenge, reason = await acts(appetite)
+            distrust = await self._distrust(found, appetite)
+            challenge, reason = (None, distrust) if distrust else await acts(appetite)
         return self._finding(found, verdict, step, trio.current_time() - began, challenge, reason)
+
+    async def _distrust(self, found: Found, appetite: Appetite) -> str:
+        """Why nothing is staked before those who would judge; empty where a class does, or a set that is known."""
+        rules = found.evidence.rules
+        if rules is None or rules.quorum == 0:
+            return ""
+        named = await self._named(found.evidence.market, rules.pool)
+        return why_not_before(named, rules.quorum, self._wallet, appetite.named_arbiters)
 
     async def _demanded(self, withheld: LeavesWithheld, appetite: Appetite) -> tuple[str | None, str]:
         steps = withheld.found.evidence.step_count
@@ -208,6 +219,19 @@ class Watching:
             challenge=key,
             reason=reason,
         )
+
+
+def why_not_before(named: Sequence[Address], quorum: int, wallet: Address, trusted: Collection[Address]) -> str:
+    """Why nothing is staked before a named set; empty where a quorum of it is trusted."""
+    if wallet in named:
+        return "this wallet is one of the named arbiters, who judge what others challenge"
+    known = sum(one in trusted for one in named)
+    if known < quorum:
+        return (
+            f"of {len(named)} named arbiters {quorum} decide, and challenger.named_arbiters has {known}: nothing is "
+            "staked before them"
+        )
+    return ""
 
 
 def _chosen(steps: range, most: int) -> Sequence[int]:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from capanode.node.jobfile.problems import Problem
 from capanode.protocol.comparator import Comparator
 from capanode.protocol.ids import Cid, Digest, Ppm, Wei
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import Resources, Steps, VerificationClass
 
 
@@ -43,6 +44,7 @@ class JobFile:
     means the image's own command. With `steps`, time limit and disk of the resources are those of all steps together.
     `deadline_s` counts from the submission; None, like every None here, leaves the choice to the node. `warnings` are
     things to think about that hinder nothing. `replicas` is how many providers do it, one but in class `replicated`.
+    `named` are the arbiters that its author has chosen; None leaves judging to those of the hardware class.
     """
 
     name: str
@@ -61,6 +63,7 @@ class JobFile:
     audit_rate_ppm: Ppm | None
     deterministic_stdout: bool
     comparator: Comparator | None
+    named: NamedSet | None
     window_s: int | None
     retention_s: int
     warnings: tuple[Problem, ...]

@@ -17,7 +17,9 @@ from capanode.node.jobfile.yaml_tree import Leaf, Listing, Node, Table, Unreadab
 from capanode.proofs.step import RESERVED_VARIABLES
 from capanode.proofs.tree import is_path
 from capanode.protocol.comparator import MAX_RULES, Comparator, FileRule
-from capanode.protocol.ids import ZERO_DIGEST, Ppm, Wei
+from capanode.protocol.ids import ZERO_DIGEST, Address, Ppm, Wei
+from capanode.protocol.judging import JUDGED
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import (
     MAX_INPUTS,
     MAX_STEPS,
@@ -149,7 +151,7 @@ def _job(file: _Section) -> JobFile:
     file.read("version", _version, None)
     steps = _steps(file)
     resources, hardware_class = _resources(file, steps)
-    verification, audit_rate, deterministic_stdout, comparator, replicas = _verification(file)
+    verification, audit_rate, deterministic_stdout, comparator, replicas, named = _verification(file)
     warnings: list[Problem] = []
     return JobFile(
         name=file.read("name", values.name, ""),
@@ -170,6 +172,7 @@ def _job(file: _Section) -> JobFile:
         audit_rate_ppm=audit_rate,
         deterministic_stdout=deterministic_stdout,
         comparator=comparator,
+        named=named,
         window_s=file.read("window", _span, None),
         retention_s=file.read("retention", _span, DEFAULT_RETENTION_S),
         warnings=tuple(warnings),
@@ -269,25 +272,49 @@ def _deadline(file: _Section, timeout_s: int) -> int | None:
     return file.read("deadline", after_the_timeout, None)
 
 
-def _verification(file: _Section) -> tuple[VerificationClass, Ppm | None, bool, Comparator | None, int]:
+def _verification(
+    file: _Section,
+) -> tuple[VerificationClass, Ppm | None, bool, Comparator | None, int, NamedSet | None]:
     node = file.node("verification")
     if not isinstance(node, Table):
         chosen, comparator = file.read("verification", values.verification, VerificationClass.NONE), None
-        audit_rate, deterministic_stdout = None, False
+        audit_rate, deterministic_stdout, named = None, False, None
         replicas = LEAST_REPLICAS if chosen is VerificationClass.REPLICATED else 1
     else:
-        known = ("class", "audit_rate", "deterministic_stdout", "comparators", "replicas")
+        known = ("class", "audit_rate", "deterministic_stdout", "comparators", "replicas", "arbiters", "quorum")
         section = _Section(node, "verification", known, file.problems)
         chosen = section.read("class", values.verification, VerificationClass.NONE)
         audit_rate = section.read("audit_rate", values.rate_ppm, None)
         deterministic_stdout = section.read("deterministic_stdout", values.truth, default=False)
-        comparator, replicas = _comparator(section), _replicas(section, chosen)
+        comparator, replicas, named = _comparator(section), _replicas(section, chosen), _named(section, chosen)
     needs, may = comparators.place(chosen)
     if node is not None and needs and comparator is None:
         file.note(node.line, f"verification.comparators is missing; {chosen} needs bounds for what may differ")
     if node is not None and comparator is not None and not may:
         file.note(node.line, f"verification.comparators: {chosen} compares nothing by its values; leave them out")
-    return chosen, audit_rate, deterministic_stdout, comparator, replicas
+    return chosen, audit_rate, deterministic_stdout, comparator, replicas, named
+
+
+def _named(verification: _Section, chosen: VerificationClass) -> NamedSet | None:
+    """The arbiters that the job names; more than half of them decide, unless it wants more."""
+    node = verification.node("arbiters")
+    if node is None:
+        if (alone := verification.node("quorum")) is not None:
+            verification.note(alone.line, "verification.quorum: is of named arbiters; list them as arbiters")
+        return None
+    if chosen not in JUDGED:
+        verification.note(node.line, f"verification.arbiters: nobody judges {chosen}; state class: exact or tolerance")
+        return None
+    nobody: tuple[Address, ...] = ()
+    arbiters = verification.read("arbiters", values.arbiters, nobody)
+    if not arbiters:
+        return None
+    least = len(arbiters) // 2 + 1
+
+    def quorum(found: Node) -> int:
+        return NamedSet(arbiters, values.count(found)).quorum
+
+    return NamedSet(arbiters, verification.read("quorum", quorum, least))
 
 
 def _replicas(verification: _Section, chosen: VerificationClass) -> int:

@@ -12,9 +12,11 @@ from pathlib import PurePosixPath
 from typing import Final, TypeVar, assert_never
 
 from capanode.node import units
+from capanode.node.addresses import address_of
 from capanode.node.jobfile.job_file import CidInput, InputSource, LocalInput, UrlInput
 from capanode.node.jobfile.yaml_tree import Kind, Leaf, Listing, Node, Table
-from capanode.protocol.ids import UINT96_MAX, ZERO_DIGEST, Cid, Digest, Ppm, Wei
+from capanode.protocol.ids import UINT96_MAX, ZERO_DIGEST, Address, Cid, Digest, Ppm, Wei
+from capanode.protocol.named_set import MOST_NAMED, in_order
 from capanode.protocol.records import MAX_ARGUMENTS, MAX_TEXT_BYTES, Input, VerificationClass
 from capanode.protocol.replicas import LEAST_REPLICAS, MOST_REPLICAS
 
@@ -130,6 +132,21 @@ def replicas(node: Node) -> int:
     if not (LEAST_REPLICAS <= found <= MOST_REPLICAS and found % 2):
         raise ValueError(f"must be odd, from {LEAST_REPLICAS} to {MOST_REPLICAS}")
     return found
+
+
+def arbiters(node: Node) -> tuple[Address, ...]:
+    """Addresses of arbiters, in whatever order."""
+    if not isinstance(node, Listing):
+        raise ValueError(f"must be a list of 1 to {MOST_NAMED} addresses")
+    # Before any is read: a list may be as long as the file.
+    if len(node.items) > MOST_NAMED:
+        raise ValueError(f"names {len(node.items)} arbiters; {MOST_NAMED} is the most")
+    return in_order([address(item) for item in node.items])
+
+
+def address(node: Node) -> Address:
+    """An address, quoted or not."""
+    return address_of(as_written(node))
 
 
 def command(node: Node) -> tuple[str, ...]:

@@ -76,7 +76,13 @@ def requester_side(ground: Ground, checker: Checker) -> RequesterParts:
         config.timeouts.peer_request,
     )
     choice = MarketChoice(ground.markets, ground.keys.wallet, ground.offers.trades_in)
-    judges = Judges(Pools(ground.rpc).can_judge, lambda: _classes(ground.offers))
+    pools = Pools(ground.rpc)
+    judges = Judges(
+        pools.can_judge,
+        lambda: _classes(ground.offers),
+        ground.keys.wallet,
+        partial(pools.name_set, ground.sender),
+    )
     submission = Submission(buying, choice, judges, ground.network, ground.blobs, ground.clock)
     coin = Audits(
         ground.database,

@@ -65,6 +65,7 @@ async def provider_side(ground: Ground, gas_price: GasPrice, deals: trio.Nursery
         max_image_bytes=config.provider.max_image,
         max_input_bytes=config.provider.max_input,
         max_fraud_bond_wei=config.provider.max_fraud_bond_wei,
+        named_arbiters=config.provider.named_arbiters,
     )
     terrain = Terrain(
         provider=wallet,

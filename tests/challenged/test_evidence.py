@@ -22,6 +22,7 @@ from capanode.protocol import encoding, provider
 from capanode.protocol.faults import PeerFault, Refused, Unavailable
 from capanode.protocol.ids import Address, Cid, DealId, Digest, Ppm, UnixTime, Wei
 from capanode.protocol.messages import EVIDENCE_PROTOCOL, MAX_EVIDENCE_BYTES, EvidenceRequest, ResultManifest
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import VerificationClass
 from tests.challenged.committed import FILES, INPUT, RULES, TEXT, Committed, committed, watching
@@ -220,6 +221,20 @@ async def test_nobody_may_ask_without_end(deal: Committed, patient_clock: MockCl
         await ask()
     await trio.sleep(1)
     await ask()
+
+
+async def test_where_arbiters_are_named_the_spec_binds_the_hardware_class(tmp_path: Path) -> None:
+    named = NamedSet((Address(b"\x01" * 20), Address(b"\x02" * 20), Address(b"\x03" * 20)), 2)
+    spec = replace(SPEC, inputs=(INPUT,), hardware_class=HARDWARE)
+    rules = replace(RULES, pool=named.pool, quorum=named.quorum)
+    async with committed(tmp_path, spec, rules=rules, arbiters=named.arbiters, hardware_class=HARDWARE) as deal:
+        told = await deal.own.find(deal.deal)
+        assert told is not None
+        assert told.is_class_bound
+        # Else a cheat would name a class that no arbiter has, and be judged by nobody.
+        deal.lie(lambda evidence: replace(evidence, hardware_class="aarch64"))
+        with pytest.raises(BadEvidence, match="its spec binds another hardware class"):
+            await deal.watcher.finder.fetch_evidence(deal.deal)
 
 
 async def test_a_hardware_class_that_the_rules_do_not_bind_is_its_senders_fault(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import trio.testing
 
 from capanode.node.challenged.appetite import Appetite
 from capanode.node.challenged.evidence import BytesMissing
-from capanode.node.challenged.watching import LOOK_AGAIN_S, Finding, Watching
+from capanode.node.challenged.watching import LOOK_AGAIN_S, Finding, Watching, why_not_before
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import DealId, Ppm, Wei
+from capanode.protocol.ids import Address, DealId, Ppm, Wei
 from capanode.protocol.judging import VerificationClass
 
 LATE, PROMPT, NONE = (DealId(bytes([number]) * 32) for number in (1, 2, 3))
@@ -41,7 +41,7 @@ class Looks:
     async def watched(self, monkeypatch: pytest.MonkeyPatch, *deals: DealId) -> list[tuple[DealId, float]]:
         """What a watcher tells of these, and when."""
         nobody = cast(Any, None)
-        watching = Watching(nobody, nobody, nobody, nobody, nobody, bond_wei=nobody)
+        watching = Watching(nobody, nobody, nobody, nobody, nobody, bond_wei=nobody, named=nobody)
         monkeypatch.setattr(watching, "look", self.look)
         told, self.began = list[tuple[DealId, float]](), trio.current_time()
 
@@ -79,3 +79,13 @@ async def test_what_is_not_wanted_is_looked_at_once(
     looks = Looks(late=0.0)
     assert await looks.watched(monkeypatch, NONE) == []
     assert looks.made == [NONE]
+
+
+def test_nothing_is_staked_before_arbiters_that_the_operator_does_not_know() -> None:
+    one, two, three, wallet = (Address(bytes([number]) * 20) for number in (1, 2, 3, 4))
+    named = (one, two, three)
+    assert "challenger.named_arbiters has 0" in why_not_before(named, 2, wallet, ())
+    assert "challenger.named_arbiters has 1" in why_not_before(named, 2, wallet, {one, wallet})
+    assert why_not_before(named, 2, wallet, {one, three}) == ""
+    assert "judge what others challenge" in why_not_before(named, 2, one, set(named))
+    assert "of 0 named arbiters 2 decide" in why_not_before((), 2, wallet, {one, two}), "a set that no court knows"

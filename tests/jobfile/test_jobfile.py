@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capanode.node.jobfile import CidInput, JobFile, JobFileErrors, LocalInput, UrlInput, parse, yaml_tree
-from capanode.protocol.ids import Cid, Digest
+from capanode.protocol.ids import Address, Cid, Digest
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import GpuNeed, Steps, VerificationClass
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -44,6 +45,12 @@ retention: 3d
 """
 
 SMALLEST = "image: python:3.11\nprice_cap: 1\n"
+
+CHECKED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+"""An address of EIP-55's own examples."""
+
+MISTYPED = CHECKED.replace("5a", "5A")
+ONE, TWO, THREE = (f"'0x{digit * 40}'" for digit in "123")
 
 
 def mistakes(text: str) -> list[tuple[int, str]]:
@@ -239,6 +246,20 @@ BAD_FIELDS = {
     "verification: {class: tolerance, comparators: {x.npy: {atol: 1, max_bad_fraction: 1}}}": "share of bad values",
     "verification: {class: tolerance, comparators: {x.png: {mean: 0.2, block: 0.1}}}": "distance of pictures",
     "verification: {class: tolerance, comparators: {x.png: {atol: 1}}}": "compared by their distance",
+    f"verification: {{class: exact, arbiters: {ONE}}}": "must be a list of 1 to 15 addresses",
+    "verification: {class: exact, arbiters: []}": "1 to 15 arbiters, not 0",
+    "verification: {class: exact, arbiters: [0x12]}": "is no address; write 0x and 40 hex digits",
+    f"verification: {{class: exact, arbiters: [{ONE}, [{TWO}]]}}": "must be text",
+    f"verification: {{class: exact, arbiters: [{ONE}, {TWO}, {ONE}]}}": "is named twice",
+    f"verification: {{class: exact, arbiters: ['0x{'0' * 40}']}}": "address is malformed",
+    f"verification: {{class: exact, arbiters: ['{MISTYPED}']}}": "has a wrong checksum",
+    f"verification: {{class: exact, arbiters: [{', '.join([ONE] * 16)}]}}": "names 16 arbiters; 15 is the most",
+    f"verification: {{class: exact, arbiters: [{ONE}, {TWO}, {THREE}], quorum: 4}}": "2 to 3 have to agree",
+    f"verification: {{class: exact, arbiters: [{ONE}, {TWO}], quorum: 1}}": "2 to 2 have to agree",
+    f"verification: {{class: exact, arbiters: [{ONE}], quorum: most}}": "whole number",
+    "verification: {class: exact, quorum: 2}": "list them as arbiters",
+    f"verification: {{class: none, arbiters: [{ONE}]}}": "nobody judges none",
+    f"verification: {{class: replicated, arbiters: [{ONE}]}}": "nobody judges replicated",
     "verification: magic": "no verification class",
     "verification: {class: exact, audit_rate: 2}": "from 0 to 1",
     "verification: {class: exact, audit_rate: 120%}": "from 0 to 1",
@@ -260,6 +281,34 @@ BAD_FIELDS = {
 def test_a_mistake_is_named_with_its_line(field: str, sentence: str) -> None:
     found = mistakes(SMALLEST + "\n" + field)
     assert any(line == 4 and sentence in said for line, said in found), found
+
+
+def test_arbiters_are_named_in_any_order_and_more_than_half_decide() -> None:
+    one, two, three = (Address(bytes([number]) * 20) for number in (0x11, 0x22, 0x33))
+    named = with_field(f"verification: {{class: exact, arbiters: [{THREE}, {ONE}, {TWO}]}}").named
+    assert named == NamedSet((one, two, three), 2)
+    all_of_them = with_field(f"verification: {{class: exact, arbiters: [{THREE}, {ONE}, {TWO}], quorum: 3}}").named
+    assert all_of_them == NamedSet((one, two, three), 3)
+    bounds = "comparators: {x.npy: {atol: 1}}"
+    alone = with_field(f"verification: {{class: tolerance, {bounds}, arbiters: [{TWO}]}}").named
+    assert alone == NamedSet((two,), 1)
+    assert with_field("verification: exact").named is None
+
+
+@pytest.mark.parametrize("written", [CHECKED, CHECKED.lower(), "0x" + CHECKED[2:].upper()])
+def test_an_address_may_bear_its_checksum(written: str) -> None:
+    named = with_field(f"verification: {{class: exact, arbiters: [{written}]}}").named
+    assert named is not None
+    assert named.arbiters == (bytes.fromhex(CHECKED[2:]),)
+
+
+def test_ten_thousand_names_are_one_mistake() -> None:
+    names = ", ".join(f"0x{number:040x}" for number in range(1, 5001))
+    ((_, said),) = mistakes(f"{SMALLEST}verification: {{class: exact, arbiters: [{names}]}}")
+    assert "names 5000 arbiters; 15 is the most" in said
+    # A file with twice as many is none at all.
+    ((_, said),) = mistakes(f"{SMALLEST}verification: {{class: exact, arbiters: [{names}, {names}]}}")
+    assert "larger than 256 KiB" in said or "more than 8000 values" in said
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from capanode.node import jobfile
 from capanode.node.jobfile import JobFileErrors, parse
-from tests.jobfile.test_jobfile import BAD_FIELDS, SMALLEST, WHOLE
+from tests.jobfile.test_jobfile import BAD_FIELDS, CHECKED, MISTYPED, ONE, SMALLEST, THREE, TWO, WHOLE
 
 SCHEMA = json.loads((Path(jobfile.__file__).parent / "schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -82,6 +82,9 @@ GOOD_FIELDS = [
     "verification: {class: tolerance, comparators: {x: {format: npy, rtol: 1e-5, whole: {rtol: '0.01'}}}}",
     "verification: {class: tolerance, comparators: {logits.npy: {top: 128, max_mantissa: 0.01}}}",
     "verification: {class: tolerance, comparators: {'**/*.png': {mean: 0.1%, block: 2%}}}",
+    f"verification: {{class: exact, arbiters: [{TWO}, {ONE}]}}",
+    f"verification: {{class: exact, arbiters: [{TWO}, {ONE}, {THREE}], quorum: 3, audit_rate: 0.1}}",
+    f"verification: {{class: exact, arbiters: ['{CHECKED}'], quorum: 1}}",
     "name: a name with spaces",
 ]
 
@@ -105,6 +108,9 @@ SEMANTIC = {
     "deadline: 5m",
     "retention: 100000d",
     "verification: {class: exact, audit_rate: 0.00000001}",
+    f"verification: {{class: exact, arbiters: ['{MISTYPED}']}}",
+    f"verification: {{class: exact, arbiters: [{ONE}, {TWO}, {THREE}], quorum: 4}}",
+    f"verification: {{class: exact, arbiters: [{ONE}, {TWO}], quorum: 1}}",
     "verification: {class: tolerance, comparators: {x: {atol: 1}}}",
     "verification: {class: tolerance, comparators: {/x.npy: {atol: 1}}}",
     "verification: {class: tolerance, comparators: {x.npy: {atol: 1, max_bad_fraction: 1}}}",

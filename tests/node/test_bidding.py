@@ -16,11 +16,13 @@ from capanode.protocol.messages import AWARD_PROTOCOL, AwardRequest
 from capanode.protocol.phases import Phase
 from capanode.protocol.provider import Preparing
 from capanode.protocol.records import Mode, SignedAward
-from capanode.protocol.typed_data import announcement_deal_id
+from capanode.protocol.typed_data import announcement_deal_id, spec_digest
 from capanode.scheduler.mode import MAX_DIRECT_S
 from capanode.scheduler.rules import Rules
 from tests.node.market_place import (
     DOMAIN,
+    EASY,
+    HARDWARE,
     MARKET,
     PRICE,
     REQUEST_S,
@@ -33,6 +35,7 @@ from tests.node.market_place import (
     terms,
 )
 from tests.protocol.deals import NOW, SPEC
+from tests.scheduler.samples import named_by
 
 
 async def test_a_good_award_is_taken_once(tmp_path: Path) -> None:
@@ -142,6 +145,23 @@ async def test_an_award_for_other_steps_than_its_spec_has_is_its_senders_fault(t
         with pytest.raises(Refused, match="says that our request is invalid"):
             await place.hand(award(demand(**steps)))
         assert place.agent.open_deals() == ()
+
+
+NAMED = named_by(STRANGER.address, Address(b"\x07" * 20), quorum=2)
+
+
+async def test_named_arbiters_judge_on_machines_that_the_spec_binds(tmp_path: Path) -> None:
+    wanted = replace(
+        demand(rules=NAMED.rules, arbiters=NAMED.arbiters, hardware_class=HARDWARE),
+        verification_wei=NAMED.verification_wei,
+    )
+    async with market_place(tmp_path, rules=replace(EASY, named_arbiters=frozenset(NAMED.arbiters or ()))) as place:
+        with pytest.raises(Refused, match="says that our request is invalid"):
+            await place.hand(award(wanted))
+        bound = replace(SPEC, hardware_class=HARDWARE)
+        sent = replace(award(replace(wanted, spec=spec_digest(bound))), spec=bound)
+        # The award is well-formed now; this market has no court.
+        assert "no court" in (await place.hand(sent)).reason
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", encoding.encode(demand()), b"\0" * 10_000])

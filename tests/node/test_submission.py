@@ -22,6 +22,7 @@ from capanode.protocol.faults import Fault, Misconfigured, Refused
 from capanode.protocol.ids import Address, Cid, Digest, Ppm, Wei
 from capanode.protocol.judging import class_pool
 from capanode.protocol.money import ARBITER_FEE_WEI, GAS_ALLOWANCE_WEI
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.records import Mode
 from capanode.protocol.typed_data import announcement_deal_id, spec_digest
 from tests.fakes.fake_network import FakeInternet
@@ -74,20 +75,29 @@ class Desk:
             Markets([replace(version_of(self.market), court=court)], clock.now), WALLET.address, lambda _: True
         )
         network = FakeInternet().node("requester")
-        judges = Judges(self._can_judge, lambda: ["x86_64-v3", "x86_64-v4"])
+        self.told: list[tuple[Address, ...]] = []
+        judges = Judges(self._can_judge, lambda: ["x86_64-v3", "x86_64-v4"], WALLET.address, self._name_set)
         self.submission = Submission(replace(buying, **changes), choice, judges, network, self.blobs, clock)
 
     async def _can_judge(self, market: MarketVersion, pool: Digest, quorum: int, at_stake_wei: Wei) -> bool:
         self.judging.append((pool, quorum, at_stake_wei))
         return pool in self.pools
 
-    async def submit(self, text: str = JOB, **changes: Any) -> JobSubmitted:
+    async def _name_set(self, market: MarketVersion, arbiters: tuple[Address, ...]) -> None:
+        assert market.address == MARKET
+        self.told.append(arbiters)
+
+    async def take_in(self, text: str, **changes: Any) -> TakenIn:
         order = JobOrder(text, str(self.folder), "", None, "gossip", "award", "auto")
         items = [item async for item in self.submission.take_in(replace(order, **changes))]
         assert isinstance(items[-1], TakenIn)
-        assert items[-1].market == MARKET
         self.notes = [item["note"] for item in items[:-1] if isinstance(item, dict) and "note" in item]
-        return items[-1].event
+        return items[-1]
+
+    async def submit(self, text: str = JOB, **changes: Any) -> JobSubmitted:
+        taken = await self.take_in(text, **changes)
+        assert taken.market == MARKET
+        return taken.event
 
 
 async def test_a_job_becomes_a_demand(tmp_path: Path) -> None:
@@ -210,6 +220,53 @@ async def test_a_class_that_the_job_names_is_not_replaced(tmp_path: Path) -> Non
     job = await desk.submit(EXACT.replace("disk: 16MiB", "disk: 16MiB, hardware_class: x86_64-v2"))
     assert (job.demand.rules, job.demand.hardware_class) == (None, "x86_64-v2")
     assert "no class of arbiters is large enough for" in desk.notes[0]
+
+
+NAMES = tuple(Address(bytes([number]) * 20) for number in (1, 2, 3))
+NAMED = NamedSet(NAMES, 2)
+
+
+def naming(*arbiters: Address, text: str = EXACT, more: str = "") -> str:
+    listed = ", ".join(f"'0x{one.hex()}'" for one in arbiters)
+    return text.replace("verification: exact", f"verification: {{class: exact, arbiters: [{listed}]{more}}}")
+
+
+async def test_named_arbiters_judge_where_no_class_can(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT, pools=frozenset({NAMED.pool}))
+    taken = await desk.take_in(naming(*NAMES[::-1]))
+    demand, spec = taken.event.demand, taken.event.spec
+    assert demand.rules is not None
+    assert (demand.rules.pool, demand.rules.quorum, demand.named) == (NAMED.pool, 2, NAMED)
+    assert (demand.hardware_class, spec.hardware_class) == ("x86_64-v3", "x86_64-v3"), (
+        "the first class that was heard of"
+    )
+    assert demand.spec == spec_digest(spec)
+    assert [(pool, quorum) for pool, quorum, _ in desk.judging] == [(NAMED.pool, 2)], "no class is asked for"
+    assert "of 3 named arbiters 2 have to agree" in desk.notes[0]
+    await desk.submission.make_known(taken)
+    assert desk.told == [], "the court knows them already"
+    again = desk.submission.renew(taken.event, MARKET).demand
+    assert (again.named, again.salt == demand.salt) == (NAMED, False)
+
+
+async def test_a_set_that_is_new_to_the_court_is_told_when_the_job_is_sent_and_not_before(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT)
+    taken = await desk.take_in(naming(*NAMES, more=", quorum: 3"))
+    assert (taken.judged.is_known, desk.told) == (False, [])
+    await desk.submission.make_known(taken)
+    assert desk.told == [NAMES]
+
+
+async def test_a_requester_cannot_name_itself_nor_leave_the_gpu_open(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, court=COURT)
+    with pytest.raises(Refused, match="own wallet is one of the arbiters"):
+        await desk.take_in(naming(*NAMES, WALLET.address))
+    gpu = EXACT.replace("disk: 16MiB", "disk: 16MiB, gpu: {}")
+    with pytest.raises(Refused, match="name the GPU's class"):
+        await desk.take_in(naming(*NAMES, text=gpu))
+    without = Desk(tmp_path)
+    assert (await without.take_in(naming(*NAMES))).judged.rules is None
+    assert "no court" in without.notes[0]
 
 
 async def test_class_none_asks_nobody_and_is_read_by_its_provider_only(tmp_path: Path) -> None:
