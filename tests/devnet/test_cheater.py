@@ -100,17 +100,18 @@ async def test_last_two_fifths_of_the_steps_are_skipped(tmp_path: Path) -> None:
 
 async def test_skipped_step_leaves_nothing_once_it_is_released(tmp_path: Path) -> None:
     cheater, _ = ready(tmp_path)
-    outcome = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    outcome = await cheater.run(step_of(5, 4, EMPTY), started=lambda _: None)
+    assert [path.name for path in (tmp_path / "skipped").iterdir()] == [outcome.execution_id]
     await cheater.release(outcome.execution_id)
     assert list((tmp_path / "skipped").iterdir()) == []
 
 
 async def test_step_that_was_skipped_before_a_crash_is_skipped_again(tmp_path: Path) -> None:
     cheater, _ = ready(tmp_path)
-    first = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    first = await cheater.run(step_of(5, 4, EMPTY), started=lambda _: None)
     assert first.outputs is not None
     (first.outputs / "half-written").touch()
-    again = await cheater.run(step_of(2, 1, EMPTY), started=lambda _: None)
+    again = await cheater.run(step_of(5, 4, EMPTY), started=lambda _: None)
     assert again.outputs is not None
     assert list(again.outputs.iterdir()) == []
 
