@@ -50,14 +50,26 @@ class Tower:
         return (await self.desk.checker.trace_of(self.desk.deal.deal)).found
 
 
+async def nobody() -> tuple[Address, ...]:
+    await trio.lowlevel.checkpoint()
+    return ()
+
+
 @asynccontextmanager
 async def tower(
     folder: Path, monkeypatch: pytest.MonkeyPatch, wallet: Address = WATCHER, now: Callable[[], float] = lambda: NOW
 ) -> AsyncGenerator[Tower]:
     folder.mkdir(exist_ok=True)
     async with disputing(folder, monkeypatch) as (desk, disputes, begun):
-        clock = ChainClock(now)
-        watching = Watching(desk.checker, disputes, clock, wallet, COSTS, bond_wei=lambda *_: BOND_WEI)
+        watching = Watching(
+            desk.checker,
+            disputes,
+            ChainClock(now),
+            wallet,
+            COSTS,
+            bond_wei=lambda *_: BOND_WEI,
+            named=lambda *_: nobody(),
+        )
         yield Tower(desk, watching, begun)
 
 
