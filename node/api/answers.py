@@ -285,8 +285,9 @@ class Answers:
         """As `NodeApi.watch_results`."""
         self.callers += 1
         try:
-            async for item in self._disputes.watch(arguments):
-                yield item
+            async with aclosing(self._disputes.watch(arguments)) as items:
+                async for item in items:
+                    yield item
         finally:
             self.callers -= 1
 

@@ -1,6 +1,7 @@
 """What a user asks and says of disputes: cases, own challenges and duties, an arbiter's stake."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,11 +13,11 @@ from capanode.node.chain.wire import hexadecimal
 from capanode.node.challenged.appetite import Appetite
 from capanode.node.challenged.commits import Commits
 from capanode.node.challenged.disputes import Disputes
-from capanode.node.challenged.watching import Finding
+from capanode.node.challenged.watching import Finding, Passed
 from capanode.node.journal import Journal, Side, Stored
 from capanode.protocol import arbiter, challenger, machines
 from capanode.protocol.cases import Case
-from capanode.protocol.faults import Fault, InvariantViolated, Refused
+from capanode.protocol.faults import Refused
 from capanode.protocol.ids import DealId, Ppm, Wei
 
 MAX_LISTED: Final = 1000
@@ -57,22 +58,14 @@ class DisputeDesk:
             case _:
                 raise Refused(f"the node has no such call: {verb[:20]!a}")
 
-    async def watch(self, arguments: Json) -> AsyncIterator[Json]:
+    async def watch(self, arguments: Json) -> AsyncGenerator[Json]:
         """As `NodeApi.watch_results`."""
         appetite = _appetite(self._disputes.appetite, arguments)
         with self._commits.listening() as committed:
             yield {"watching": {"sample_ppm": appetite.sample_ppm, "dry_run": appetite.is_dry}}
-            async for deal_id in committed:
-                if self._disputes.watching.is_drawn(appetite):
-                    yield {"finding": await self._looked(deal_id, appetite)}
-
-    async def _looked(self, deal_id: DealId, appetite: Appetite) -> Json:
-        try:
-            return finding_json(await self._disputes.watching.look(deal_id, appetite))
-        except InvariantViolated:
-            raise
-        except Fault as fault:
-            return {"deal_id": hexadecimal(deal_id), "verdict": "passed", "reason": str(fault)}
+            async with aclosing(self._disputes.watching.watch(committed, appetite)) as watched:
+                async for told in watched:
+                    yield {"finding": _told_json(told)}
 
     async def _list(self) -> Json:
         own = await self._journal.deals(Side.CHALLENGER, MAX_LISTED)
@@ -124,6 +117,12 @@ class DisputeDesk:
                 return await disputing.dispute_withheld(deal_id, appetite)
             case _:
                 raise Refused(f"a challenge is about one of these: {', '.join(GROUNDS)}")
+
+
+def _told_json(told: Finding | Passed) -> Json:
+    if isinstance(told, Passed):
+        return {"deal_id": hexadecimal(told.deal_id), "verdict": "passed", "reason": told.reason}
+    return finding_json(told)
 
 
 def finding_json(found: Finding) -> Json:

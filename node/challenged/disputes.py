@@ -203,7 +203,10 @@ class Disputes:
 
     async def _watch(self) -> None:
         with self._place.commits.listening() as committed:
-            await self.watching.run(committed, self.appetite, _unheard)
+            # What is found is in its challenges, and in the log.
+            async for told in self.watching.watch(committed, self.appetite):
+                if isinstance(told, Finding):
+                    log.info("watched", deal=told.deal_id.hex(), verdict=told.verdict, earned_wei=told.earned_wei)
 
     def _bond_wei(self, market: Address, fee_wei: Wei) -> Wei:
         return self._place.courts.of(market).bond_wei(fee_wei)
@@ -219,9 +222,3 @@ class Disputes:
         papers = papers_of(trace.found.evidence)
         step = await drawn_step(self._place.rpc, case, papers) if case.awaits_lot else case.step
         return Brief(papers, claimed_of(trace, case.kind, step))
-
-
-async def _unheard(finding: Finding) -> None:
-    """What a background watcher finds is in the log and in its challenges."""
-    log.info("watched", deal=finding.deal_id.hex(), verdict=finding.verdict, earned_wei=finding.earned_wei)
-    await trio.lowlevel.checkpoint()

@@ -5,8 +5,9 @@ same of the deal. What a watcher spends is bounded: a share of the results, by p
 more bonds at once than its budget.
 """
 
+import heapq
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -68,16 +69,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
-    """What the looks of one watcher share."""
+class Passed:
+    """A deal that was drawn and not looked at, or not to its end, and why."""
 
-    appetite: Appetite
-    tell: Callable[[Finding], Awaitable[None]]
-    turn: trio.Lock
+    deal_id: DealId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Look:
+    """A look that is due, by trio's clock, after so many that came to nothing."""
+
+    due_s: float
+    deal_id: DealId
+    tries: int
 
 
 class Watching:
-    """Looks at committed deals; one watcher, or one call of `look` for a deal of one's own choice."""
+    """Looks at committed deals: at a sample with `watch`, at one of one's own choice with `look`."""
 
     def __init__(
         self,
@@ -99,44 +108,50 @@ class Watching:
         self._bond_wei = bond_wei
         self._named = named
 
-    async def run(
-        self,
-        committed: trio.MemoryReceiveChannel[DealId],
-        appetite: Appetite,
-        tell: Callable[[Finding], Awaitable[None]],
-    ) -> None:
-        """Look at a sample of what is committed, one after the other, until cancelled.
+    async def watch(
+        self, committed: trio.MemoryReceiveChannel[DealId], appetite: Appetite
+    ) -> AsyncGenerator[Finding | Passed]:
+        """What comes of looking at a sample of what is committed, one after the other, until no more is.
 
         What cannot be looked at yet is so later: a provider may be the last to hear of its own commitment.
         """
-        round_ = _Round(appetite, tell, trio.Lock())
-        async with trio.open_nursery() as waiting:
+        waiting = list[_Look]()
+        while (look := await self._next(committed, appetite, waiting)) is not None:
+            told = await self._told(look, appetite)
+            if told is not None:
+                yield told
+            elif look.tries == len(LOOK_AGAIN_S) or len(waiting) == MAX_WAITING:
+                yield Passed(look.deal_id, "it could not be looked at in time")
+            else:
+                again_s = trio.current_time() + LOOK_AGAIN_S[look.tries]
+                heapq.heappush(waiting, _Look(again_s, look.deal_id, look.tries + 1))
+
+    async def _next(
+        self, committed: trio.MemoryReceiveChannel[DealId], appetite: Appetite, waiting: list[_Look]
+    ) -> _Look | None:
+        """What is due before it what has just been committed; None once nothing can come any more."""
+        due_s = waiting[0].due_s if waiting else float("inf")
+        with trio.move_on_at(due_s):
             async for deal_id in committed:
-                if not self.is_drawn(appetite) or await self._is_over(deal_id, round_):
-                    continue
-                if len(waiting.child_tasks) < MAX_WAITING:
-                    waiting.start_soon(self._look_later, deal_id, round_)
+                if self.is_drawn(appetite):
+                    return _Look(trio.current_time(), deal_id, 0)
+            if not waiting:
+                return None
+            await trio.sleep_until(due_s)
+        return heapq.heappop(waiting)
 
-    async def _look_later(self, deal_id: DealId, round_: _Round) -> None:
-        for pause_s in LOOK_AGAIN_S:
-            await trio.sleep(pause_s)
-            if await self._is_over(deal_id, round_):
-                return
-        log.info("watch-passes", deal=deal_id.hex(), reason="it could not be looked at in time")
-
-    async def _is_over(self, deal_id: DealId, round_: _Round) -> bool:
-        """Look at a deal; False where that may be possible later."""
+    async def _told(self, look: _Look, appetite: Appetite) -> Finding | Passed | None:
+        """What a look comes to; None where it may come to something later."""
         try:
-            async with round_.turn:
-                await round_.tell(await self.look(deal_id, round_.appetite))
+            return await self.look(look.deal_id, appetite)
         except InvariantViolated:
             raise
         except Unavailable as fault:
-            log.info("watch-waits", deal=deal_id.hex(), reason=str(fault))
-            return False
+            log.info("watch-waits", deal=look.deal_id.hex(), reason=str(fault))
+            return None
         except Fault as fault:
-            log.info("watch-passes", deal=deal_id.hex(), reason=str(fault))
-        return True
+            log.info("watch-passes", deal=look.deal_id.hex(), reason=str(fault))
+            return Passed(look.deal_id, str(fault))
 
     def is_drawn(self, appetite: Appetite) -> bool:
         """Whether the coin says to look at the next result; nobody can foresee it."""

@@ -8,7 +8,7 @@ import trio.testing
 
 from capanode.node.challenged.appetite import Appetite
 from capanode.node.challenged.evidence import BytesMissing
-from capanode.node.challenged.watching import LOOK_AGAIN_S, Finding, Watching, why_not_before
+from capanode.node.challenged.watching import LOOK_AGAIN_S, Finding, Passed, Watching, why_not_before
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import Address, DealId, Ppm, Wei
 from capanode.protocol.judging import VerificationClass
@@ -38,22 +38,20 @@ class Looks:
             raise BytesMissing("nobody hands it over")
         return finding(deal_id)
 
-    async def watched(self, monkeypatch: pytest.MonkeyPatch, *deals: DealId) -> list[tuple[DealId, float]]:
+    async def watched(self, monkeypatch: pytest.MonkeyPatch, *deals: DealId) -> list[tuple[DealId, str, float]]:
         """What a watcher tells of these, and when."""
         nobody = cast(Any, None)
         watching = Watching(nobody, nobody, nobody, nobody, nobody, bond_wei=nobody, named=nobody)
         monkeypatch.setattr(watching, "look", self.look)
-        told, self.began = list[tuple[DealId, float]](), trio.current_time()
-
-        async def tell(found: Finding) -> None:
-            told.append((found.deal_id, trio.current_time() - self.began))
-
+        told, self.began = list[tuple[DealId, str, float]](), trio.current_time()
         send, receive = trio.open_memory_channel[DealId](len(deals))
         async with send, receive:
             for deal_id in deals:
                 send.send_nowait(deal_id)
             await send.aclose()
-            await watching.run(receive, ALL, tell)
+            async for one in watching.watch(receive, ALL):
+                what = one.reason if isinstance(one, Passed) else one.verdict
+                told.append((one.deal_id, what, trio.current_time() - self.began))
         return told
 
 
@@ -61,7 +59,10 @@ async def test_what_nobody_hands_over_yet_is_looked_at_again_and_keeps_nobody(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     looks = Looks(late=3.0)
-    assert await looks.watched(monkeypatch, LATE, PROMPT) == [(PROMPT, 0.0), (LATE, sum(LOOK_AGAIN_S[:2]))]
+    assert await looks.watched(monkeypatch, LATE, PROMPT) == [
+        (PROMPT, "holds", 0.0),
+        (LATE, "holds", sum(LOOK_AGAIN_S[:2])),
+    ]
     assert looks.made == [LATE, PROMPT, LATE, LATE]
 
 
@@ -69,7 +70,8 @@ async def test_a_watcher_gives_up_in_the_end(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     looks = Looks(late=1e6)
-    assert await looks.watched(monkeypatch, LATE) == []
+    over_s = sum(LOOK_AGAIN_S)
+    assert await looks.watched(monkeypatch, LATE) == [(LATE, "it could not be looked at in time", over_s)]
     assert looks.made == [LATE] * (1 + len(LOOK_AGAIN_S))
 
 
@@ -77,7 +79,7 @@ async def test_what_is_not_wanted_is_looked_at_once(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     looks = Looks(late=0.0)
-    assert await looks.watched(monkeypatch, NONE) == []
+    assert await looks.watched(monkeypatch, NONE) == [(NONE, "it is worth less than what is watched", 0.0)]
     assert looks.made == [NONE]
 
 
