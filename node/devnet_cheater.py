@@ -74,11 +74,16 @@ class Cheater:
 
 def main() -> None:
     """Start the node of a devnet's cheating provider; for `capanode.node.devnet`."""
-    sys.exit(run_command(_main))
+    start_disguised("devnet_cheater", _cheater)
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="devnet_cheater")
+def start_disguised(program: str, disguise: Callable[[Executor, DataFolder], Executor]) -> None:
+    """Be a devnet's node that has its jobs run by another executor than it seems to; ends the process."""
+    sys.exit(run_command(partial(_start, program, disguise)))
+
+
+def _start(program: str, disguise: Callable[[Executor, DataFolder], Executor]) -> None:
+    parser = argparse.ArgumentParser(prog=program)
     parser.add_argument("start", choices=("start",))
     parser.add_argument("--data", required=True, type=Path)
     folder = DataFolder(parser.parse_args(sys.argv[1:]).data)
@@ -86,12 +91,13 @@ def _main() -> None:
     require_devnet(read_profile(config.profile_path), config)
     from capanode.node.wiring.run import run_node
 
-    private_folder(folder.root / "skipped")
+    started(config, None, False, partial(run_node, disguise=lambda executor: disguise(executor, folder)))
 
-    def disguised(executor: Executor) -> Executor:
-        return cast(Executor, Cheater(executor, folder.root / "skipped"))
 
-    started(config, None, False, partial(run_node, disguise=disguised))
+def _cheater(honest: Executor, folder: DataFolder) -> Executor:
+    skipped = folder.root / "skipped"
+    private_folder(skipped)
+    return cast(Executor, Cheater(honest, skipped))
 
 
 def is_skipped(request: RunRequest) -> bool:

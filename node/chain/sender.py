@@ -157,13 +157,11 @@ class Sender:
         to: Address | None,
         data: bytes,
         value_wei: Wei = NO_VALUE,
-        gas_hint: int | None = None,
     ) -> TxHash:
         """Carry out a transaction once: stored before it is sent, and found by its key when asked for again.
 
         Args:
             key: names the effect, not the try; the same key never signs a second nonce unless `Replaced` for good.
-            gas_hint: the gas limit, where the caller knows it better than an estimate.
 
         Raises:
             WouldRevert: the chain would refuse it now; nothing was signed.
@@ -172,7 +170,7 @@ class Sender:
         """
         entry = await self.entry(key)
         if entry is None or entry.state is State.VOID:
-            prepared = await self.prepare(key, to, data, value_wei, gas_hint)
+            prepared = await self.prepare(key, to, data, value_wei)
             attempt = await self.database.write(
                 "transaction.signed", lambda connection: self.store_in(connection, prepared)
             )
@@ -202,7 +200,6 @@ class Sender:
         to: Address | None,
         data: bytes,
         value_wei: Wei = NO_VALUE,
-        gas_hint: int | None = None,
     ) -> Prepared:
         """Simulate on top of the pending block and price the gas; one round trip, nothing stored.
 
@@ -213,15 +210,10 @@ class Sender:
             raise ValueError("an idempotency key has at most 200 characters")
         order = Order(key, to, data, value_wei)
         call = self._call_object(order)
-        simulation = (
-            Call("eth_estimateGas", (call, "pending"))
-            if gas_hint is None
-            else Call("eth_call", ({**call, "gas": quantity(gas_hint)}, "pending"))
-        )
         account = hexadecimal(self.account.address)
         simulated, balance, latest, pending, *fee_replies = await self.rpc.batch(
             (
-                simulation,
+                Call("eth_estimateGas", (call, "pending")),
                 Call("eth_getBalance", (account, "pending")),
                 Call("eth_getTransactionCount", (account, "latest")),
                 Call("eth_getTransactionCount", (account, "pending")),
@@ -231,7 +223,7 @@ class Sender:
         if isinstance(simulated, RpcError):
             raise self.refusal(simulated)
         fees = read_fees(fee_replies, self.options.fees)
-        gas = gas_hint or -(-read_quantity(simulated) * GAS_MARGIN[0] // GAS_MARGIN[1])
+        gas = -(-read_quantity(simulated) * GAS_MARGIN[0] // GAS_MARGIN[1])
         needed_wei = gas * fees.max_fee_wei + value_wei
         if read_quantity(plain(balance)) < needed_wei:
             raise self._too_poor(needed_wei)

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from capanode.node.assigned.preparation import reference_of
-from capanode.node.challenged.committed_trace import CommittedTrace, States, committed_trace
+from capanode.node.challenged.committed_trace import CommittedTrace, States
 from capanode.node.challenged.evidence import EvidenceFinder, Found
 from capanode.node.executed.steps import EMPTY, Computed, Step, computed, request_of
 from capanode.node.executors.port import End, ExecutionId, Executor
@@ -71,11 +71,6 @@ class Reexecution:
     def is_like(self, evidence: Evidence) -> bool:
         """Whether this machine is of the deal's hardware class, so that it has to come to the same result."""
         return serves(self._bench.hardware_class, evidence.hardware_class, evidence.spec.verification)
-
-    async def reexecute(self, found: Found, index: int) -> Leaf:
-        """The leaf that step `index` of a deal leads to here; raises as `recomputed`."""
-        async with self.recomputed(await committed_trace(self._finder, found), index) as made:
-            return made.leaf
 
     @asynccontextmanager
     async def recomputed(self, trace: CommittedTrace, index: int) -> AsyncGenerator[Computed]:

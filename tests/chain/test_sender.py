@@ -246,8 +246,6 @@ async def test_what_would_revert_is_not_signed(rpc: Rpc, database: Database, sig
         with pytest.raises(WouldRevert, match=r"It said b'no'\.") as refused:
             await sender.submit("call", REVERTER, error)
         assert refused.value.data == error
-        with pytest.raises(WouldRevert):
-            await sender.submit("call", REVERTER, error, gas_hint=100_000)
         assert await sender.status("call") is None
         await sender.submit("pay", TO, b"", Wei(1))
         assert isinstance(await settled(sender, "pay"), Mined)

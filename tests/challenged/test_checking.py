@@ -101,10 +101,10 @@ async def test_an_honest_result_holds(tmp_path: Path) -> None:
 
 async def test_the_leaf_is_the_committed_one(tmp_path: Path) -> None:
     async with checking(tmp_path) as desk:
-        found = await desk.deal.watcher.finder.fetch_evidence(desk.deal.deal)
-        leaf = await desk.reexecution.reexecute(found, 0)
-        assert leaf.state_root == found.evidence.commitment.result_root
-        assert leaf.done
+        trace = await desk.checker.trace_of(desk.deal.deal)
+        async with desk.reexecution.recomputed(trace, 0) as made:
+            assert made.leaf.state_root == trace.found.evidence.commitment.result_root
+            assert made.leaf.done
 
 
 async def another(_: RunRequest) -> Played:
