@@ -120,16 +120,18 @@ class Agent:
         *,
         reveal_s: Callable[[Address], int] = lambda _: 0,
         wallet: Address | None = None,
+        serves: Callable[[CommitteeDrawn], bool] = lambda _: True,
     ) -> None:
         """`grace_s` says the grace of a market, `reveal_s` the time to reveal votes in its court, in seconds.
 
-        `wallet` is whom committees name that this node sits on; none by default.
+        `wallet` is whom committees name that this node sits on, where it `serves` there; none by default.
         """
         self._journal = journal
         self._me = me
         self._grace_s = grace_s
         self._reveal_s = reveal_s
         self._wallet = wallet
+        self._serves = serves
         self._now = now
         self._deals: dict[str, _Held] = {}
         self._ahead: Mapping[str, _Held] = {}
@@ -280,7 +282,7 @@ class Agent:
         if not isinstance(event, CommitteeDrawn) or self._wallet is None or self._wallet not in event.arbiters:
             return set()
         key = machines.seat_key(event)
-        if key in turn.ahead or await self._journal.known([key]):
+        if key in turn.ahead or await self._journal.known([key]) or not self._serves(event):
             return set()
         found = machines.seat_found(event, self._wallet)
         first = machines.first(found)

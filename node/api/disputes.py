@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from capanode.node.addresses import address_of
 from capanode.node.agent import Agent
 from capanode.node.api.checks import deal_id_of
 from capanode.node.api.port import Json
@@ -18,7 +19,8 @@ from capanode.node.journal import Journal, Side, Stored
 from capanode.protocol import arbiter, challenger, machines
 from capanode.protocol.cases import Case
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import DealId, Ppm, Wei
+from capanode.protocol.ids import Address, DealId, Ppm, Wei
+from capanode.protocol.named_set import MOST_NAMED, in_order
 
 MAX_LISTED: Final = 1000
 
@@ -52,6 +54,10 @@ class DisputeDesk:
                 return await self._open(_text(arguments, "deal"), arguments)
             case "arbiter":
                 return await self._disputes.enrolment.show()
+            case "enroll" if "arbiters" in arguments:
+                return await self._disputes.enrolment.serve(_arbiters(arguments))
+            case "leave" if "arbiters" in arguments:
+                return await self._disputes.enrolment.retire(_arbiters(arguments))
             case "enroll" | "leave" | "collect":
                 amount = Wei(_number(arguments, "amount_wei")) if verb == "enroll" else Wei(0)
                 return await self._disputes.enrolment.call(verb, _text(arguments, "request"), amount)
@@ -224,6 +230,17 @@ def _appetite(usual: Appetite, arguments: Json) -> Appetite:
         sample_ppm=usual.sample_ppm if sample is None else Ppm(sample),
         is_dry=usual.is_dry if not isinstance(dry, bool) else dry,
     )
+
+
+def _arbiters(arguments: Json) -> tuple[Address, ...]:
+    """Those of a named set, in whatever order."""
+    named: object = arguments.get("arbiters")
+    if not isinstance(named, list) or len(cast(list[object], named)) > MOST_NAMED:
+        raise Refused(f"a named set is a list of 1 to {MOST_NAMED} addresses")
+    try:
+        return in_order([address_of(str(one)) for one in cast(list[object], named)])
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def _text(arguments: Json, name: str) -> str:

@@ -155,7 +155,10 @@ class NodeApi(Protocol):
         ...
 
     async def dispute(self, verb: str, arguments: Json) -> Json:
-        """list, show, open, arbiter, enroll, leave, collect: cases, own challenges and duties, an arbiter's stake."""
+        """list, show, open, arbiter, enroll, leave, collect: cases, own challenges and duties, an arbiter's stake.
+
+        `enroll` and `leave` with a list `arbiters` are about a named set.
+        """
         ...
 
     def watch_results(self, arguments: Json) -> AsyncIterator[Json]:

@@ -30,6 +30,7 @@ from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.enrolment import Enrolment
 from capanode.node.challenged.judging import Judging
 from capanode.node.challenged.lots import Lots, drawn_step
+from capanode.node.challenged.named_sets import NamedSets
 from capanode.node.challenged.tending import Brief, Tending
 from capanode.node.challenged.watching import Costs, Finding, Watching
 from capanode.node.config import NodeConfig, Role
@@ -66,6 +67,7 @@ class Place:
     agent: Agent
     cases: CaseLog
     commits: Commits
+    named_sets: NamedSets
     markets: Markets
     courts: Courts
     rpc: Rpc
@@ -141,7 +143,9 @@ class Disputes:
             bond_wei=self._bond_wei,
             named=self._named,
         )
-        self.enrolment = Enrolment(place.courts, place.sender, place.wallet, place.clock, place.hardware_class)
+        self.enrolment = Enrolment(
+            place.courts, place.sender, place.wallet, place.clock, place.hardware_class, place.named_sets
+        )
         self._orders: Callable[[Address], Orders] = orders
 
     async def run(self) -> None:
@@ -197,6 +201,7 @@ class Disputes:
             place.turn_s,
             gas_wei=self._costs.gas_wei,
             orders=self._orders,
+            named=place.named_sets.find,
         )
         with place.commits.listening() as committed:
             await lots.run(committed)

@@ -12,11 +12,14 @@ from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.court import ArbiterState, Duty
 from capanode.node.chain.courts import Courts, CourtVersion
 from capanode.node.chain.orders import Orders
+from capanode.node.chain.pools import make_known
 from capanode.node.chain.sender import Sender
 from capanode.node.chain.wire import hexadecimal
+from capanode.node.challenged.named_sets import NamedSets
+from capanode.protocol.events import TransactionRefused
 from capanode.protocol.faults import Fault, InvariantViolated, Refused
-from capanode.protocol.ids import Address, Wei
-from capanode.protocol.judging import class_pool
+from capanode.protocol.ids import Address, Digest, Wei
+from capanode.protocol.judging import class_pool, named_pool
 
 LOOK_S: Final = 30.0
 """How often stake that has become old enough is looked for."""
@@ -34,6 +37,7 @@ class Enrolment:
         wallet: Address,
         clock: ChainClock,
         hardware_class: str,
+        named_sets: NamedSets,
         orders: Callable[[Sender, Address], Orders] = Orders,
     ) -> None:
         self._courts = courts_known
@@ -41,10 +45,11 @@ class Enrolment:
         self._wallet = wallet
         self._clock = clock
         self._hardware_class = hardware_class
+        self._named_sets = named_sets
         self._orders = orders
 
     async def show(self) -> Json:
-        """Stake, fees and duty in the pool of this machine's class.
+        """Stake, fees and duty in the pool of this machine's class, and the named sets that it serves in.
 
         Raises:
             Refused: no market has a court.
@@ -62,7 +67,40 @@ class Enrolment:
             "pool_active": whole.active,
             "pool_stake_wei": whole.stake_wei,
             "min_stake_wei": place.clocks.min_stake_wei,
+            "named_sets": [await self._set_json(place, arbiters) for arbiters in self._named_sets.all()],
         }
+
+    async def _set_json(self, place: CourtVersion, arbiters: tuple[Address, ...]) -> Json:
+        pool = named_pool(arbiters)
+        return {
+            "pool": hexadecimal(pool),
+            "arbiters": [hexadecimal(one) for one in arbiters],
+            "fees_wei": (await place.pools.arbiter(pool, self._wallet)).fees_wei,
+        }
+
+    async def serve(self, arbiters: tuple[Address, ...]) -> Json:
+        """Judge in a named set from now on, and have the court know it; idempotent, stakes nothing.
+
+        Raises:
+            Refused: this wallet is not in it, or the court does not take it.
+        """
+        place = self._place()
+        if self._wallet not in arbiters:
+            raise Refused(f"this node's wallet {hexadecimal(self._wallet)} is not among these arbiters: name it too")
+        await make_known(self._orders(self._sender, place.pools.address), arbiters)
+        await self._named_sets.agree(arbiters)
+        return await self.show()
+
+    async def retire(self, arbiters: tuple[Address, ...]) -> Json:
+        """Judge in a named set no more, but for duties that have begun.
+
+        Raises:
+            Refused: this node does not serve in it.
+        """
+        if self._named_sets.find(named_pool(arbiters)) is None:
+            raise Refused("this node does not serve in that named set: `capanode wallet arbiter show` lists them")
+        await self._named_sets.leave(arbiters)
+        return await self.show()
 
     async def call(self, verb: str, request: str, amount_wei: Wei) -> Json:
         """Enroll, leave (begin, then take the stake once the wait is over), or collect fees; once under one request.
@@ -72,11 +110,18 @@ class Enrolment:
         """
         place, pool = self._place(), class_pool(self._hardware_class)
         state = await place.pools.arbiter(pool, self._wallet)
-        data = self._data(verb, state, amount_wei)
-        refused = await self._orders(self._sender, place.pools.address).insist(f"arbiter/{request[:40]}", verb, data)
-        if refused is not None:
-            raise Refused(refused.reason)
+        orders, effect = self._orders(self._sender, place.pools.address), f"arbiter/{request[:40]}"
+        named = await self._earned(place) if verb == "collect" else ()
+        if state.fees_wei or not named:
+            _done(await orders.insist(effect, verb, self._data(verb, state, amount_wei)))
+        for one in named:
+            _done(await orders.insist(f"{effect}/{one.hex()}", verb, courts.collect(one)))
         return await self.show()
+
+    async def _earned(self, place: CourtVersion) -> tuple[Digest, ...]:
+        """The named sets that hold fees of this arbiter."""
+        pools = [named_pool(arbiters) for arbiters in self._named_sets.all()]
+        return tuple([pool for pool in pools if (await place.pools.arbiter(pool, self._wallet)).fees_wei])
 
     def _data(self, verb: str, state: ArbiterState, amount_wei: Wei) -> bytes:
         pool = class_pool(self._hardware_class)
@@ -117,3 +162,8 @@ class Enrolment:
         if not known:
             raise Refused("no market of this network has a court, so there is nothing to judge")
         return known[-1]
+
+
+def _done(refused: TransactionRefused | None) -> None:
+    if refused is not None:
+        raise Refused(refused.reason)

@@ -63,6 +63,7 @@ class Judging:
         self._clock = clock
         self._orders = orders
         self._signer = signer
+        self._unfit = set[CaseId]()
 
     async def judge(self, state: arbiter.Judging) -> StepJudged:
         """Find out whether what was committed is right; asked again after a reorganisation, it hides it alike.
@@ -76,8 +77,12 @@ class Judging:
             raise Unavailable("The case is not in this node's log yet: waiting for it.")
         left_s = seat.vote_by - self._clock.now()
         judged = _found(Vote.UNAVAILABLE, ZERO_DIGEST, "the bytes could not be had, or not computed with, in time")
-        with trio.move_on_after(max(left_s - min(SPARE_S, left_s / 10), 0)):
+        with trio.move_on_after(max(left_s - min(SPARE_S, left_s / 10), 0)) as time:
             judged = await self._judged(filed.case, seat)
+        if time.cancelled_caught and seat.case_id in self._unfit:
+            # A vote would speak of this machine, and might convict an honest provider.
+            raise Unavailable("This machine cannot judge the case, so it stays away.")
+        self._unfit.discard(seat.case_id)
         salt = await trio.to_thread.run_sync(vote_salt, self._signer, seat.case_id, seat.round)
         return replace(judged, salt=salt)
 
@@ -98,6 +103,7 @@ class Judging:
                 log.info("judging-waits", case=seat.case_id.hex(), reason=str(fault))
                 await trio.sleep(ASK_AGAIN_S)
             except Refused as refused:
+                self._unfit.add(seat.case_id)
                 raise Unavailable(f"This machine cannot judge: {refused}") from refused
 
     async def _of_step(self, trace: CommittedTrace, case: Case, seat: arbiter.Seat) -> StepJudged:

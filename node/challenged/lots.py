@@ -27,6 +27,7 @@ from capanode.protocol.faults import Fault, InvariantViolated
 from capanode.protocol.ids import Address, DealId, Digest, Wei
 from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.tariff import PPM
+from capanode.scheduler.judges import shared_fee_wei
 
 TURNS: Final = 4
 """Arbiters take turns by their addresses, so that mostly one of them pays the gas."""
@@ -51,8 +52,12 @@ class Lots:
         *,
         gas_wei: Callable[[], Wei],
         orders: Callable[[Address], Orders],
+        named: Callable[[Digest], tuple[Address, ...] | None] = lambda _: None,
     ) -> None:
-        """`gas_wei` is what two transactions cost; `orders` are those of a market's court."""
+        """`gas_wei` is what two transactions cost; `orders` are those of a market's court.
+
+        `named` are the arbiters of a named set that this one serves in.
+        """
         self._checker = checker
         self._courts = judges
         self._clock = clock
@@ -61,6 +66,7 @@ class Lots:
         self._turn_s = turn_s
         self._gas_wei = gas_wei
         self._orders = orders
+        self._named = named
 
     async def run(self, committed: trio.MemoryReceiveChannel[DealId]) -> None:
         """Look at what is committed, one after the other, until cancelled."""
@@ -95,7 +101,11 @@ class Lots:
         """Whether what this arbiter may expect of the audit is more than the gas for it."""
         rules, terms = found.evidence.rules, found.evidence.terms
         is_over = self._clock.now() >= found.slot.deadline
-        if rules is None or rules.pool != self._pool or is_over or self._wallet in (terms.provider, terms.requester):
+        if rules is None or is_over or self._wallet in (terms.provider, terms.requester):
+            return False
+        if named := self._named(rules.pool):
+            return expected_of_set_wei(rules, len(named)) > self._gas_wei()
+        if rules.pool != self._pool:
             return False
         pools = self._courts.of(found.evidence.market).pools
         own, whole = await pools.arbiter(self._pool, self._wallet), await pools.pool(self._pool)
@@ -106,6 +116,11 @@ def expected_wei(rules: Rules, stake_wei: Wei, pool_wei: Wei) -> Wei:
     """What an arbiter with this share of the pool may expect of the lot of one result."""
     share = min(stake_wei, pool_wei)
     return Wei(SEATS * rules.arbiter_fee_wei * rules.audit_rate_ppm * share // (PPM * max(pool_wei, 1)))
+
+
+def expected_of_set_wei(rules: Rules, arbiters: int) -> Wei:
+    """What each of a named set may expect: nobody is drawn, and all are paid."""
+    return Wei(shared_fee_wei(rules.arbiter_fee_wei, arbiters) * rules.audit_rate_ppm // PPM)
 
 
 async def drawn_step(rpc: Rpc, case: Case, papers: Papers) -> int:

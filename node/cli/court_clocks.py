@@ -10,6 +10,7 @@ from capanode.node.chain.contracts import resolve
 from capanode.node.chain.court import Court
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.network_profile import NetworkProfile
+from capanode.protocol.named_set import MOST_NAMED
 
 
 def court_json(profile: NetworkProfile) -> Json:
@@ -29,4 +30,4 @@ async def _asked(profile: NetworkProfile) -> Json:
             return {"address": None}
         pools = await Court(rpc, contracts.court).pools()
         named = {"address": f"0x{contracts.court.hex()}", "pools": f"0x{pools.address.hex()}"}
-        return {**named, **asdict(await pools.clocks())}
+        return {**named, **asdict(await pools.clocks()), "most_named": MOST_NAMED}

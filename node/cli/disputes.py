@@ -12,6 +12,11 @@ from capanode.node.cli.session import reached, running
 from capanode.node.units import clock_time, tokens, wei_from_tokens
 from capanode.protocol.faults import Refused
 
+Named = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS,…", help="All arbiters of a named set, this wallet among them; nothing is staked."),
+]
+
 arbiter_app = typer.Typer(help="Judge disputed results with this machine, for a fee.", no_args_is_help=True)
 
 
@@ -160,30 +165,43 @@ def _show_case(one: Json) -> None:
 
 @arbiter_app.command("show")
 def show_arbiter(data: Data = None, as_json: AsJson = False) -> None:
-    """Stake, fees and duty in the pool of this machine's hardware class."""
+    """Stake, fees and duty in the pool of this machine's hardware class, and the named sets it serves in."""
     _show_arbiter(reached(data).dispute("arbiter"), as_json)
 
 
 @arbiter_app.command()
 def enroll(
-    amount: Annotated[str, typer.Argument(metavar="TOKENS", help="Stake, out of the free balance.")],
+    amount: Annotated[str, typer.Argument(metavar="TOKENS", help="Stake, out of the free balance.")] = "",
+    named: Named = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stake so much more and be drawn to judge, once the stake is old enough and while the node runs as `arbiter`."""
+    """Stake so much more and be drawn to judge, or serve in a named set; while the node runs as `arbiter`."""
+    if bool(amount) == bool(named):
+        raise Refused("say how many tokens to stake on this machine's class, or with whom to serve: --named")
+    if named:
+        _show_arbiter(reached(data).dispute("enroll", arbiters=_listed(named)), as_json)
+        return
     amount_wei = wei_from_tokens(amount)
     _show_arbiter(reached(data).dispute("enroll", request=secrets.token_hex(16), amount_wei=amount_wei), as_json)
 
 
 @arbiter_app.command()
-def leave(data: Data = None, as_json: AsJson = False) -> None:
-    """End the duty; once the wait is over, the same command takes the stake back."""
+def leave(named: Named = None, data: Data = None, as_json: AsJson = False) -> None:
+    """End the duty; once the wait is over, the same command takes the stake back. A named set is left at once."""
+    if named:
+        _show_arbiter(reached(data).dispute("leave", arbiters=_listed(named)), as_json)
+        return
     _show_arbiter(reached(data).dispute("leave", request=secrets.token_hex(16)), as_json)
+
+
+def _listed(named: str) -> list[str]:
+    return [part.strip() for part in named.split(",") if part.strip()]
 
 
 @arbiter_app.command()
 def collect(data: Data = None, as_json: AsJson = False) -> None:
-    """Take the fees that were earned."""
+    """Take the fees that were earned, those of named sets too."""
     _show_arbiter(reached(data).dispute("collect", request=secrets.token_hex(16)), as_json)
 
 
@@ -199,3 +217,5 @@ def _show_arbiter(found: Json, as_json: bool) -> None:
         "fees": f"{tokens(found['fees_wei'])} tokens",
         "pool": f"{found['pool_active']} arbiters with {tokens(found['pool_stake_wei'])} tokens",
     })  # fmt: skip
+    for one in found["named_sets"]:
+        say(f"serves in the named set {', '.join(one['arbiters'])}: {tokens(one['fees_wei'])} tokens of fees")

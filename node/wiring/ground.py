@@ -19,6 +19,7 @@ from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.sender import Sender
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.challenged.commits import Commits
+from capanode.node.challenged.named_sets import NamedSets
 from capanode.node.config import NodeConfig
 from capanode.node.drain import Drain
 from capanode.node.executors.docker import DockerSettings, executor_name
@@ -79,6 +80,7 @@ class Ground:
     courts: Courts
     cases: case_log.CaseLog
     commits: Commits
+    named_sets: NamedSets
     alerts: Alerts
     drain: Drain
     stop: Stop

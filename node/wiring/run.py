@@ -30,6 +30,7 @@ from capanode.node.chain.sender import open_sender
 from capanode.node.chain.upgrades import Upgrades
 from capanode.node.chain.versions import Trust
 from capanode.node.challenged.commits import Commits
+from capanode.node.challenged.named_sets import NamedSets
 from capanode.node.committed.blob_access import BlobAccess
 from capanode.node.config import NodeConfig, UpgradePolicy
 from capanode.node.drain import open_drain
@@ -90,6 +91,8 @@ async def run_node(
         markets = Markets(contracts.markets, clock.now, contracts.waiting)
         courts = Courts(rpc, markets)
         await courts.learn()
+        named_sets = NamedSets(database)
+        await named_sets.load()
         ground = Ground(
             config=config,
             profile=profile,
@@ -112,10 +115,12 @@ async def run_node(
                 markets.grace_s,
                 reveal_s=courts.reveal_s,
                 wallet=keys.wallet if config.is_arbiter else None,
+                serves=named_sets.serves,
             ),
             courts=courts,
             cases=case_log.CaseLog(database),
             commits=Commits(),
+            named_sets=named_sets,
             alerts=alerts,
             drain=await open_drain(database),
             stop=stop or Stop(),

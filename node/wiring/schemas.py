@@ -6,7 +6,7 @@ from capanode.node import drain, journal
 from capanode.node.announced import replicas
 from capanode.node.assigned import provider_peers
 from capanode.node.chain import approvals, blocks, case_log, transactions
-from capanode.node.challenged import audits, kept_evidence, own_traces
+from capanode.node.challenged import audits, kept_evidence, named_sets, own_traces
 from capanode.node.executed import checkpoints
 from capanode.node.paid import migration
 
@@ -23,6 +23,7 @@ SCHEMAS: Final = (
     audits.SCHEMA,
     case_log.SCHEMA,
     own_traces.SCHEMA,
+    named_sets.SCHEMA,
     replicas.SCHEMA,
 )
 """Every table of the node's file."""

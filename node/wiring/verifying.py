@@ -70,6 +70,7 @@ def open_disputes(ground: Ground, checker: Checker, gas_price: GasPrice) -> Disp
         agent=ground.agent,
         cases=ground.cases,
         commits=ground.commits,
+        named_sets=ground.named_sets,
         markets=ground.markets,
         courts=ground.courts,
         rpc=ground.rpc,

@@ -49,7 +49,7 @@ from capanode.proofs.evidence import Evidence
 from capanode.proofs.trace import Leaf, Trace
 from capanode.protocol.cases import Case, Papers, Vote, hidden_vote
 from capanode.protocol.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Cid, DealId, Digest, Ppm, UnixTime, Wei
-from capanode.protocol.judging import Rules, VerificationClass, class_pool, steps_word
+from capanode.protocol.judging import Rules, VerificationClass, class_pool, named_pool, steps_word
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Mode, Steps, Terms
 from capanode.protocol.typed_data import award_digest, demand_digest, spec_digest
@@ -124,14 +124,21 @@ class Courthouse:
     async def free_wei(self, signer: LocalSigner) -> Wei:
         return (await self.market.account(signer.address)).free_wei
 
-    async def commit(self, steps: int, made: Made, audit_ppm: int = 200_000, window_s: int = WINDOW_S) -> Papers:
+    async def commit(
+        self,
+        steps: int,
+        made: Made,
+        audit_ppm: int = 200_000,
+        window_s: int = WINDOW_S,
+        named: tuple[Address, ...] = (),
+    ) -> Papers:
         """Have the provider commit to a trace of several steps; what the court is shown of the deal."""
         self.salts += 1
         rules = Rules(
             verification=VerificationClass.EXACT,
             sealed=False,
-            quorum=0,
-            pool=POOL,
+            quorum=len(named) // 2 + 1 if named else 0,
+            pool=named_pool(named) if named else POOL,
             comparator=ZERO_DIGEST,
             max_state_bytes=2**20,
             step_s=5,
