@@ -50,7 +50,8 @@ async def start(folder: DataFolder, environ: Mapping[str, str] | None = None) ->
 
 
 async def test_engine_that_is_down(place: Place) -> None:
-    code, said = await start(place.provider, {"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    environ = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "CAPANODE_TIMEOUTS__ENGINE": "1s"}
+    code, said = await start(place.provider, environ)
     assert code == Exit.UNAVAILABLE
     assert "Docker" in said
 
