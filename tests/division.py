@@ -9,8 +9,8 @@ _GATE: Final = "tests/tooling/test_gates.py::test_make_target_passes"
 _OPERATION: Final = "tests/e2e/test_operations.py::test_"
 
 FIRST: Final = (
-    # What the Solidity compiler makes is most of their time, and they share it.
-    (f"{_GATE}[contracts-test]", "tests/contracts/test_generated.py"),
+    # What the Solidity compiler makes is most of their time, and they share it: the first asks it for the most.
+    (f"{_GATE}[slither]", f"{_GATE}[contracts-test]", "tests/contracts/test_generated.py"),
     # They share a town, which takes longer to come up than most of them take.
     (
         "tests/e2e/test_killed.py",
@@ -22,7 +22,6 @@ FIRST: Final = (
     ),
     (f"{_GATE}[types]",),
     ("tests/e2e/test_dispute.py",),
-    (f"{_GATE}[slither]",),
     ("tests/faults/test_engine.py::test_what_someone_does",),
     ("tests/faults/test_engine.py::test_an_engine_that_is_killed",),
     ("tests/devnet/test_devnet.py",),

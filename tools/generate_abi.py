@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import built_sources
 import contract_bindings
 from eth_hash.auto import keccak
 
@@ -44,9 +45,9 @@ def main() -> int:
     return int(check and stale > 0)
 
 
-def generate() -> dict[str, str]:
-    """The generated files by name, built from the sources as they are now."""
-    built = _build()
+def generate(built: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, str]:
+    """The generated files by name, from the sources as they are now; built from scratch unless they are given."""
+    built = built or _build()
     files = {f"{name}.json": _json(_artifact(artifact)) for name, artifact in built.items()}
     files["manifest.json"] = _json(_manifest(built))
     source = contract_bindings.render({name: artifact["abi"] for name, artifact in built.items()}, _notices())
@@ -66,6 +67,12 @@ def with_release(earlier: dict[str, Any], built: Mapping[str, Mapping[str, Any]]
         before = earlier.get(name, [])
         noted[name] = before if entry in before else [*before, entry]
     return noted
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    """The artifacts that forge keeps in the project's own folder, built where they are not there yet."""
+    artifacts = built_sources.built().artifacts
+    return {name: json.loads(artifacts[name].read_bytes()) for name in CONTRACTS}
 
 
 def _build() -> dict[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ def generator() -> ModuleType:
 
 @pytest.mark.timeout(600)
 def test_a_rebuild_gives_the_same_bytes(generator: ModuleType) -> None:
-    for name, text in generator.generate().items():
+    for name, text in generator.generate(generator.kept()).items():
         written = (ROOT / "contracts_abi" / name).read_text()
         assert written == text, f"contracts_abi/{name} is stale: run python tools/generate_abi.py"
 
