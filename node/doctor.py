@@ -202,7 +202,9 @@ async def _court(rpc: Rpc, contracts: Contracts) -> Finding:
     pool, clocks = await pools.pool(class_pool(hardware)), await pools.clocks()
     sentence = f"{pool.active} arbiters of {hardware} with {tokens(pool.stake_wei)} tokens at stake may judge"
     if pool.active < clocks.min_arbiters:
-        remedy = "`capanode wallet arbiter enroll` makes this machine one of them"
+        remedy = (
+            "`capanode wallet arbiter enroll` makes this machine one of them; a job may name its arbiters meanwhile"
+        )
         return Finding("court", Level.NOTE, f"{sentence}, and {clocks.min_arbiters} are needed", remedy)
     return Finding("court", Level.OK, sentence)
 

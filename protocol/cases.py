@@ -434,8 +434,8 @@ class Committee:
 
     @property
     def has_all_revealed(self) -> bool:
-        """Whether every vote that was cast is known."""
-        return self.has_all_cast and len(self.revealed) == len(self.arbiters)
+        """Whether every vote that was cast is known: once one is, nobody casts any more."""
+        return bool(self.revealed) and len(self.revealed) == len(self.cast)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from capanode.node.chain.rpc import open_rpc
 from capanode.node.cli.exits import Exit
 from capanode.node.keys.signer import LocalSigner
 from capanode.node.network_profile import profile_text
+from capanode.protocol.named_set import MOST_NAMED
 from tests.chain.test_contracts import running_sender
 from tests.cli.conftest import command
 
@@ -39,5 +40,6 @@ async def test_the_court_of_a_network_is_shown(
         assert found["min_arbiters"] == DEVNET_COURT_CLOCKS.min_arbiters
         assert f"{DEVNET_COURT_CLOCKS.vote_time} s" in told
         assert "1 tokens" in told
+        assert found["most_named"] == MOST_NAMED
     else:
         assert "no court" in told
