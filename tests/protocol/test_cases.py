@@ -159,9 +159,9 @@ def test_a_round_is_counted_when_nothing_more_can_come() -> None:
     assert acts(case_of(SHOWN, DRAWN, *CAST, *VOTES), 200, DRAWN.vote_by) == [Act.RESOLVE]
     over = UnixTime(DRAWN.vote_by + CLOCKS.reveal_s + 1)
     assert acts(case_of(SHOWN, DRAWN, *CAST[:1]), 200, over) == [Act.RESOLVE]
-    absent = case_of(SHOWN, DRAWN, *CAST[:2], *VOTES[:2])
-    assert acts(absent, 200, DRAWN.vote_by + 1) == [Act.RESOLVE], "one is away: the others have shown all there is"
-    assert acts(case_of(SHOWN, DRAWN, *CAST[:2], *VOTES[:1]), 200, DRAWN.vote_by + 1) == []
+    absent, late = case_of(SHOWN, DRAWN, *CAST[:2], *VOTES[:2]), UnixTime(DRAWN.vote_by + 1)
+    assert acts(absent, 200, late) == [Act.RESOLVE], "one is away: the others have shown all there is"
+    assert acts(case_of(SHOWN, DRAWN, *CAST[:2], *VOTES[:1]), 200, late) == []
 
 
 def test_a_decision_is_settled_after_the_time_to_appeal_and_its_arbiters_paid() -> None:
