@@ -11,10 +11,11 @@ from typing import Final
 
 import trio
 
+from capanode.contracts_abi.bindings import CourtClocks
 from capanode.node.chain import wallet_calls
 from capanode.node.chain.anvil import development_key
 from capanode.node.chain.contracts import Contracts, resolve
-from capanode.node.chain.deploy import DeployPlan, deploy, mint
+from capanode.node.chain.deploy import DEVNET_COURT_CLOCKS, DeployPlan, deploy, mint
 from capanode.node.chain.pools import Pools, enroll
 from capanode.node.chain.repair import run_sender
 from capanode.node.chain.rpc import Rpc, open_rpc
@@ -149,9 +150,22 @@ def join(folder: DataFolder, profile: NetworkProfile) -> None:
     link_whole("devnet.choose", folder.networks / "default.toml", path.name)
 
 
-async def deployed(root: Path, rpc_url: str, ws_url: str, chain_id: int, directory_delay_s: int = 0) -> NetworkProfile:
+async def deployed(
+    root: Path,
+    rpc_url: str,
+    ws_url: str,
+    chain_id: int,
+    directory_delay_s: int = 0,
+    court_clocks: CourtClocks = DEVNET_COURT_CLOCKS,
+) -> NetworkProfile:
     """Put the contracts on a fresh development chain."""
-    plan = DeployPlan(name="devnet", rpc_urls=(rpc_url,), ws_urls=(ws_url,), directory_delay_s=directory_delay_s)
+    plan = DeployPlan(
+        name="devnet",
+        rpc_urls=(rpc_url,),
+        ws_urls=(ws_url,),
+        court_clocks=court_clocks,
+        directory_delay_s=directory_delay_s,
+    )
     async with open_rpc((rpc_url,), chain_id) as rpc, sending(rpc, root / "deployer.db", _rich()) as sender:
         return await deploy(sender, plan)
 

@@ -17,6 +17,7 @@ import trio
 
 from capanode.node.chain.anvil import run_anvil
 from capanode.node.chain.contracts import Contracts, resolve
+from capanode.node.chain.deploy import DEVNET_COURT_CLOCKS
 from capanode.node.chain.rpc import open_rpc
 from capanode.node.devnet_parties import (
     COIN,
@@ -32,10 +33,11 @@ from capanode.node.devnet_parties import (
     make_party,
     sending,
 )
+from capanode.node.journal import Side
 from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
 from capanode.proofs.evidence import Evidence
-from capanode.protocol import cases, encoding
+from capanode.protocol import cases, encoding, provider
 from capanode.protocol.cases import CASE_EVENTS, Case
 from capanode.protocol.ids import Wei
 from tests.background import kept_open
@@ -49,7 +51,13 @@ CHEATER: Final = "capanode.node.devnet_cheater"
 ROLES: Final = {"provider": "provider", "requester": "requester", "watcher": "challenger", PURSE: "requester"} | (
     dict.fromkeys(ARBITERS, "arbiter")
 )
-CONFIGS: Final = {"provider": PROVIDER_CONFIG, "watcher": "[challenger]\nsample_ppm = 0\n"}
+CONFIGS: Final = {"provider": PROVIDER_CONFIG, "watcher": "[challenger]\nsample_ppm = 0\n"} | dict.fromkeys(
+    ARBITERS, "[arbiter]\nbegin_audits = false\n"
+)
+CLOCKS: Final = replace(
+    DEVNET_COURT_CLOCKS, vote_time=900, reveal_time=900, appeal_time=120, answer_time=120, max_dispute=7_200
+)
+"""Nothing is missed because the machine is slow: time passes where a scenario has it pass."""
 GRANTS: Final = {"provider": replace(PROVIDER_GRANT, duty_wei=Wei(0))} | dict.fromkeys(
     ARBITERS, Grant(Wei(10 * COIN), Wei(2_100 * TOKEN), Wei(2_050 * TOKEN), Wei(0), Wei(2_000 * TOKEN))
 )
@@ -103,6 +111,27 @@ def filed(town: CrashTown, who: str, deal_id: str) -> Case:
 
 
 @contextmanager
+def leaves_kept_back(town: CrashTown, deal_id: str) -> Generator[None]:
+    """Nobody gets the leaves of the provider's trace for now, as if it had never published them."""
+    with _reading(town, "provider") as connection:
+        query = "SELECT state FROM deal WHERE side = ? AND deal_id = ?"
+        row = connection.execute(query, (Side.PROVIDER.value, bytes.fromhex(deal_id.removeprefix("0x")))).fetchone()
+    state = encoding.decode_one_of(provider.PHASES, bytes(row[0]))
+    assert isinstance(state, provider.Committed)
+    assert state.result.traced is not None
+    leaves = state.result.traced.leaf_list
+    path = town.parties["provider"].folder.blobs / "blobs" / leaves[-2:] / leaves
+    away = path.rename(town.root / leaves)
+    try:
+        yield
+    finally:
+        away.rename(path)
+        # Whoever has asked in vain is ready to go on for days.
+        for party in town.parties.values():
+            (party.folder.blobs / "incoming" / f"{leaves}.part").unlink(missing_ok=True)
+
+
+@contextmanager
 def _reading(town: CrashTown, who: str) -> Generator[sqlite3.Connection]:
     """A copy of a node's journal, which nobody else may open while the node is up."""
     path = town.root / f"journal-{secrets.token_hex(4)}"
@@ -134,7 +163,7 @@ async def _ground(root: Path, dice: Random) -> AsyncGenerator[Ground]:
     """A chain with everything on it, which makes a block every so often."""
     root.mkdir(parents=True, exist_ok=True)
     async with run_anvil() as chain, open_rpc([chain.rpc_url], chain.chain_id) as rpc:
-        profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id)
+        profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id, court_clocks=CLOCKS)
         parties = {name: await _party(root, name, role) for name, role in ROLES.items()}
         bootstrap = tuple(party.multiaddr("127.0.0.1") for name, party in parties.items() if name != PURSE)
         profile = replace(profile, bootstrap=bootstrap)

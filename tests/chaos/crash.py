@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,14 @@ EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim",
 challenger has two of its own, so has an arbiter; a provider's third is its answer. What is due besides anybody may do.
 """
 
-OF_DISPUTES: Final = "journal.*,transaction.*,evidence.*"
+WAY_DOWN: Final = (2, 3)
+"""Where leaves are withheld, the challenger's transactions on the way from the demand to the answer."""
+
+DEATHS: Final = 4
+"""In a dispute, which is long, a process dies so many times, one after the other, at places where it dies nowhere else.
+"""
+
+OF_DISPUTES: Final = "journal.*,transaction.*,evidence.*,trace.*"
 """All that is news of those who have a part in disputes only; what else they pass, others die over too."""
 
 TRIES: Final = 6
@@ -61,6 +69,9 @@ class Kill:
     who: str
     point: str
     passage: int = 1
+    place: int = 0
+    """Among all that the process has passed there."""
+
     others: tuple[tuple[str, str], ...] = ()
     """More scenarios and processes that pass the point, for one that depends on timing and is missed."""
 
@@ -115,20 +126,54 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
     for scenario, processes in seen.items():
         for who, points in processes.items():
             times: Counter[str] = Counter()
-            for point in points:
+            for place, point in enumerate(points):
                 times[point] += 1
                 step = point.rpartition(":")[0]
                 if not _is_any(step, pattern) or (scenario != SURE.get(step, scenario) and SURE[step] in seen):
                     continue
                 if kind(who) in ("watcher", "arbiter") and not _is_any(step, OF_DISPUTES):
                     continue
-                if step in EVERY_PASSAGE and times[point] <= EVERY_WAY.get(scenario, 0):
-                    found.setdefault((scenario, who, point, times[point]), Kill(scenario, who, point, times[point]))
+                kill = Kill(scenario, who, point, times[point], place)
+                if step in EVERY_PASSAGE and _is_another_effect(kill):
+                    found.setdefault((scenario, who, point, times[point]), kill)
                 elif times[point] == 1:
-                    known = found.setdefault((kind(who), point), Kill(scenario, who, point))
+                    known = found.setdefault((kind(who), point), kill)
                     if (scenario, who) != (known.scenario, known.who):
                         found[kind(who), point] = replace(known, others=(*known.others, (scenario, who)))
     return list(found.values())
+
+
+def _is_another_effect(kill: Kill) -> bool:
+    """Whether a transaction is of a kind that no scenario before has."""
+    if kill.scenario == "withheld":
+        return kill.who == "watcher" and kill.passage in WAY_DOWN
+    return kill.passage <= EVERY_WAY.get(kill.scenario, 0)
+
+
+Life = tuple[Kill, ...]
+"""Deaths of one process in one life through a scenario, in the order in which it passes their points."""
+
+
+def lives_of(kills: Sequence[Kill]) -> list[Life]:
+    """Each kill in a life of its own; before a court, several of a process in one."""
+    found: list[Life] = []
+    for (scenario, _), those in groupby(kills, lambda kill: (kill.scenario, kill.who)):
+        deaths = DEATHS if place_of(scenario) is Place.COURT else 1
+        in_order = sorted(those, key=lambda kill: kill.place)
+        found += [tuple(in_order[at : at + deaths]) for at in range(0, len(in_order), deaths)]
+    return found
+
+
+def armed_of(life: Life, points: Sequence[str]) -> list[Armed]:
+    """Where a process is to die that has passed these points undisturbed; a passage is counted from the last death."""
+    first, *later = life
+    return [
+        first.armed,
+        *(
+            Armed(kill.point, points[last.place + 1 : kill.place + 1].count(kill.point))
+            for last, kill in zip(life, later, strict=False)
+        ),
+    ]
 
 
 def _is_any(step: str, patterns: str) -> bool:
@@ -159,41 +204,41 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
         findings.mismatch(f"{scenario}, undisturbed: left {ending.left}, exits {ending.odd_exits}; logs in {town.root}")
 
 
-def kill_in(town: CrashTown, wanted: Kill, findings: Findings) -> None:
-    """Live through a scenario with one death, and compare."""
-    here = place_of(wanted.scenario)
-    others = [replace(wanted, scenario=name, who=who) for name, who in wanted.others if place_of(name) is here]
-    for kill in [wanted, *others, wanted, wanted][:TRIES]:
-        with _cast(town, kill.scenario):
-            node = town.nodes[kill.who]
-            kills = node.kills
-            node.arm(kill.armed)
-            started = time.monotonic()
-            try:
-                ending = live_through(town, SCENARIOS[kill.scenario])
-            except Exception as failed:  # told as the mismatch that it is
-                node.disarm()
-                findings.mismatch(f"{kill}: {failed!r}; logs in {town.root}")
-                town.all_up()
-                return
-            finally:
-                took_s = time.monotonic() - started
-            was_missed = node.disarm()
-        if was_missed or node.kills == kills:
-            continue
-        _compare(kill, ending, findings, f"logs in {town.root}")
-        say(f"{kill}: {took_s:.1f} s")
-        return
-    findings.mismatch(f"{wanted}: the point was not passed in {TRIES} runs")
+def kill_in(town: CrashTown, life: Life, findings: Findings) -> None:
+    """Live through a scenario with these deaths, and compare; what was missed is tried again by itself."""
+    for kill in life[_die(town, life, findings) :]:
+        here = place_of(kill.scenario)
+        others = [replace(kill, scenario=name, who=who) for name, who in kill.others if place_of(name) is here]
+        if not any(_die(town, (chance,), findings) for chance in [*others, kill, kill][: TRIES - 1]):
+            findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
 
 
-def _compare(kill: Kill, ending: Ending, findings: Findings, where: str) -> None:
-    undisturbed = findings.endings[kill.scenario]
+def _die(town: CrashTown, life: Life, findings: Findings) -> int:
+    """At how many of these places the process has died; at all of them where the scenario came to no end."""
+    (scenario, who), deaths = (life[0].scenario, life[0].who), ", ".join(map(str, life))
+    with _cast(town, scenario):
+        node = town.nodes[who]
+        node.arm(*armed_of(life, findings.passed[scenario][who]))
+        started = time.monotonic()
+        try:
+            ending = live_through(town, SCENARIOS[scenario])
+        except Exception as failed:  # told as the mismatch that it is
+            node.disarm()
+            findings.mismatch(f"{deaths}: {failed!r}; logs in {town.root}")
+            town.all_up()
+            return len(life)
+        took_s = time.monotonic() - started
+        died = life[: len(life) - node.disarm()]
+    if not died:
+        return 0
+    undisturbed = findings.endings[scenario]
     assert isinstance(undisturbed, Ending)
     with findings.lock:
-        findings.killed.append(kill)
+        findings.killed += died
     if differences := ending.differences(undisturbed):
-        findings.mismatch(f"{kill}: {'; '.join(differences)}; {where}")
+        findings.mismatch(f"{deaths}: {'; '.join(differences)}; logs in {town.root}")
+    say(f"{', '.join(map(str, died))}: {took_s:.1f} s")
+    return len(died)
 
 
 def _cast(town: CrashTown, scenario: str) -> AbstractContextManager[object]:
@@ -213,7 +258,8 @@ def record_setup(root: Path, scenario: str, findings: Findings) -> None:
     say(f"{scenario}: {len(ended.passed)} passages in {time.monotonic() - started:.1f} s")
 
 
-def kill_setup(root: Path, wanted: Kill, findings: Findings) -> None:
+def kill_setup(root: Path, life: Life, findings: Findings) -> None:
+    (wanted,) = life
     started = time.monotonic()
     for _ in range(TRIES):
         try:
@@ -333,12 +379,12 @@ def chaos(
         record = {name: record_setup if name in SETUPS else record_in for name in scenarios}
         crew.do([(name, partial(record[name], scenario=name, findings=findings)) for name in scenarios])
         ordered = {name: findings.passed[name] for name in scenarios if name in findings.passed}
-        kills = kills_of(ordered, pattern)
-        random.Random(seed).shuffle(kills)
-        kills = kills[:most]
-        say(f"{len(kills)} kills, seed {seed}")
+        lives = lives_of(kills_of(ordered, pattern))
+        random.Random(seed).shuffle(lives)
+        lives = lives[:most]
+        say(f"{sum(map(len, lives))} kills in {len(lives)} lives, seed {seed}")
         end = {name: kill_setup if name in SETUPS else kill_in for name in scenarios}
-        crew.do([(kill.scenario, partial(end[kill.scenario], wanted=kill, findings=findings)) for kill in kills])
+        crew.do([(life[0].scenario, partial(end[life[0].scenario], life=life, findings=findings)) for life in lives])
     return findings
 
 

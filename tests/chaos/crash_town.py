@@ -88,7 +88,7 @@ INPUT_BYTES: Final = 1_300_000
 """More than one chunk of a blob."""
 
 EARMARK: Final = Wei(200 * TOKEN)
-PATIENCE_S: Final = 100.0
+PATIENCE_S: Final = 200.0
 """Longest wait for one thing; an award that nobody took lapses after thirty seconds."""
 
 POLL_S: Final = 0.1
@@ -133,6 +133,9 @@ class CrashTown:
 
     purses: dict[str, Party] = field(default_factory=dict[str, Party])
     """Who has money here and no node."""
+
+    before_time_passes: Callable[[], None] = lambda: None
+    """Waits for what has to be on the chain before a clock is over."""
 
     # ---- asking nodes, whatever happens to them --------------------------------------------------------------
 
@@ -279,6 +282,7 @@ class CrashTown:
 
     def let_pass(self, seconds: int) -> None:
         """Move the chain's clock."""
+        self.before_time_passes()
         self.rpc("evm_increaseTime", seconds)
         self.rpc("evm_mine")
 
@@ -333,9 +337,12 @@ class CrashTown:
     def engine_node(self) -> str:
         return executor_name(PeerId(self.parties["provider"].peer_id))
 
-    def starts_between(self, since: float, until: float) -> list[int]:
-        """How often the engine says that it started the container of each execution."""
-        command = ["docker", "events", f"--since={since:.3f}", f"--until={until:.3f}", "--format", "{{json .}}"]
+    @contextmanager
+    def counting_starts(self) -> Generator[Callable[[], list[int]]]:
+        """How often the engine says, from now on, that it started the container of each execution.
+
+        It is listened to all along, because it forgets what was some hundred events ago.
+        """
         filters = [
             "type=container",
             "event=start",
@@ -343,9 +350,22 @@ class CrashTown:
             f"label={EXECUTION_LABEL}",
         ]
         options = [option for one in filters for option in ("--filter", one)]
-        said = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout.splitlines()
-        names = Counter(json.loads(line)["Actor"]["Attributes"][EXECUTION_LABEL] for line in said)
-        return sorted(names.values())
+        said = self.root / f"starts-{secrets.token_hex(4)}"
+        command = ["docker", "events", f"--since={time.time():.3f}", "--format", "{{json .}}", *options]
+        with said.open("wb") as file:
+            listening = subprocess.Popen(command, stdout=file)
+
+        def counted() -> list[int]:
+            lines = said.read_text("utf-8").splitlines()
+            names = Counter(json.loads(line)["Actor"]["Attributes"][EXECUTION_LABEL] for line in lines)
+            return sorted(names.values())
+
+        try:
+            yield counted
+        finally:
+            listening.terminate()
+            listening.wait()
+            said.unlink()
 
     def remove_holders(self) -> None:
         """Remove the containers whose networks jobs join, as somebody who tidies up may."""

@@ -122,6 +122,7 @@ class Mortal:
     odd_exits: list[int] = field(default_factory=list[int])
     """Every other exit code of an end that nobody had asked for."""
 
+    _later: list[Armed] = field(default_factory=list[Armed])
     _process: Forked | None = None
     _wanted: threading.Event = field(default_factory=threading.Event)
     _closed: bool = False
@@ -162,16 +163,18 @@ class Mortal:
         if self._keeper is not None:
             self._keeper.join()
 
-    def arm(self, armed: Armed) -> None:
-        """Have it die there."""
+    def arm(self, armed: Armed, *later: Armed) -> None:
+        """Have it die there, and each time that it has been started again at the next place."""
         self.faults.mkdir(parents=True, exist_ok=True)
+        self._later = list(later)
         armed.write(self.faults)
 
-    def disarm(self) -> bool:
-        """Whether it was still armed."""
-        was_armed = (self.faults / "armed").exists()
+    def disarm(self) -> int:
+        """At how many places it was still to die."""
+        left = len(self._later) + (self.faults / "armed").exists()
+        self._later = []
         (self.faults / "armed").unlink(missing_ok=True)
-        return was_armed
+        return left
 
     @contextmanager
     def spared(self, step: str) -> Generator[None]:
@@ -213,6 +216,8 @@ class Mortal:
                 self.ends += 1
                 if code == -signal.SIGKILL:
                     self.kills += 1
+                    if self._later:
+                        self._later.pop(0).write(self.faults)
                 else:
                     self.odd_exits.append(code)
                 time.sleep(RESTART_S)

@@ -21,7 +21,6 @@ UNREACHED: Final[Mapping[str, str]] = {
     "container.replace": "only a death between making and starting leaves one, and the next start sweeps it",
     "audit.secret": "a coin would make no two runs alike, so audits are off there; tests/challenged/test_audits.py",
     "checkpoint.forget": "only a sweep some minutes after a deal's end forgets its steps; tests/node/test_execution.py",
-    "trace.keep": "it takes the whole trace of a deal whose leaves are withheld; tests/challenged/test_withheld.py",
     "holder.image": "all nodes of an engine share it, and others may be at work on this one",
     "image.pull": "it takes a registry; a pull that was cut off is the engine's to resume",
     "input.download": "it takes a server on the public internet; tests/node/test_https_input.py cuts it off",

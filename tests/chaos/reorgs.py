@@ -2,6 +2,7 @@
 
 import random
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,6 +10,7 @@ import trio
 
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import Json, quantity, read_object, read_quantity
+from capanode.protocol.faults import Unavailable
 
 MAX_DEPTH: Final = 3
 
@@ -42,14 +44,19 @@ class Reorgs:
 
     async def once(self, depth: int) -> None:
         """Replace the last blocks; their transactions come back in the last of the new ones, or not at all."""
-        head = await self._height()
-        gone = await self._transactions(range(head - depth + 1, head + 1))
-        returned: list[Json] = [[raw, depth - 1] for raw in gone] if self.dice.random() < 0.5 else []
+        await self.replace(await self._height() - depth + 1, returns=self.dice.random() < 0.5)
+
+    async def replace(self, first: int, *, returns: bool) -> None:
+        """Replace all blocks from `first` on; `returns` says whether the last new one has their transactions."""
         # A block that is mined meanwhile leaves a hole in the chain, which no real chain has.
         await self.rpc.call_once("evm_setAutomine", False)
         async with self.turn:
+            head = await self._height()
+            depth = head - first + 1
+            gone = await self._transactions(range(first, head + 1))
+            returned: list[Json] = [[raw, depth - 1] for raw in gone] if returns else []
             await self.rpc.call_once("anvil_reorg", depth, returned)
-            await self._mend(head - depth)
+            await self._mend(first - 1)
         await self.rpc.call_once("evm_setAutomine", True)
         self.count += 1
         self.lost_transactions += len(gone) - len(returned)
@@ -106,8 +113,10 @@ class Reorgs:
         """Blocks at their rate, until cancelled."""
         while True:
             await trio.sleep(self.block_every_s)
-            async with self.turn:
-                await self.rpc.call_once("evm_mine")
+            # On a machine that is busy with other things the chain may answer late.
+            with suppress(Unavailable):
+                async with self.turn:
+                    await self.rpc.call_once("evm_mine")
 
 
 def _say(sentence: str) -> None:

@@ -14,7 +14,7 @@ from capanode.node.api.port import JobView, Json
 from capanode.node.chain import court as courts
 from capanode.node.challenged.briefs import papers_of
 from capanode.protocol.faults import Refused
-from tests.chaos.court_town import ARBITERS, evidence, filed, send_to_court
+from tests.chaos.court_town import ARBITERS, CLOCKS, evidence, filed, leaves_kept_back, send_to_court
 from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
 from tests.e2e.town import events, false_checks
 
@@ -25,7 +25,9 @@ DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
 LONGER_THAN_A_DEAL_S: Final = 300
-LONGER_THAN_AN_ANSWER_S: Final = 31
+LONGER_THAN_AN_ANSWER_S: Final = CLOCKS.answer_time + 1
+LONGER_THAN_AN_APPEAL_S: Final = CLOCKS.appeal_time + 1
+LONGER_THAN_VOTES_S: Final = CLOCKS.vote_time + CLOCKS.reveal_time + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,12 @@ Scenario = Callable[[CrashTown], Job]
 
 def live_through(town: CrashTown, scenario: Scenario) -> Ending:
     """Run a scenario to the very end of its deals, and look at what has come of it."""
-    before, since = town.count(), time.time()
+    with town.counting_starts() as starts:
+        return _lived_through(town, scenario, starts)
+
+
+def _lived_through(town: CrashTown, scenario: Scenario, starts: Callable[[], list[int]]) -> Ending:
+    before = town.count()
     known = {deal.deal_id for deal in town.deals()} if town.nodes["provider"].is_wanted else set[str]()
     exits = {name: len(node.odd_exits) for name, node in town.nodes.items()}
     job = scenario(town)
@@ -88,7 +95,7 @@ def live_through(town: CrashTown, scenario: Scenario) -> Ending:
         locked={name: after.locked[name] - before.locked[name] for name in after.locked},
         transactions=town.transactions(before, after),
         events=town.events_since(before.block),
-        starts=tuple(town.starts_between(since, time.time())),
+        starts=tuple(starts()),
         left=tuple(left),
         odd_exits=tuple(
             code for name, node in town.nodes.items() for code in node.odd_exits[exits.get(name, 0) :] if code != 0
@@ -295,10 +302,7 @@ def cheated(town: CrashTown) -> Job:
     # What the requester buys in its place would be no better.
     town.ask("provider", lambda client: client.drain(on=True))
     town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
-    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
-    _until_cancelled(town, job)
-    _until_case_over(town, deal_id)
-    town.ask("provider", lambda client: client.drain(on=False))
+    _until_judged(town, job, deal_id)
     return job
 
 
@@ -308,10 +312,7 @@ def appealed(town: CrashTown) -> Job:
     town.ask("provider", lambda client: client.drain(on=True))
     town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
     town.until("another committee is drawn", partial(_has_appealed, town, deal_id))
-    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
-    _until_cancelled(town, job)
-    _until_case_over(town, deal_id)
-    town.ask("provider", lambda client: client.drain(on=False))
+    _until_judged(town, job, deal_id)
     return job
 
 
@@ -324,6 +325,43 @@ def asked(town: CrashTown) -> Job:
     town.let_pass(LONGER_THAN_AN_ANSWER_S)
     _until_case_over(town, deal_id)
     town.let_pass(LONGER_THAN_A_DEAL_S)
+    return job
+
+
+def questioned(town: CrashTown) -> Job:
+    """Leaves are demanded twice: once the provider shows some and hears no more, once it is away and loses the deal."""
+    job, deal_id = _disputable(town, 17)
+    town.ask("provider", lambda client: client.drain(on=True))
+    town.ask("watcher", lambda client: list(client.check(deal_id, 0, None)))
+    papers = papers_of(evidence(town, "watcher", deal_id))
+    send_to_court(town, courts.demand_leaves(papers, 0))
+    town.until("leaves are shown", lambda: _case(town, deal_id)["phase"] == "ANSWERED")
+    town.let_pass(LONGER_THAN_AN_ANSWER_S)
+    _until_case_over(town, deal_id)
+    town.nodes["provider"].down()
+    send_to_court(town, courts.demand_leaves(papers, 1))
+    town.until("leaves are demanded", lambda: _case(town, deal_id)["phase"] == "ASKED")
+    town.let_pass(LONGER_THAN_AN_ANSWER_S)
+    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
+    town.nodes["provider"].start()
+    _until_cancelled(town, job)
+    _until_case_over(town, deal_id)
+    town.ask("provider", lambda client: client.drain(on=False))
+    return job
+
+
+def withheld(town: CrashTown) -> Job:
+    """Leaves are kept back until they are asked for on chain, and then lead the watcher down to the first wrong one."""
+    job, deal_id = _disputable(town, 17)
+    town.ask("provider", lambda client: client.drain(on=True))
+
+    def demand(client: NodeClient) -> None:
+        if not any(one["deal_id"] == deal_id for one in client.dispute("list")["challenges"]):
+            client.dispute("open", deal=deal_id, leaves=True)
+
+    with leaves_kept_back(town, deal_id):
+        town.ask("watcher", demand)
+    _until_judged(town, job, deal_id)
     return job
 
 
@@ -349,6 +387,16 @@ def _case(town: CrashTown, deal_id: str) -> Json:
     """The newest case about a deal, as the watcher knows it; its phase is NONE where there is none."""
     cases = town.ask("watcher", lambda client: client.dispute("list"))["cases"]
     return next((one for one in cases if one["deal_id"] == deal_id), {"phase": "NONE"})
+
+
+def _until_judged(town: CrashTown, job: Job, deal_id: str) -> None:
+    """The verdict stands, the money is back, and nobody wants another result."""
+    town.until("a verdict is there", lambda: _case(town, deal_id)["phase"] == "DECIDED")
+    town.let_pass(LONGER_THAN_AN_APPEAL_S)
+    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
+    _until_cancelled(town, job)
+    _until_case_over(town, deal_id)
+    town.ask("provider", lambda client: client.drain(on=False))
 
 
 def _until_case_over(town: CrashTown, deal_id: str) -> None:
@@ -399,10 +447,11 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         new_requester,
         cheated,
         asked,
+        withheld,
     )
 }
 
-COURT: Final = frozenset({"cheated", "asked"})
+COURT: Final = frozenset({"cheated", "asked", "withheld"})
 """Scenarios that are lived through in a court town."""
 
 FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}

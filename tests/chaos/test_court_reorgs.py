@@ -1,9 +1,14 @@
-"""The chain takes back each transaction of a dispute once, and every part of it ends as if it had not."""
+"""The chain takes back each transaction of a dispute, and every part of it ends as if it had not.
+
+Each goes twice: first it has to be sent again, then it comes again by itself, in a later block.
+"""
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,31 +18,88 @@ import trio
 from bench.shell_image import write_shell_image
 from capanode.contracts_abi import bindings
 from capanode.node.chain.wire import hexadecimal, quantity, read_bytes, read_list, read_object, read_quantity
+from capanode.protocol.cases import Verdict
 from tests.chaos.court_town import open_court
-from tests.chaos.crash_town import CrashTown
+from tests.chaos.crash_town import PATIENCE_S, CrashTown
 from tests.chaos.reorgs import Reorgs
-from tests.chaos.scenarios import appealed, live_through
+from tests.chaos.scenarios import Scenario, appealed, live_through, questioned, withheld
 
-TRANSACTIONS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "challenge": lambda log: isinstance(log, bindings.Challenged),
-    "showAnswer": lambda log: isinstance(log, bindings.AnswerShown),
-    "castVote": lambda log: isinstance(log, bindings.VoteCast),
-    "revealVote": lambda log: isinstance(log, bindings.VoteRevealed),
-    "resolve": lambda log: isinstance(log, bindings.Resolved),
-    # The first committee is drawn with the answer, the one after an appeal by a transaction of its own.
-    "draw": lambda log: isinstance(log, bindings.Drawn) and log.round == 1,
-    "settle": lambda log: isinstance(log, bindings.Settled),
-    "payCommittee": lambda log: isinstance(log, bindings.CommitteePaid),
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transaction of the game, by what it logs. Nobody but a node sends its own again."""
+
+    is_in: Callable[[Any], bool]
+    of_a_node: bool = True
+
+    @property
+    def times(self) -> int:
+        """How often it is taken back."""
+        return 2 if self.of_a_node else 1
+
+
+def logs(kind: type, *, of_a_node: bool = True, **fields: object) -> Move:
+    """The transaction with such a log."""
+
+    def is_in(log: Any) -> bool:
+        return isinstance(log, kind) and all(getattr(log, name) == value for name, value in fields.items())
+
+    return Move(is_in, of_a_node)
+
+
+JUDGED: Final[Mapping[str, Move]] = {
+    "showAnswer": logs(bindings.AnswerShown),
+    "castVote": logs(bindings.VoteCast),
+    "revealVote": logs(bindings.VoteRevealed),
+    "resolve": logs(bindings.Resolved),
+    "settle": logs(bindings.Settled),
+    "payCommittee": logs(bindings.CommitteePaid),
 }
-"""What of the game's transactions tells them from the others."""
+"""Before a committee."""
+
+GAMES: Final[Mapping[str, tuple[Scenario, Mapping[str, Move], Mapping[str, int]]]] = {
+    "appealed": (
+        appealed,
+        {
+            **JUDGED,
+            "challenge": logs(bindings.Challenged),
+            "appeal": logs(bindings.Appealed, of_a_node=False),
+            # The first committee is drawn with the answer, the one after an appeal by a transaction of its own.
+            "draw": logs(bindings.Drawn, round=1),
+        },
+        {"Settled": 1, "Drawn": 2},
+    ),
+    "withheld": (
+        withheld,
+        {
+            **JUDGED,
+            "demandLeaves": logs(bindings.Asked, index=0),
+            "answerLeaves": logs(bindings.Answered),
+            "descend": Move(lambda log: isinstance(log, bindings.Asked) and log.index > 0),
+            "nameStep": logs(bindings.StepNamed),
+        },
+        {"Asked": 2, "Answered": 2, "StepNamed": 1, "Settled": 2},
+    ),
+    "questioned": (
+        questioned,
+        {
+            "demandLeaves": logs(bindings.Asked, of_a_node=False),
+            "answerLeaves": logs(bindings.Answered),
+            "settle, lapsed": logs(bindings.Settled, verdict=Verdict.LAPSED),
+            "settle, silent": logs(bindings.Settled, verdict=Verdict.OVERTURNED),
+        },
+        {"Asked": 2, "Answered": 1, "Settled": 2},
+    ),
+}
+"""By scenario, what of it is taken back, and what the court logs in it."""
 
 POLL_S: Final = 0.1
 
 
 @contextmanager
-def taking_back(town: CrashTown, reorgs: Reorgs) -> Generator[list[str]]:
-    """Whatever happens is taken back once, by kind of transaction; what was taken back so far."""
-    taken, is_over, failed = list[str](), threading.Event(), list[BaseException]()
+def taking_back(town: CrashTown, reorgs: Reorgs, moves: Mapping[str, Move]) -> Generator[Counter[str]]:
+    """Whatever happens is taken back, by kind of transaction; how often each was so far."""
+    taken, is_quiet, is_over, failed = Counter[str](), threading.Event(), threading.Event(), list[BaseException]()
 
     # A block in which nothing has happened, so that there is always one to begin at.
     town.mine(1)
@@ -45,29 +107,51 @@ def taking_back(town: CrashTown, reorgs: Reorgs) -> Generator[list[str]]:
 
     def work() -> None:
         try:
-            town.run(_take_back, town, reorgs, since, taken, is_over)
+            town.run(_take_back, town, reorgs, moves, since, taken, is_quiet, is_over)
         except BaseException as error:  # raised below
             failed.append(error)
+            is_quiet.set()
+
+    def wait_quiet() -> None:
+        is_quiet.clear()
+        assert is_quiet.wait(PATIENCE_S), f"what was taken back has not come again: {taken}"
 
     thread = threading.Thread(target=work)
     thread.start()
+    town.before_time_passes = wait_quiet
     try:
         yield taken
     finally:
+        town.before_time_passes = lambda: None
         is_over.set()
         thread.join()
     if failed:
         raise failed[0]
 
 
-async def _take_back(town: CrashTown, reorgs: Reorgs, since: int, taken: list[str], is_over: threading.Event) -> None:
-    while len(taken) < len(TRANSACTIONS) and not is_over.is_set():
-        for block, log in await _logs(town, reorgs, since):
-            news = [name for name, is_it in TRANSACTIONS.items() if name not in taken and is_it(log)]
-            if news:
-                head = read_quantity(await reorgs.rpc.call("eth_blockNumber"))
-                await reorgs.once(head - block + 1)
-                taken += news
+async def _take_back(
+    town: CrashTown,
+    reorgs: Reorgs,
+    moves: Mapping[str, Move],
+    since: int,
+    taken: Counter[str],
+    is_quiet: threading.Event,
+    is_over: threading.Event,
+) -> None:
+    while not is_over.is_set():
+        head = read_quantity(await reorgs.rpc.call("eth_blockNumber"))
+        left = {name: move for name, move in moves.items() if taken[name] < move.times}
+        seen = [
+            (block, name) for block, log in await _logs(town, reorgs, since) for name in left if left[name].is_in(log)
+        ]
+        if not seen and not any(taken[name] for name in left):
+            is_quiet.set()
+        for block, name in seen:
+            returns = taken[name] == left[name].times - 1
+            # What comes again in a later block needs a later one.
+            if block < head or not returns:
+                await reorgs.replace(block, returns=returns)
+                taken[name] += 1
                 break
         await trio.sleep(POLL_S)  # the chain tells in no other way
 
@@ -85,17 +169,19 @@ async def _logs(town: CrashTown, reorgs: Reorgs, since: int) -> list[tuple[int, 
     ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("game", GAMES)
 def test_each_transaction_of_a_dispute_is_taken_back_and_the_end_is_the_same(
-    tmp_path: Path, dice: random.Random
+    game: str, tmp_path: Path, dice: random.Random
 ) -> None:
+    scenario, moves, logged = GAMES[game]
     image = tmp_path / "shell.tar"
     write_shell_image(image)
     with open_court(tmp_path / "court", image, dice) as (town, reorgs):
-        undisturbed = live_through(town, appealed)
-        assert (undisturbed.events["Settled"], undisturbed.events["Drawn"]) == (1, 2)
-        with taking_back(town, reorgs) as taken:
-            ending = live_through(town, appealed)
-        assert sorted(taken) == sorted(TRANSACTIONS)
+        undisturbed = live_through(town, scenario)
+        assert {name: undisturbed.events[name] for name in logged} == logged
+        with taking_back(town, reorgs, moves) as taken:
+            ending = live_through(town, scenario)
+        assert taken == {name: move.times for name, move in moves.items()}
         differences = ending.differences(undisturbed)
         assert not differences, "\n".join(differences)

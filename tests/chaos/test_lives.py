@@ -1,0 +1,37 @@
+"""Which deaths of `make chaos-crash` come in one life, and where a process that has died before dies next."""
+
+from capanode.node.fault_points import Armed
+from tests.chaos.crash import DEATHS, Kill, armed_of, kills_of, lives_of
+
+PASSED = ["transaction.signed:before", "transaction.signed:after"] * 4
+POINTS = ["trace.keep:before", "trace.keep:after", *PASSED]
+
+
+def test_a_deal_is_lived_through_for_each_kill_and_a_dispute_for_a_few() -> None:
+    kills = kills_of({"lock": {"provider": POINTS}, "withheld": {"watcher": POINTS}}, "*")
+    lives = lives_of(kills)
+    assert sorted(map(str, kills)) == sorted(str(kill) for life in lives for kill in life)
+    assert {len(life) for life in lives if life[0].scenario == "lock"} == {1}
+    assert max(len(life) for life in lives) == DEATHS
+    for life in lives:
+        assert len({(kill.scenario, kill.who) for kill in life}) == 1
+        assert [kill.place for kill in life] == sorted(kill.place for kill in life)
+
+
+def test_a_challenger_dies_at_each_transaction_on_its_way_down() -> None:
+    kills = kills_of({"withheld": {"watcher": POINTS, "requester": PASSED}}, "*")
+    assert {kill.point for kill in kills if kill.who == "watcher"} == set(POINTS)
+    assert {(kill.point, kill.passage) for kill in kills if kill.point in PASSED and kill.who == "watcher"} == {
+        (point, passage) for point in PASSED for passage in (1, 2, 3)
+    }
+    assert {kill.passage for kill in kills if kill.who == "requester"} == {1}
+
+
+def test_a_passage_is_counted_from_the_death_before() -> None:
+    life = tuple(Kill("withheld", "watcher", POINTS[place], place // 2, place) for place in (1, 4, 5, 9))
+    assert armed_of(life, POINTS) == [
+        Armed("trace.keep:after", 0),
+        Armed("transaction.signed:before", 2),
+        Armed("transaction.signed:after", 1),
+        Armed("transaction.signed:after", 2),
+    ]
