@@ -1,6 +1,6 @@
 """The chain takes back each transaction of a dispute, and every part of it ends as if it had not.
 
-Each goes twice: first it has to be sent again, then it comes again by itself, in a later block.
+Each goes twice: first the node has to send it again, then it comes again by itself, in a later block.
 """
 
 import random
