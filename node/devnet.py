@@ -59,6 +59,9 @@ class DevnetPlan:
     cheater: bool = False
     """Add a provider that asks less than all others, and cheats."""
 
+    cheater_config: str = ""
+    """More TOML for its config."""
+
     watcher: bool = False
     """Add a node that looks at what others have committed to, and has money for challenges."""
 
@@ -242,7 +245,13 @@ async def _parties(plan: DevnetPlan) -> tuple[tuple[Party, ...], Party, Party | 
     if plan.cheater:
         providers.append(
             await make_party(
-                nodes, "cheater", "provider", listen="127.0.0.1", port=None, extra=_CHEAP, program=_CHEATER
+                nodes,
+                "cheater",
+                "provider",
+                listen="127.0.0.1",
+                port=None,
+                extra=_CHEAP + plan.cheater_config,
+                program=_CHEATER,
             )
         )
     requester = await make_party(
