@@ -39,6 +39,7 @@ from capanode.node.network_profile import NetworkProfile
 from capanode.proofs.evidence import Evidence
 from capanode.protocol import cases, encoding, provider
 from capanode.protocol.cases import CASE_EVENTS, Case
+from capanode.protocol.faults import Refused, Unavailable
 from capanode.protocol.ids import Wei
 from tests.background import kept_open
 from tests.chaos.crash_town import PROVIDER_CONFIG, CrashTown, living
@@ -142,7 +143,11 @@ def _reading(town: CrashTown, who: str) -> Generator[sqlite3.Connection]:
 
 
 def send_to_court(town: CrashTown, data: bytes) -> None:
-    """Have the passer-by call the court, and wait until that is mined."""
+    """Have the passer-by call the court, and wait until that is mined.
+
+    Raises:
+        Refused, Unavailable: the court does not take it as the chain is now.
+    """
     assert town.contracts.court is not None
     town.run(_sent, town, data)
 
@@ -151,11 +156,17 @@ async def _sent(town: CrashTown, data: bytes) -> None:
     party, court = town.purses[PURSE], town.contracts.court
     assert court is not None
     wallet = await unlock_wallet(party.folder.wallet, find_password(party.folder.root / "password", None))
+    fault: Refused | Unavailable | None = None
     async with (
         open_rpc(town.profile.rpc_urls, town.profile.chain_id) as rpc,
         sending(rpc, party.folder.root / "purse.db", wallet) as sender,
     ):
-        await done(sender, secrets.token_hex(8), court, data, Wei(0))
+        try:
+            await done(sender, secrets.token_hex(8), court, data, Wei(0))
+        except (Refused, Unavailable) as found:
+            fault = found  # raised as itself, not in the group of what ran beside it
+    if fault is not None:
+        raise fault
 
 
 @asynccontextmanager

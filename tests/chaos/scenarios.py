@@ -13,7 +13,7 @@ from capanode.node.api.client import NodeClient
 from capanode.node.api.port import JobView, Json
 from capanode.node.chain import court as courts
 from capanode.node.challenged.briefs import papers_of
-from capanode.protocol.faults import Refused
+from capanode.protocol.faults import Refused, Unavailable
 from tests.chaos.court_town import ARBITERS, CLOCKS, evidence, filed, leaves_kept_back, send_to_court
 from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
 from tests.e2e.town import events, false_checks
@@ -369,7 +369,7 @@ def _has_appealed(town: CrashTown, deal_id: str) -> bool:
     """Whether the second committee is there; else it is asked for as soon as that is possible, and again if need be."""
     case = _case(town, deal_id)
     if case["phase"] == "DECIDED" and len(case["rounds"]) == 1:
-        with suppress(Refused):
+        with suppress(Refused, Unavailable):
             papers = papers_of(evidence(town, "watcher", deal_id))
             send_to_court(town, courts.appeal(papers, filed(town, "watcher", deal_id)))
     return len(case.get("rounds", ())) == 2
