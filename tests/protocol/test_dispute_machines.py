@@ -381,10 +381,13 @@ def test_what_was_found_out_counts_when_the_chain_says_the_same_in_later_blocks(
     moved = [replace(past, event=later(past.event)) for past in lived(first, events)]
     again = standing.replay(machines.first(first), moved, stepped).state
     assert type(again) is type(undisturbed)
-    if isinstance(undisturbed, arbiter.Served):
-        assert again.judged == undisturbed.judged
-    if isinstance(undisturbed, challenger.Hidden):
-        assert again.contest == undisturbed.contest
+    match undisturbed, again:
+        case arbiter.Served(), arbiter.Served():
+            assert again.judged == undisturbed.judged
+        case challenger.Hidden(), challenger.Hidden():
+            assert again.contest == undisturbed.contest
+        case _:
+            pass
 
 
 def later(event: Any) -> Any:
