@@ -18,10 +18,10 @@ import {
 } from "../../src/types/Case.sol";
 import {Claim, Commitment, DemandCore, Mode, Terms} from "../../src/types/Deal.sol";
 import {Class, Rules} from "../../src/types/Rules.sol";
-import {MarketTest} from "./MarketTest.sol";
+import {Pairing} from "./Pairing.sol";
 
 /// @notice A market with its court, seven arbiters on duty, and a committed deal that can be challenged.
-abstract contract CourtTest is MarketTest {
+abstract contract CourtTest is Pairing {
     uint96 internal constant FEE = VERIFICATION / 3;
     uint96 internal constant GAS = 0.02 ether;
     uint96 internal constant BOND = VERIFICATION + GAS;
@@ -50,10 +50,7 @@ abstract contract CourtTest is MarketTest {
     function setUp() public virtual override {
         super.setUp();
         vm.roll(1_000);
-        address predicted = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        market = deployMarket(address(token), predicted);
-        court = IDisputeCourt(deploy("DisputeCourt.sol:DisputeCourt", abi.encode(market, courtClocks())));
-        vm.assertEq(address(court), predicted);
+        court = deployCourt(courtClocks());
         pools = court.pools();
         rules = newRules(Class.EXACT);
         deposit(requester.addr, FREE);
@@ -269,6 +266,14 @@ abstract contract CourtTest is MarketTest {
         }
     }
 
+    /// @dev The committee finds one and the same, an overturned leaf being the right one, and is counted.
+    function agree(File memory file, Grounds memory grounds, Vote vote) internal {
+        (bytes32 leaf,) = leafOf(file, grounds);
+        if (vote != Vote.UPHOLD) leaf = vote == Vote.OVERTURN ? RIGHT : bytes32(0);
+        allVote(idOf(file), vote, leaf);
+        resolve(file, grounds);
+    }
+
     function resolve(File memory file, Grounds memory grounds) internal {
         (bytes32 leaf, bytes32[] memory proof) = leafOf(file, grounds);
         court.resolve(file, grounds, leaf, proof);
@@ -295,6 +300,18 @@ abstract contract CourtTest is MarketTest {
             if (answers[i] != 0) openings[i] = Opening(answers[i], SALT);
         }
         court.settle(file, grounds, openings);
+    }
+
+    /// @dev Pays every committee that a closed case had, and says how many.
+    function payAll(File memory file) internal returns (uint8 rounds) {
+        while (hasSeats(idOf(file), rounds)) {
+            court.payCommittee(rules.pool, idOf(file), rounds++);
+        }
+    }
+
+    function hasSeats(bytes32 caseId, uint8 round) private view returns (bool) {
+        (, uint8 state) = court.seatOf(rules.pool, caseId, round, 0);
+        return state != 0;
     }
 
     /// @dev To the first second after the clock of the case's phase.
@@ -329,6 +346,12 @@ abstract contract CourtTest is MarketTest {
 
     function feesOf(address arbiter) internal view returns (uint256 fees) {
         (, fees,,) = pools.arbiterOf(rules.pool, arbiter);
+    }
+
+    function allFees() internal view returns (uint256 sum) {
+        for (uint256 i = 0; i < arbiters.length; ++i) {
+            sum += feesOf(arbiters[i]);
+        }
     }
 
     /// @dev The court owes no more than it has: arbiters' stakes and fees. What is above is `spare`.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-
+import {Domain} from "./Domain.sol";
 import {Market} from "./Market.sol";
 import {TypedData} from "../../src/libraries/TypedData.sol";
 import {Trace} from "../../src/libraries/Trace.sol";
@@ -129,22 +128,11 @@ abstract contract MarketTest is Test {
     }
 
     function digestOf(bytes32 structHash) internal view returns (bytes32) {
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("capanode"),
-                keccak256("1"),
-                block.chainid,
-                address(market)
-            )
-        );
-        return MessageHashUtils.toTypedDataHash(separator, structHash);
+        return Domain.digest(address(market), structHash);
     }
 
     function awardDigest(Terms memory terms) internal view returns (bytes32) {
-        return digestOf(keccak256(abi.encode(TypedData.AWARD, terms)));
+        return Domain.award(address(market), terms);
     }
 
     function announcementDigest(Terms memory terms) internal view returns (bytes32) {

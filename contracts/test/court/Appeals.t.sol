@@ -37,7 +37,7 @@ contract AppealsTest is CourtTest {
         uint256 pot = uint256(BOND) + 7 * FEE;
         uint256 each = pot / 25;
         vm.assertEq(market.totalBurned(), pot - 25 * each);
-        payRounds(file, 3);
+        vm.assertEq(payAll(file), 3);
         vm.assertEq(allFees(), 18 * each);
         vm.assertEq(market.totalBurned(), pot - 25 * each + 14 * each); // seven were wrong, and pay as much again
         assertCourtHolds(0);
@@ -52,7 +52,7 @@ contract AppealsTest is CourtTest {
         vm.assertEq(freeOf(provider.addr), FREE - 7 * uint256(FEE));
         vm.assertEq(freeOf(challenger.addr), FREE + PRICE + GAS);
         vm.assertEq(market.totalBurned(), FRAUD_BOND - PRICE - GAS - 3 * FEE);
-        payRounds(file, 2);
+        vm.assertEq(payAll(file), 2);
         assertCourtHolds(0);
         assertAllAccounted();
     }
@@ -65,7 +65,7 @@ contract AppealsTest is CourtTest {
         assertPhase(file.deal.dealId, Phase.COMMITTED);
         vm.assertEq(freeOf(provider.addr), FREE);
         vm.assertEq(freeOf(challenger.addr), FREE - BOND);
-        payRounds(file, 2);
+        vm.assertEq(payAll(file), 2);
         assertCourtHolds(0);
         afterWindow();
         market.claim(file.deal);
@@ -88,7 +88,7 @@ contract AppealsTest is CourtTest {
         again(file, grounds, Vote.OVERTURN);
         settle(file, grounds, RIGHT);
         vm.assertEq(freeOf(challenger.addr), FREE + PRICE + GAS);
-        payRounds(file, 2);
+        vm.assertEq(payAll(file), 2);
         assertCourtHolds(0);
         assertAllAccounted();
     }
@@ -100,7 +100,7 @@ contract AppealsTest is CourtTest {
         settle(file, grounds, RIGHT);
         vm.assertEq(freeOf(challenger.addr), FREE - 7 * uint256(FEE));
         vm.assertEq(market.totalBurned(), PRICE - PRICE / 2);
-        payRounds(file, 2);
+        vm.assertEq(payAll(file), 2);
         vm.assertEq(allFees(), 10 * uint256(FEE));
         assertCourtHolds(0);
         assertAllAccounted();
@@ -118,7 +118,7 @@ contract AppealsTest is CourtTest {
         appealBy(provider.addr, file, grounds, 15);
         again(file, grounds, Vote.OVERTURN);
         settle(file, grounds, RIGHT);
-        payRounds(file, 3);
+        vm.assertEq(payAll(file), 3);
         assertCourtHolds(0);
         assertAllAccounted();
     }
@@ -135,7 +135,7 @@ contract AppealsTest is CourtTest {
         again(file, grounds, Vote.OVERTURN);
         settle(file, grounds, RIGHT);
         vm.assertEq(freeOf(challenger.addr), FREE + PRICE + GAS);
-        payRounds(file, 4);
+        vm.assertEq(payAll(file), 4);
         assertCourtHolds(0);
         assertAllAccounted();
     }
@@ -156,7 +156,7 @@ contract AppealsTest is CourtTest {
         assertPhase(file.deal.dealId, Phase.SPLIT);
         (uint8 round,) = roundOf(idOf(file));
         vm.assertEq(round, 4);
-        payRounds(file, 5);
+        vm.assertEq(payAll(file), 5);
         assertCourtHolds(0);
         assertAllAccounted();
     }
@@ -209,13 +209,6 @@ contract AppealsTest is CourtTest {
         agree(file, grounds, vote);
     }
 
-    function agree(File memory file, Grounds memory grounds, Vote vote) private {
-        (bytes32 leaf,) = leafOf(file, grounds);
-        if (vote != Vote.UPHOLD) leaf = vote == Vote.OVERTURN ? RIGHT : bytes32(0);
-        allVote(idOf(file), vote, leaf);
-        resolve(file, grounds);
-    }
-
     function appealBy(address by, File memory file, Grounds memory grounds, uint256 seats) private {
         uint256 before = freeOf(by);
         vm.prank(by);
@@ -226,17 +219,5 @@ contract AppealsTest is CourtTest {
 
     function verdictOf(File memory file) private view returns (Verdict verdict) {
         (, verdict,,,,) = court.caseOf(idOf(file));
-    }
-
-    function payRounds(File memory file, uint8 rounds) private {
-        for (uint8 round = 0; round < rounds; ++round) {
-            court.payCommittee(POOL, idOf(file), round);
-        }
-    }
-
-    function allFees() private view returns (uint256 sum) {
-        for (uint256 i = 0; i < arbiters.length; ++i) {
-            sum += feesOf(arbiters[i]);
-        }
     }
 }

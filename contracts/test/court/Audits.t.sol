@@ -329,10 +329,4 @@ contract AuditsTest is LongTrace {
         vm.expectRevert(why);
         court.beginAudit(deal, grounds.demand, grounds.rules);
     }
-
-    function allFees() private view returns (uint256 sum) {
-        for (uint256 i = 0; i < arbiters.length; ++i) {
-            sum += feesOf(arbiters[i]);
-        }
-    }
 }

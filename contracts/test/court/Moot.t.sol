@@ -67,8 +67,7 @@ contract MootTest is CourtTest {
     function test_AVoidDealLetsTheOthersGoToo() external {
         (File memory first, File memory second, Grounds memory grounds) = two();
         show(first, grounds, RIGHT);
-        allVote(idOf(first), Vote.UNREPRODUCIBLE, 0);
-        resolve(first, grounds);
+        agree(first, grounds, Vote.UNREPRODUCIBLE);
         settle(first, grounds, RIGHT);
         court.settle(second, grounds, new Opening[](1));
         assertCase(second, CasePhase.CLOSED, Verdict.MOOT);
@@ -83,9 +82,7 @@ contract MootTest is CourtTest {
     function test_AnUpheldCaseLeavesTheOthersOpen() external {
         (File memory first, File memory second, Grounds memory grounds) = two();
         show(first, grounds, RIGHT);
-        (bytes32 leaf,) = leafOf(first, grounds);
-        allVote(idOf(first), Vote.UPHOLD, leaf);
-        resolve(first, grounds);
+        agree(first, grounds, Vote.UPHOLD);
         settle(first, grounds, RIGHT);
         assertPhase(first.deal.dealId, Phase.CHALLENGED);
         uint256 over = uint256(clockOf(idOf(second))) + REVEAL_BLOCKS;
@@ -109,24 +106,16 @@ contract MootTest is CourtTest {
         (bytes32 leaf,) = leafOf(file, grounds);
         if (stage > 0) show(file, grounds, RIGHT);
         if (stage == 2) cast(id, 0, Vote.UPHOLD, leaf);
-        if (stage > 2) allVote(id, Vote.UPHOLD, leaf);
-        if (stage > 3) resolve(file, grounds);
+        if (stage == 3) allVote(id, Vote.UPHOLD, leaf);
+        if (stage == 4) agree(file, grounds, Vote.UPHOLD);
     }
 
     function overturn(File memory file, Grounds memory grounds) private {
         uint256 seedBlock = clockOf(idOf(file));
         if (block.number <= seedBlock) passSeedBlock(idOf(file));
         showBy(challenger.addr, 0, file, grounds, RIGHT);
-        allVote(idOf(file), Vote.OVERTURN, RIGHT);
-        resolve(file, grounds);
+        agree(file, grounds, Vote.OVERTURN);
         settle(file, grounds, RIGHT);
-        court.payCommittee(POOL, idOf(file), 0);
-    }
-
-    function payAll(File memory file) private {
-        for (uint8 round = 0; round < 2; ++round) {
-            (, uint8 state) = court.seatOf(POOL, idOf(file), round, 0);
-            if (state != 0) court.payCommittee(POOL, idOf(file), round);
-        }
+        payAll(file);
     }
 }

@@ -78,10 +78,7 @@ contract StuckTest is LongTrace {
         court.settle(file, grounds, new Opening[](1));
         assertCase(file, CasePhase.CLOSED, Verdict.SPLIT);
         assertPhase(file.deal.dealId, Phase.SPLIT);
-        for (uint8 round = 0; round < 2; ++round) {
-            (, uint8 state) = court.seatOf(rules.pool, idOf(file), round, 0);
-            if (state != 0) court.payCommittee(rules.pool, idOf(file), round);
-        }
+        payAll(file);
         rules.pool = POOL;
         assertCourtHolds(0);
         assertAllAccounted();

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-
 import {Trace} from "../../src/libraries/Trace.sol";
 import {TypedData} from "../../src/libraries/TypedData.sol";
 import {TestToken} from "../../src/mocks/TestToken.sol";
 import {Claim, Commitment, DemandCore, Mode, Phase, Terms} from "../../src/types/Deal.sol";
+import {Domain} from "../base/Domain.sol";
 import {Market} from "../base/Market.sol";
 import {Test} from "../base/Test.sol";
 
@@ -133,7 +132,7 @@ contract MarketHandler is Test {
         if (free(terms.requester) < uint256(terms.price) + terms.verification) return;
         (bool able, address sender, address lockedBy) = sends(terms, byKey);
         if (!able) return;
-        bytes memory signature = sign(who, awardDigest(terms));
+        bytes memory signature = sign(who, Domain.award(address(market), terms));
         vm.prank(sender);
         bytes32 id = market.assign(terms, signature);
         _deals.push(Deal(id, terms, lockedBy, 0, 0, Phase.ASSIGNED));
@@ -168,7 +167,7 @@ contract MarketHandler is Test {
         if (marked < uint256(terms.price) + terms.verification) return;
         (bool able, address sender, address lockedBy) = sends(terms, byKey);
         if (!able) return;
-        bytes memory signature = sign(who, awardDigest(terms));
+        bytes memory signature = sign(who, Domain.award(address(market), terms));
         Commitment memory c = commitment(terms.price / 3);
         vm.prank(sender);
         bytes32 id = market.assignAndCommit(demand(), c, terms, signature);
@@ -225,7 +224,7 @@ contract MarketHandler is Test {
         Deal storage deal = _deals[i];
         amount = uint96(bound(amount, 0, deal.terms.price));
         uint40 until = uint40(block.timestamp);
-        bytes32 digest = typed(TypedData.cancelMutual(deal.id, amount, until));
+        bytes32 digest = Domain.digest(address(market), TypedData.cancelMutual(deal.id, amount, until));
         bytes memory signature = sign(keyOf(deal.terms.requester), digest);
         vm.prank(deal.terms.provider);
         market.cancelMutual(deal.id, deal.terms, deal.lockedBy, amount, until, signature, "");
@@ -391,26 +390,7 @@ contract MarketHandler is Test {
     function signAward(Terms memory agreed, bytes32 id) private view returns (bytes memory) {
         Terms memory award = abi.decode(abi.encode(agreed), (Terms));
         award.salt = uint256(id);
-        return sign(keyOf(award.requester), awardDigest(award));
-    }
-
-    function awardDigest(Terms memory terms) private view returns (bytes32) {
-        return typed(keccak256(abi.encode(TypedData.AWARD, terms)));
-    }
-
-    function typed(bytes32 structHash) private view returns (bytes32) {
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("capanode"),
-                keccak256("1"),
-                block.chainid,
-                address(market)
-            )
-        );
-        return MessageHashUtils.toTypedDataHash(separator, structHash);
+        return sign(keyOf(award.requester), Domain.award(address(market), award));
     }
 
     function keyOf(address holder) private view returns (uint256 i) {
