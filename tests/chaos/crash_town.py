@@ -47,7 +47,7 @@ from capanode.node.devnet_parties import (
 )
 from capanode.node.executors.docker import executor_name
 from capanode.node.executors.hardware import this_cpu_class
-from capanode.node.executors.sandbox import EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
+from capanode.node.executors.sandbox import CHECK_LABEL, EXECUTION_LABEL, HOLDER_LABEL, NODE_LABEL
 from capanode.node.images.archive import write_archive
 from capanode.node.keys.wallet import find_password, unlock_wallet
 from capanode.node.network_profile import NetworkProfile
@@ -339,7 +339,9 @@ class CrashTown:
 
     @contextmanager
     def counting_starts(self) -> Generator[Callable[[], list[int]]]:
-        """How often the engine says, from now on, that it started the container of each execution.
+        """How often the engine says, from now on, that it started the container of each execution of a job.
+
+        Not of checks: those a node may do twice, or leave out where there is nothing to be won by them any more.
 
         It is listened to all along, because it forgets what was some hundred events ago.
         """
@@ -356,9 +358,8 @@ class CrashTown:
             listening = subprocess.Popen(command, stdout=file)
 
         def counted() -> list[int]:
-            lines = said.read_text("utf-8").splitlines()
-            names = Counter(json.loads(line)["Actor"]["Attributes"][EXECUTION_LABEL] for line in lines)
-            return sorted(names.values())
+            labels = [json.loads(line)["Actor"]["Attributes"] for line in said.read_text("utf-8").splitlines()]
+            return sorted(Counter(one[EXECUTION_LABEL] for one in labels if CHECK_LABEL not in one).values())
 
         try:
             yield counted
