@@ -43,6 +43,8 @@ FIRST: Final = (
     ("tests/e2e/test_nobody.py",),
     (f"{_GATE}[symbolic]",),
     (f"{_GATE}[lint]",),
+    # Each looks that nothing of its own kind is left in the engine.
+    ("tests/cli/test_run_local.py", "tests/cli/test_determinism.py"),
     ("tests/devnet",),
     ("tests/demo",),
     ("tests/faults",),

@@ -141,13 +141,16 @@ async def _take_back(
     while not is_over.is_set():
         head = read_quantity(await reorgs.rpc.call("eth_blockNumber"))
         left = {name: move for name, move in moves.items() if taken[name] < move.times}
-        seen = [
-            (block, name) for block, log in await _logs(town, reorgs, since) for name in left if left[name].is_in(log)
+        logged = await _logs(town, reorgs, since)
+        seen = [(block, name) for block, log in logged for name in left if left[name].is_in(log)]
+        # Nobody would send it again.
+        foreign = [
+            block for block, log in logged if any(move.is_in(log) for move in moves.values() if not move.of_a_node)
         ]
         if not seen and not any(taken[name] for name in left):
             is_quiet.set()
         for block, name in seen:
-            returns = taken[name] == left[name].times - 1
+            returns = taken[name] == left[name].times - 1 or any(block <= one for one in foreign)
             # What comes again in a later block needs a later one.
             if block < head or not returns:
                 await reorgs.replace(block, returns=returns)

@@ -26,6 +26,7 @@ from capanode.protocol.ids import PeerId
 from tests.e2e.town import Town, eventually, open_town, result
 
 SLOW = "echo up; sleep 4; echo done > /out/answer"
+SLOWER = "echo up; sleep 9; echo done > /out/answer"
 ENDLESS = "echo up; sleep 600"
 
 
@@ -38,7 +39,7 @@ def containers_of(provider: Party) -> dict[str, float | None]:
 
 
 def test_a_node_that_is_stopped_in_order_leaves_its_container_running(town: Town) -> None:
-    job = town.submit(town.order(SLOW, timeout="25s"))
+    job = town.submit(town.order(SLOWER, timeout="30s"))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     provider = town.provider_of(view)
