@@ -171,10 +171,11 @@ class CrashTown:
         return peers_in(self.ask(who, lambda client: client.status())) >= wanted
 
     def all_up(self) -> None:
-        """Start what a scenario that failed has left down."""
+        """Start what a scenario that failed has left down, and have the provider take work again."""
         for node in self.nodes.values():
             node.start()
         self.until_peered()
+        self.ask("provider", lambda client: client.drain(on=False))
 
     @contextmanager
     def newcomer(self, who: str) -> Generator[None]:
