@@ -16,7 +16,10 @@ from capanode.protocol.faults import Refused, Unavailable
 _RATE_LIMITED: Final = (-32005, 429)
 
 _BRIEF_CALLS: Final = 8
-"""So many reads of a block, an account or a slot are little work together."""
+_BRIEF_METHODS: Final = frozenset(
+    {"eth_blockNumber", "eth_chainId", "eth_getBlockByHash", "eth_getBlockByNumber", "eth_getTransactionCount"}
+)
+"""Reads of what an endpoint has at hand. A few of them are little work together, whatever the chain holds."""
 
 _numbers = count(1)
 """No two requests of a process have the same id, so that a reply is never taken for that of another."""
@@ -54,8 +57,8 @@ class Request:
 
     @property
     def is_brief(self) -> bool:
-        """Whether an endpoint that works answers it at once: it asks for few things, and for no logs."""
-        return len(self.calls) <= _BRIEF_CALLS and all(call.method != "eth_getLogs" for call in self.calls.values())
+        """Whether an endpoint that works answers it at once: it asks for few things, none of them to be computed."""
+        return len(self.calls) <= _BRIEF_CALLS and all(call.method in _BRIEF_METHODS for call in self.calls.values())
 
     def read(self, reply: bytes) -> tuple[object, ...]:
         """Results in the calls' order; an `RpcError` stands where the chain says no to one.

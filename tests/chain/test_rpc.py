@@ -145,7 +145,13 @@ async def test_endpoint_that_comes_back_is_used_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "patience_s"), [("eth_blockNumber", BRIEF_TIMEOUT_S), ("eth_getLogs", EXCHANGE_TIMEOUT_S)]
+    ("method", "patience_s"),
+    [
+        ("eth_blockNumber", BRIEF_TIMEOUT_S),
+        ("eth_getLogs", EXCHANGE_TIMEOUT_S),
+        ("eth_estimateGas", EXCHANGE_TIMEOUT_S),
+        ("eth_sendRawTransaction", EXCHANGE_TIMEOUT_S),
+    ],
 )
 async def test_silent_endpoint_is_given_up(
     method: str, patience_s: float, jumping_clock: trio.testing.MockClock
