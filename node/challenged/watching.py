@@ -121,7 +121,7 @@ class Watching:
             if told is not None:
                 yield told
             elif look.tries == len(LOOK_AGAIN_S) or len(waiting) == MAX_WAITING:
-                yield Passed(look.deal_id, "it could not be looked at in time")
+                yield _passed(look.deal_id, "it could not be looked at in time")
             else:
                 again_s = trio.current_time() + LOOK_AGAIN_S[look.tries]
                 heapq.heappush(waiting, _Look(again_s, look.deal_id, look.tries + 1))
@@ -150,8 +150,7 @@ class Watching:
             log.info("watch-waits", deal=look.deal_id.hex(), reason=str(fault))
             return None
         except Fault as fault:
-            log.info("watch-passes", deal=look.deal_id.hex(), reason=str(fault))
-            return Passed(look.deal_id, str(fault))
+            return _passed(look.deal_id, str(fault))
 
     def is_drawn(self, appetite: Appetite) -> bool:
         """Whether the coin says to look at the next result; nobody can foresee it."""
@@ -234,6 +233,11 @@ class Watching:
             challenge=key,
             reason=reason,
         )
+
+
+def _passed(deal_id: DealId, reason: str) -> Passed:
+    log.info("watch-passes", deal=deal_id.hex(), reason=reason)
+    return Passed(deal_id, reason)
 
 
 def why_not_before(named: Sequence[Address], quorum: int, wallet: Address, trusted: Collection[Address]) -> str:
