@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
-
 import {ProviderRegistry} from "../src/ProviderRegistry.sol";
 import {IProviderRegistry, Reputation} from "../src/interfaces/IProviderRegistry.sol";
 import {TypedData} from "../src/libraries/TypedData.sol";
 import {Claim, Mode, Phase, Terms} from "../src/types/Deal.sol";
+import {Domain} from "./base/Domain.sol";
 import {MarketTest} from "./base/MarketTest.sol";
 
 contract ProviderRegistryTest is MarketTest {
@@ -202,17 +201,6 @@ contract ProviderRegistryTest is MarketTest {
     }
 
     function binding(Party memory by, address owner) private view returns (bytes memory) {
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("capanode"),
-                keccak256("1"),
-                block.chainid,
-                address(registry)
-            )
-        );
-        return sign(by, MessageHashUtils.toTypedDataHash(separator, TypedData.peerBinding(owner)));
+        return sign(by, Domain.digest(address(registry), TypedData.peerBinding(owner)));
     }
 }
