@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,9 +50,6 @@ challenger has two of its own, so has an arbiter; a provider's third is its answ
 WAY_DOWN: Final = (2, 3)
 """Where leaves are withheld, the challenger's transactions on the way from the demand to the answer."""
 
-DEATHS: Final = 4
-"""In a dispute, which is long, a process dies so many times, one after the other, at places where it dies nowhere else.
-"""
 
 OF_DISPUTES: Final = "journal.*,transaction.*,evidence.*,trace.*"
 """All that is news of those who have a part in disputes only; what else they pass, others die over too."""
@@ -166,11 +163,29 @@ Life = tuple[Kill, ...]
 """Deaths of one process in one life through a scenario, in the order in which it passes their points."""
 
 
+class Place(Enum):
+    """Where a scenario is lived through."""
+
+    TOWN = auto()
+    COURT = auto()
+    SETUP = auto()
+
+
+DEATHS: Final[Mapping[Place, int]] = {Place.TOWN: 2, Place.COURT: 4, Place.SETUP: 4}
+"""How often a process dies in one life: most where the life is long."""
+
+
+def place_of(scenario: str) -> Place:
+    if scenario in SETUPS:
+        return Place.SETUP
+    return Place.COURT if scenario in COURT else Place.TOWN
+
+
 def lives_of(kills: Sequence[Kill]) -> list[Life]:
-    """Each kill in a life of its own; before a court, several of a process in one."""
+    """All kills, a few of one process in each life."""
     found: list[Life] = []
     for (scenario, _), those in groupby(kills, lambda kill: (kill.scenario, kill.who)):
-        deaths = DEATHS if place_of(scenario) is Place.COURT else 1
+        deaths = DEATHS[place_of(scenario)]
         in_order = sorted(those, key=lambda kill: kill.place)
         found += [tuple(in_order[at : at + deaths]) for at in range(0, len(in_order), deaths)]
     return found
@@ -205,7 +220,7 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
             ending = live_through(town, SCENARIOS[scenario])
         except Exception as failed:  # told as the mismatch that it is
             findings.mismatch(f"{scenario}, undisturbed: {failed!r}; logs in {town.root}")
-            town.all_up()
+            town.spoilt = True
             return
         points = {who: node.take_passed() for who, node in town.nodes.items()}
     with findings.lock:
@@ -237,7 +252,7 @@ def _die(town: CrashTown, life: Life, findings: Findings) -> int:
         except Exception as failed:  # told as the mismatch that it is
             node.disarm()
             findings.mismatch(f"{deaths}: {failed!r}; logs in {town.root}")
-            town.all_up()
+            town.spoilt = True
             return len(life)
         took_s = time.monotonic() - started
         died = life[: len(life) - node.disarm()]
@@ -263,7 +278,7 @@ def _cast(town: CrashTown, scenario: str) -> AbstractContextManager[object]:
 
 def record_setup(root: Path, scenario: str, findings: Findings) -> None:
     started = time.monotonic()
-    ended = SETUPS[scenario](root, None)
+    ended = SETUPS[scenario](root, ())
     with findings.lock:
         findings.endings[scenario] = ended.state
         findings.passed[scenario] = {ended.who: list(ended.passed)}
@@ -271,41 +286,33 @@ def record_setup(root: Path, scenario: str, findings: Findings) -> None:
 
 
 def kill_setup(root: Path, life: Life, findings: Findings) -> None:
-    (wanted,) = life
+    """Give a command that dies so; what was missed is tried again by itself."""
+    for kill in life[_die_on_the_way(root, life, findings) :]:
+        if not any(_die_on_the_way(root, (kill,), findings) for _ in range(TRIES - 1)):
+            findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+
+
+def _die_on_the_way(root: Path, life: Life, findings: Findings) -> int:
+    """At how many of these places the command has died; at all of them where it came to no end."""
+    scenario, deaths = life[0].scenario, ", ".join(map(str, life))
     started = time.monotonic()
-    for _ in range(TRIES):
-        try:
-            ended = SETUPS[wanted.scenario](root, wanted.armed)
-        except Exception as failed:  # told as the mismatch that it is
-            findings.mismatch(f"{wanted}: {failed!r}; logs in {root}")
-            return
-        if not ended.was_killed:
-            continue
-        with findings.lock:
-            findings.killed.append(wanted)
-        undisturbed = findings.endings[wanted.scenario]
-        if ended.state != undisturbed:
-            findings.mismatch(f"{wanted}: {ended.state} instead of {undisturbed}; logs in {root}")
-        say(f"{wanted}: {time.monotonic() - started:.1f} s")
-        return
-    findings.mismatch(f"{wanted}: the point was not passed in {TRIES} runs")
+    try:
+        ended = SETUPS[scenario](root, [kill.armed for kill in life])
+    except Exception as failed:  # told as the mismatch that it is
+        findings.mismatch(f"{deaths}: {failed!r}; logs in {root}")
+        return len(life)
+    if not ended.deaths:
+        return 0
+    died = life[: ended.deaths]
+    with findings.lock:
+        findings.killed += died
+    if ended.state != findings.endings[scenario]:
+        findings.mismatch(f"{deaths}: {ended.state} instead of {findings.endings[scenario]}; logs in {root}")
+    say(f"{', '.join(map(str, died))}: {time.monotonic() - started:.1f} s")
+    return len(died)
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------
-
-
-class Place(Enum):
-    """Where a scenario is lived through."""
-
-    TOWN = auto()
-    COURT = auto()
-    SETUP = auto()
-
-
-def place_of(scenario: str) -> Place:
-    if scenario in SETUPS:
-        return Place.SETUP
-    return Place.COURT if scenario in COURT else Place.TOWN
 
 
 class Crew:
@@ -350,12 +357,15 @@ class Crew:
     def _in_town(
         self, name: str, place: Place, opened: Callable[[Path, Path], AbstractContextManager[CrashTown]]
     ) -> None:
-        """Opened when there is something to do in it."""
+        """A town is opened when there is something to do in it, and another after a failure."""
         try:
             with ExitStack() as stack:
+                names = (f"{name}-{number}" for number in count())
                 town: CrashTown | None = None
                 while (deal := self._waiting[place].get()) is not None:
-                    town = town or stack.enter_context(opened(self._root / name, self._image))
+                    if town is None or town.spoilt:
+                        stack.close()
+                        town = stack.enter_context(opened(self._root / next(names), self._image))
                     deal(town)
                     self._open.release()
         except BaseException as error:  # raised to whoever waits

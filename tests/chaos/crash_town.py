@@ -127,6 +127,9 @@ class CrashTown:
     images: list[str] = field(default_factory=list[str])
     """What was brought onto the engine for this town alone."""
 
+    spoilt: bool = False
+    """Whether a scenario came to no end here: what is left of it would be seen in the next."""
+
     cast: tuple[str, ...] = ()
     """Who else than buyer and provider is killed. Where there is anybody, results are disputed: then everybody may
     move a case on, and it does not matter who did."""
@@ -169,13 +172,6 @@ class CrashTown:
     def _has_peer(self, who: str) -> bool:
         wanted = len(self.nodes) - 1 if self.cast else 1
         return peers_in(self.ask(who, lambda client: client.status())) >= wanted
-
-    def all_up(self) -> None:
-        """Start what a scenario that failed has left down, and have the provider take work again."""
-        for node in self.nodes.values():
-            node.start()
-        self.until_peered()
-        self.ask("provider", lambda client: client.drain(on=False))
 
     @contextmanager
     def newcomer(self, who: str) -> Generator[None]:

@@ -21,6 +21,9 @@ from tests.e2e.town import events, false_checks
 ANSWER: Final = "echo $((6 * 7)) > /out/answer"
 COUNT: Final = "[ ! -f /state/answer ] || read n < /state/answer; echo $((n + CAPANODE_STEP)) > /state/answer"
 SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
+PATIENT: Final = "60s"
+"""For a step of a job that must come to its end however slow the machine."""
+
 DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
@@ -377,7 +380,8 @@ def _has_appealed(town: CrashTown, deal_id: str) -> bool:
 
 def _disputable(town: CrashTown, steps: int) -> tuple[Job, str]:
     """A job whose result is there, and the deal that it is of."""
-    job = Job("requester", town.submit("requester", town.order(COUNT, steps=steps, accept="wait")))
+    order = town.order(COUNT, steps=steps, accept="wait", timeout=PATIENT)
+    job = Job("requester", town.submit("requester", order))
     view = town.until_job(job.buyer, job.job_id, "delivered", lambda view: view.phase == "Delivered")
     assert view.deal_id is not None
     return job, view.deal_id

@@ -41,11 +41,11 @@ KILLED: Final = -9
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """How a set-up ended: which process was killed or recorded, what it passed, and the state that it left."""
+    """How a set-up ended: which process was recorded, what it passed, how often it died, and the state that it left."""
 
     who: str
     passed: tuple[str, ...]
-    was_killed: bool
+    deaths: int
     state: Mapping[str, Any]
 
 
@@ -83,7 +83,7 @@ def ground_of_setups(root: Path) -> Generator[None]:
 # ---- a new node ------------------------------------------------------------------------------------------------
 
 
-def init(root: Path, armed: Armed | None) -> SetUp:
+def init(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode init`: config, wallet and network of a new data folder."""
     work = _fresh(root, "init")
     chain = _chains[0]
@@ -93,7 +93,7 @@ def init(root: Path, armed: Armed | None) -> SetUp:
     profile = _deployed_profile(root, chain)
     data = work / "data"
     command = ("init", "--provider", "--network", str(profile), "--devnet", "--password-file", str(secret))
-    passed, killed = _given(work, armed, (*command, "--data", str(data)))
+    passed, deaths = _given(work, armed, (*command, "--data", str(data)))
     folder = DataFolder(data)
     state = {
         "roles": sorted(role.value for role in load_config(folder).roles),
@@ -101,69 +101,69 @@ def init(root: Path, armed: Armed | None) -> SetUp:
         "network": read_profile(folder.networks / "default.toml").name,
         "drafts": _drafts(data),
     }
-    return SetUp("command", passed, killed, state)
+    return SetUp("command", passed, deaths, state)
 
 
-def card(root: Path, armed: Armed | None) -> SetUp:
+def card(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode node key`: the keys of another machine under a wallet."""
     work = _fresh(root, "card")
     profile = _deployed_profile(root, _chains[0])
     data = work / "data"
     _run(work, ("network", "use", str(profile), "--data", str(data)))
     owner = f"0x{bytes(LocalSigner(development_key(3)).address).hex()}"
-    passed, killed = _given(work, armed, ("node", "key", "--owner", owner, "--data", str(data)))
+    passed, deaths = _given(work, armed, ("node", "key", "--owner", owner, "--data", str(data)))
     state = {
         "hot key": DataFolder(data).hot_key.stat().st_size,
         "peer key": (DataFolder(data).p2p / "peer.key").stat().st_size,
         "drafts": _drafts(data),
     }
-    return SetUp("command", passed, killed, state)
+    return SetUp("command", passed, deaths, state)
 
 
-def deploy(root: Path, armed: Armed | None) -> SetUp:
+def deploy(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode network deploy`: each contract once."""
     work = _fresh(root, "deploy")
     key, signer = _key(work)
     name = f"net-{secrets.token_hex(4)}"
     command = ("network", "deploy", "--rpc", _chains[0].rpc_url, "--name", name, "--key-file", str(key))
     before = trio.run(_nonce, _chains[0], signer)
-    passed, killed = _given(work, armed, (*command, "--data", str(work / "data")))
+    passed, deaths = _given(work, armed, (*command, "--data", str(work / "data")))
     profile = read_profile(work / "data" / "networks" / "default.toml")
     state = {
         "transactions": trio.run(_nonce, _chains[0], signer) - before,
         "network": profile.name == name,
         "contracts": trio.run(_has_market, _chains[0], profile),
     }
-    return SetUp("command", passed, killed, state)
+    return SetUp("command", passed, deaths, state)
 
 
 # ---- a node's memory -------------------------------------------------------------------------------------------
 
 
-def backup(root: Path, armed: Armed | None) -> SetUp:
+def backup(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode backup`: one whole file, or none."""
     work = _fresh(root, "backup")
     data, file = _with_journal(root, work), work / "kept.tar"
-    passed, killed = _given(work, armed, ("backup", str(file), "--data", str(data)), unless=file)
+    passed, deaths = _given(work, armed, ("backup", str(file), "--data", str(data)), unless=file)
     _run(work, ("restore", str(file), "--force", "--data", str(data)))
-    return SetUp("command", passed, killed, _memory(data))
+    return SetUp("command", passed, deaths, _memory(data))
 
 
-def restore(root: Path, armed: Armed | None) -> SetUp:
+def restore(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode restore`: given again after a crash it does the rest."""
     work = _fresh(root, "restore")
     data, file = _with_journal(root, work), work / "kept.tar"
     _run(work, ("backup", str(file), "--data", str(data)))
     DataFolder(data).config.write_text("damaged")
     DataFolder(data).database.write_bytes(b"damaged" * 1000)
-    passed, killed = _given(work, armed, ("restore", str(file), "--force", "--data", str(data)))
-    return SetUp("command", passed, killed, _memory(data))
+    passed, deaths = _given(work, armed, ("restore", str(file), "--force", "--data", str(data)))
+    return SetUp("command", passed, deaths, _memory(data))
 
 
 def _with_journal(root: Path, work: Path) -> Path:
     """A data folder with keys, a network and an empty journal."""
     before = set(root.glob("init-*/data"))
-    init(root, None)
+    init(root, ())
     (made,) = set(root.glob("init-*/data")) - before
     data = work / "data"
     made.rename(data)
@@ -196,32 +196,27 @@ def _memory(data: Path) -> dict[str, Any]:
 # ---- a devnet --------------------------------------------------------------------------------------------------
 
 
-def devnet(root: Path, armed: Armed | None) -> SetUp:
+def devnet(root: Path, armed: Sequence[Armed]) -> SetUp:
     """`capanode devnet up`: killed on its way, started again, up, and gone without a trace."""
     work = _fresh(root, "devnet")
     return _devnet(work, armed, kill_when_up=False)
 
 
-def devnet_up(root: Path, armed: Armed | None) -> SetUp:
+def devnet_up(root: Path, armed: Sequence[Armed]) -> SetUp:
     """The same, killed once it is up; the points are those of the start after that."""
     work = _fresh(root, "devnet-up")
     return _devnet(work, armed, kill_when_up=True)
 
 
-def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
+def _devnet(work: Path, armed: Sequence[Armed], *, kill_when_up: bool) -> SetUp:
     data = work / "net"
     command = ("devnet", "up", "--providers", "1", "--data", str(data))
     if kill_when_up:
         first, log = _start(work, None, command)
         assert _is_up(first, log), f"the first devnet did not come up: {_said(log)}"
         _kill(first)
-    process, log = _start(work, armed, command)
-    was_up = _is_up(process, log)
-    killed = armed is not None and process.code == KILLED
+    process, deaths = _again_and_again(work, armed, command, _is_up)
     passed = _passed(work, process.pid)
-    if not was_up:
-        process, log = _start(work, None, command)
-        assert _is_up(process, log), f"the devnet does not start again: {_said(log)}"
     status = devnet_status(data)
     state = {
         "nodes": [(node["name"], node["state"]) for node in status["nodes"]],
@@ -231,10 +226,10 @@ def _devnet(work: Path, armed: Armed | None, *, kill_when_up: bool) -> SetUp:
     process.wait(COMMAND_S)
     state["processes left"] = _processes_of(data)
     state["mounts left"] = [line for line in Path("/proc/mounts").read_text().splitlines() if str(data) in line]
-    return SetUp("devnet", passed, killed, state)
+    return SetUp("devnet", passed, deaths, state)
 
 
-SETUPS: Final[Mapping[str, Callable[[Path, Armed | None], SetUp]]] = {
+SETUPS: Final[Mapping[str, Callable[[Path, Sequence[Armed]], SetUp]]] = {
     one.__name__: one for one in (init, card, deploy, backup, restore, devnet, devnet_up)
 }
 
@@ -256,20 +251,35 @@ def _start(work: Path, armed: Armed | None, command: Sequence[str]) -> tuple[For
 
 
 def _given(
-    work: Path, armed: Armed | None, command: Sequence[str], *, unless: Path | None = None
-) -> tuple[tuple[str, ...], bool]:
-    """Give a command, and again if it was killed (`unless` its file is there); what it passed, and whether it was."""
-    process, log = _start(work, armed, command)
-    code = process.wait(COMMAND_S)
-    passed = _passed(work, process.pid)
-    if code == 0:
-        (work / "faults" / "armed").unlink(missing_ok=True)
-        return passed, False
-    assert armed is not None, f"exit {code}: {_said(log)}"
-    assert code == KILLED, f"exit {code}: {_said(log)}"
-    if unless is None or not unless.exists():
-        _run(work, command)
-    return passed, True
+    work: Path, armed: Sequence[Armed], command: Sequence[str], *, unless: Path | None = None
+) -> tuple[tuple[str, ...], int]:
+    """Give a command, and again if it was killed (`unless` its file is there); what it passed, and its deaths."""
+
+    def is_done(process: Forked, _: Path) -> bool:
+        return process.wait(COMMAND_S) == 0 or (unless is not None and unless.exists())
+
+    process, deaths = _again_and_again(work, armed, command, is_done)
+    return _passed(work, process.pid), deaths
+
+
+def _again_and_again(
+    work: Path, armed: Sequence[Armed], command: Sequence[str], is_done: Callable[[Forked, Path], bool]
+) -> tuple[Forked, int]:
+    """Start a command until what it is for is done, however often it dies on the way; the last process, and its deaths.
+
+    A start passes all from the beginning, so each may die at a place of its own.
+    """
+    deaths = 0
+    for one in (*armed, None):
+        process, log = _start(work, one, command)
+        done = is_done(process, log)
+        deaths += process.code == KILLED
+        if done:
+            break
+        assert one is not None, f"exit {process.code}: {_said(log)}"
+        assert process.code == KILLED, f"exit {process.code}: {_said(log)}"
+    (work / "faults" / "armed").unlink(missing_ok=True)
+    return process, deaths
 
 
 def _run(work: Path, command: Sequence[str]) -> None:

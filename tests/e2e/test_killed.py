@@ -1,31 +1,17 @@
 """Nodes that are killed in the middle of a job and started again: the job goes on, is done once and is paid once."""
 
 import time
-from contextlib import closing
 
 import pytest
 
-from capanode.node.devnet_parties import Party
-from capanode.node.executors.docker import executor_name
-from capanode.node.executors.docker_engine import Engine
-from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL
 from capanode.proofs import receipt as receipts
-from capanode.protocol.ids import PeerId
+from tests.e2e.held_job import HELD, let_go, running_containers
 from tests.e2e.town import Town, eventually, false_checks, result
-
-SLOW = "echo up; sleep 4; echo done > /out/answer"
-
-
-def job_runs(provider: Party) -> bool:
-    """Whether a job's container of this node runs."""
-    with closing(Engine(None)) as engine:
-        mine = engine.labelled({NODE_LABEL: executor_name(PeerId(provider.peer_id)), EXECUTION_LABEL: ""})
-        return any(engine.inspect(container).running for container, _ in mine)
 
 
 @pytest.mark.parametrize("ends_before", [False, True], ids=["running", "ended meanwhile"])
 def test_provider_killed_while_the_program_runs_takes_its_container_up_again(town: Town, ends_before: bool) -> None:
-    job = town.submit(town.order(SLOW, timeout="20s"))
+    job = town.submit(town.order(HELD, timeout="60s"))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     provider = town.provider_of(view)
@@ -33,8 +19,11 @@ def test_provider_killed_while_the_program_runs_takes_its_container_up_again(tow
     killed_at = time.time()
     town.kill(provider)
     if ends_before:
-        eventually(lambda: not job_runs(provider))
+        let_go(provider)
+        eventually(lambda: not running_containers(provider))
     town.start(provider)
+    if not ends_before:
+        let_go(provider)
     view = town.until(job.job_id, lambda _: False)
     assert (view.state, view.exit_code) == ("paid", 0)
     assert result(view, "answer") == b"done\n"
@@ -50,10 +39,12 @@ def test_provider_killed_while_the_program_runs_takes_its_container_up_again(tow
 
 def test_requester_killed_while_the_provider_works_gets_its_result_later(town: Town) -> None:
     before = town.wealth()[town.requester.name]
-    job = town.submit(town.order(SLOW, timeout="20s"))
-    town.until(job.job_id, lambda view: view.state == "running")
+    job = town.submit(town.order(HELD, timeout="60s"))
+    view = town.until(job.job_id, lambda view: view.state == "running")
+    eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     town.kill(town.requester)
     town.start(town.requester)
+    let_go(town.provider_of(view))
     view = town.until(job.job_id, lambda _: False)
     assert (view.state, view.exit_code) == ("paid", 0)
     assert result(view, "answer") == b"done\n"

@@ -19,35 +19,27 @@ from capanode.node.data_folder import DataFolder
 from capanode.node.devnet_parties import Party
 from capanode.node.executors.docker import executor_name
 from capanode.node.executors.docker_engine import Engine
-from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL
+from capanode.node.executors.sandbox import NODE_LABEL
 from capanode.node.network_profile import profile_text
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import PeerId
+from tests.e2e.held_job import HELD, let_go, running_containers
 from tests.e2e.town import Town, eventually, open_town, result
 
-SLOW = "echo up; sleep 4; echo done > /out/answer"
-SLOWER = "echo up; sleep 9; echo done > /out/answer"
 ENDLESS = "echo up; sleep 600"
 
 
-def containers_of(provider: Party) -> dict[str, float | None]:
-    """The running job containers of a node, with the time of their start."""
-    with closing(Engine(None)) as engine:
-        mine = engine.labelled({NODE_LABEL: executor_name(PeerId(provider.peer_id)), EXECUTION_LABEL: ""})
-        states = {container: engine.inspect(container) for container, _ in mine}
-    return {str(container): state.started_at for container, state in states.items() if state.running}
-
-
 def test_a_node_that_is_stopped_in_order_leaves_its_container_running(town: Town) -> None:
-    job = town.submit(town.order(SLOWER, timeout="30s"))
+    job = town.submit(town.order(HELD, timeout="60s"))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     provider = town.provider_of(view)
-    before = containers_of(provider)
+    before = running_containers(provider)
     assert len(before) == 1
     assert stopped(NodeClient(provider.folder.socket), provider.folder, 30) is Exit.DONE
-    assert containers_of(provider) == before, "it runs on while its node is away"
+    assert running_containers(provider) == before, "it runs on while its node is away"
     town.start(provider)
+    let_go(provider)
     view = town.until(job.job_id, lambda _: False)
     assert (view.state, view.exit_code) == ("paid", 0)
     assert result(view, "answer") == b"done\n"
@@ -57,14 +49,16 @@ def test_a_draining_node_finishes_its_work_and_takes_no_more(shell_image: Path) 
     with open_town(shell_image, providers=1) as town:
         (provider,) = town.providers
         seller = NodeClient(provider.folder.socket)
-        job = town.submit(town.order(SLOW, timeout="25s"))
+        job = town.submit(town.order(HELD, timeout="60s"))
         town.until(job.job_id, lambda view: view.state == "running")
+        eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
         view = seller.drain()
         assert (view["is_safe"], view["working"]) == (False, 1)
         assert view["safe_at"] is not None
         town.kill(provider)
         town.start(provider)
         assert seller.status()["is_draining"], "a restarted node is still draining"
+        let_go(provider)
         assert town.until(job.job_id, lambda _: False).state == "paid"
         last: dict[str, Any] = {}
         for last in seller.drained():

@@ -8,7 +8,7 @@ from capanode.node.devnet_parties import Party
 from capanode.proofs import leaf_list
 from capanode.proofs import receipt as receipts
 from capanode.proofs.trace import trace_root
-from tests.e2e.test_killed import job_runs
+from tests.e2e.held_job import running_containers
 from tests.e2e.town import Town, eventually, false_checks, result
 
 COUNT = (
@@ -42,7 +42,7 @@ def test_five_steps_with_a_provider_that_is_killed_between_them(town: Town) -> N
     assert told(provider, "step-over", str(view.deal_id)) == [0, 1, 2, 3, 4]
     log = b"".join(b"step %d of 5\n" % step for step in range(5))
     assert town.client.logs(job.job_id, 1000) == log
-    assert not job_runs(provider)
+    assert not running_containers(provider)
 
     assert view.receipt is not None
     receipt = receipts.decode(Path(view.receipt).read_bytes()).receipt

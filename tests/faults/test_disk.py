@@ -16,7 +16,7 @@ from capanode.node.devnet import DevnetPlan
 from capanode.node.devnet_parties import Party
 from capanode.node.storage.room import Room
 from capanode.protocol.faults import Refused, Unavailable
-from tests.e2e.test_killed import job_runs
+from tests.e2e.held_job import outputs_of, running_containers
 from tests.e2e.town import Town, eventually, false_checks, open_planned_town, result
 
 DISK_MIB = 1400
@@ -110,19 +110,12 @@ def test_a_disk_that_is_full_when_the_program_ends_costs_neither_result_nor_mone
     job = town.submit(town.order(command, timeout="20s"))
     town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
-    outputs = next(path for path in (provider.folder.executions / "outputs").iterdir() if used(path))
+    outputs = outputs_of(provider)
     with full(disk):
         eventually(lambda: "free some" in objection(provider))
         (outputs / "go").touch()
         eventually(lambda: (outputs / "seen").exists())
-        eventually(lambda: not job_runs(provider))
+        eventually(lambda: not running_containers(provider))
     assert_paid(town, job.job_id, before)
     assert town.process(provider).poll() is None
     assert town.process(town.requester).poll() is None
-
-
-def used(path: Path) -> bool:
-    """Whether a container writes there: the spares belong to nobody yet."""
-    command = ["docker", "ps", "--format", '{{.Label "capanode.outputs"}}']
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return path.is_mount() and path.name in told.split()

@@ -1,0 +1,40 @@
+"""A job that runs until its test lets it go on, however slow the machine, and what runs of it on the engine."""
+
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from capanode.node.devnet_parties import Party
+from capanode.node.executors.docker import executor_name
+from capanode.node.executors.docker_engine import Engine
+from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL
+from capanode.protocol.ids import PeerId
+
+HELD: Final = "echo up; until [ -e /out/go ]; do sleep 0.1; done; rm /out/go; echo done > /out/answer"
+
+
+def let_go(provider: Party) -> None:
+    """Have the program of `HELD` that runs at this node go on to its end; the node itself may be away."""
+    (outputs_of(provider) / "go").touch()
+
+
+def outputs_of(provider: Party) -> Path:
+    """The folder that the one running job of this node writes to."""
+    (folder,) = (path for path in (provider.folder.executions / "outputs").iterdir() if _is_used(path))
+    return folder
+
+
+def running_containers(provider: Party) -> dict[str, float | None]:
+    """The running job containers of a node, with the time of their start."""
+    with closing(Engine(None)) as engine:
+        mine = engine.labelled({NODE_LABEL: executor_name(PeerId(provider.peer_id)), EXECUTION_LABEL: ""})
+        states = {container: engine.inspect(container) for container, _ in mine}
+    return {str(container): state.started_at for container, state in states.items() if state.running}
+
+
+def _is_used(path: Path) -> bool:
+    """Whether a container writes there: the spares belong to nobody yet."""
+    command = ["docker", "ps", "--format", '{{.Label "capanode.outputs"}}']
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return path.is_mount() and path.name in told.split()
