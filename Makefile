@@ -18,7 +18,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test invariants symbolic test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-faults soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test invariants symbolic test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-disputes chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -119,6 +119,9 @@ chaos-faults: setup engine ## engine, disk, clock and line fail for a minute eac
 
 chaos-reorg: setup ## 5,000 random reorganisations against ground truth; writes bench/out/chaos_reorg.json
 	@$(python) -m tests.chaos.reorg
+
+chaos-disputes: setup engine ## the chain takes back each transaction of whole disputes; writes bench/out/chaos_disputes.json
+	@$(python) -m tests.chaos.court_reorgs $(if $(GAMES),--games '$(GAMES)')
 
 soak: setup engine ## make soak MINUTES=20: a market at work while all under it fails; writes bench/out/soak.json
 	@$(python) -m tests.chaos.soak --minutes '$(or $(MINUTES),20)' $(if $(SEED),--seed '$(SEED)')

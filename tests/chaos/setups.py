@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -269,17 +270,17 @@ def _again_and_again(
 
     A start passes all from the beginning, so each may die at a place of its own.
     """
-    deaths = 0
-    for one in (*armed, None):
+    deaths, left = 0, deque(armed)
+    while True:
+        one = left.popleft() if left else None
         process, log = _start(work, one, command)
         done = is_done(process, log)
         deaths += process.code == KILLED
         if done:
-            break
+            (work / "faults" / "armed").unlink(missing_ok=True)
+            return process, deaths
         assert one is not None, f"exit {process.code}: {_said(log)}"
         assert process.code == KILLED, f"exit {process.code}: {_said(log)}"
-    (work / "faults" / "armed").unlink(missing_ok=True)
-    return process, deaths
 
 
 def _run(work: Path, command: Sequence[str]) -> None:
