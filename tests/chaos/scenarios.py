@@ -21,13 +21,14 @@ from tests.e2e.town import events, false_checks
 ANSWER: Final = "echo $((6 * 7)) > /out/answer"
 COUNT: Final = "[ ! -f /state/answer ] || read n < /state/answer; echo $((n + CAPANODE_STEP)) > /state/answer"
 SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
-PATIENT: Final = "60s"
+PATIENT: Final = "30s"
 """For a step of a job that must come to its end however slow the machine."""
 
 DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
 LONGER_THAN_A_DEAL_S: Final = 300
+LONGER_THAN_A_DISPUTABLE_DEAL_S: Final = 900
 LONGER_THAN_AN_ANSWER_S: Final = CLOCKS.answer_time + 1
 LONGER_THAN_AN_APPEAL_S: Final = CLOCKS.appeal_time + 1
 LONGER_THAN_VOTES_S: Final = CLOCKS.vote_time + CLOCKS.reveal_time + 1
@@ -327,7 +328,7 @@ def asked(town: CrashTown) -> Job:
     town.until("leaves are shown", lambda: _case(town, deal_id)["phase"] == "ANSWERED")
     town.let_pass(LONGER_THAN_AN_ANSWER_S)
     _until_case_over(town, deal_id)
-    town.let_pass(LONGER_THAN_A_DEAL_S)
+    town.let_pass(LONGER_THAN_A_DISPUTABLE_DEAL_S)
     return job
 
 
