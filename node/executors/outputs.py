@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,21 +63,33 @@ def make_disk(folder: Path, name: str) -> OutputDisk:
 
 
 def destroy_disk(folder: Path, name: str) -> None:
-    """Unmount and delete a file system; idempotent."""
+    """Unmount and delete a file system; idempotent, also when several do it at once; raises Unavailable."""
     mount = folder / name
-    if mount.is_mount():
+    if os.path.ismount(mount):
         with durable("disk.unmount"):
-            _tool("umount", "--lazy", str(mount))
-    with durable("disk.remove"):
-        (folder / f"{name}.img").unlink(missing_ok=True)
-        if mount.exists():
-            mount.rmdir()
+            _unmount(mount)
+    try:
+        with durable("disk.remove"):
+            (folder / f"{name}.img").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                mount.rmdir()
+    except OSError as error:
+        raise Unavailable(f"an output file system could not be removed ({error.strerror}): {mount}") from error
+
+
+def _unmount(mount: Path) -> None:
+    try:
+        _tool("umount", "--lazy", str(mount))
+    except Unavailable:
+        # Somebody else has done it at this moment.
+        if os.path.ismount(mount):
+            raise
 
 
 def find_disk(folder: Path, name: str) -> OutputDisk | None:
     """A file system that an earlier process of this node made, if it is still mounted."""
     size_bytes, mount = size_in_name(name), folder / name
-    if size_bytes is None or not mount.is_mount():
+    if size_bytes is None or not os.path.ismount(mount):
         return None
     return OutputDisk(name, mount, size_bytes)
 
@@ -100,7 +113,7 @@ def disk_names(folder: Path) -> list[str]:
 def disk_is_sound(disk: OutputDisk) -> bool:
     """False after the kernel met an error below the file system and made it read-only, or someone unmounted it."""
     try:
-        return not os.statvfs(disk.path).f_flag & os.ST_RDONLY and disk.path.is_mount()
+        return not os.statvfs(disk.path).f_flag & os.ST_RDONLY and os.path.ismount(disk.path)
     except OSError:
         return False
 

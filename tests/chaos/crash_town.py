@@ -80,9 +80,13 @@ inputs: {{data: data}}
 resources: {{cpu: 0.5, memory: {memory}{disk}}}
 {bounds}
 retention: {retention}
+{window}
 price_cap: "0.5"
 verification: exact
 """
+
+WINDOW_S: Final = 40
+"""In half of it the result must be there: a provider may die twice meanwhile."""
 
 INPUT_BYTES: Final = 1_300_000
 """More than one chunk of a blob."""
@@ -218,6 +222,8 @@ class CrashTown:
             disk="" if steps else ", disk: 4MiB",
             memory=memory,
             retention=retention,
+            # Of a job in steps the least is minutes.
+            window="" if steps else f"window: {WINDOW_S}s",
         )
         return JobOrder(text, str(folder), name, None, announce, policy, accept)
 

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,23 @@ def test_made_empty_bounded_found_again_and_destroyed(tmp_path: Path) -> None:
         destroy_disk(tmp_path, disk.name)
     assert list(tmp_path.iterdir()) == []
     assert find_disk(tmp_path, disk.name) is None
+
+
+def test_several_may_remove_the_same_at_once(tmp_path: Path) -> None:
+    """As a node that ends does: the job's task lets go of it, and so does who runs the task."""
+    many = 4
+    together = threading.Barrier(many)
+
+    def destroy(name: str) -> None:
+        together.wait()
+        destroy_disk(tmp_path, name)
+
+    with ThreadPoolExecutor(many) as threads:
+        for _ in range(10):
+            disk = make_disk(tmp_path, name_for(4 * MIB))
+            for done in [threads.submit(destroy, disk.name) for _ in range(many)]:
+                done.result()
+            assert list(tmp_path.iterdir()) == []
 
 
 def test_the_host_s_blocks_are_reserved_at_once(tmp_path: Path) -> None:
