@@ -392,7 +392,7 @@ def _drain(waiting: "queue.SimpleQueue[Any]") -> None:
 def chaos(
     root: Path, pattern: str, seed: int, *, scenarios: Sequence[str], most: int | None = None, towns: int = TOWNS
 ) -> Findings:
-    """Record, then kill; `most` bounds the kills, chosen by the seed."""
+    """Record, then kill; `most` bounds the lives, chosen by the seed."""
     findings = Findings()
     image = root / "shell.tar"
     write_shell_image(image)

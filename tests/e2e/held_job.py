@@ -5,17 +5,26 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from capanode.node.api.port import JobOrder
 from capanode.node.devnet_parties import Party
 from capanode.node.executors.docker import executor_name
 from capanode.node.executors.docker_engine import Engine
 from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL
 from capanode.protocol.ids import PeerId
+from tests.e2e.town import Town
 
 HELD: Final = "echo up; until [ -e /out/go ]; do sleep 0.1; done; rm /out/go; echo done > /out/answer"
+LIMIT: Final = "16m"
+"""Longer than a DIRECT deal may last, of which a requester hears nothing until it is committed."""
+
+
+def held_order(town: Town) -> JobOrder:
+    """A job that runs until `let_go`."""
+    return town.order(HELD, timeout=LIMIT, cap="1")
 
 
 def let_go(provider: Party) -> None:
-    """Have the program of `HELD` that runs at this node go on to its end; the node itself may be away."""
+    """Have the held job that runs at this node go on to its end; the node itself may be away."""
     (outputs_of(provider) / "go").touch()
 
 

@@ -5,13 +5,13 @@ import time
 import pytest
 
 from capanode.proofs import receipt as receipts
-from tests.e2e.held_job import HELD, let_go, running_containers
+from tests.e2e.held_job import held_order, let_go, running_containers
 from tests.e2e.town import Town, eventually, false_checks, result
 
 
 @pytest.mark.parametrize("ends_before", [False, True], ids=["running", "ended meanwhile"])
 def test_provider_killed_while_the_program_runs_takes_its_container_up_again(town: Town, ends_before: bool) -> None:
-    job = town.submit(town.order(HELD, timeout="60s"))
+    job = town.submit(held_order(town))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     provider = town.provider_of(view)
@@ -39,7 +39,7 @@ def test_provider_killed_while_the_program_runs_takes_its_container_up_again(tow
 
 def test_requester_killed_while_the_provider_works_gets_its_result_later(town: Town) -> None:
     before = town.wealth()[town.requester.name]
-    job = town.submit(town.order(HELD, timeout="60s"))
+    job = town.submit(held_order(town))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     town.kill(town.requester)

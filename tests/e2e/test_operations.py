@@ -23,14 +23,14 @@ from capanode.node.executors.sandbox import NODE_LABEL
 from capanode.node.network_profile import profile_text
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import PeerId
-from tests.e2e.held_job import HELD, let_go, running_containers
+from tests.e2e.held_job import held_order, let_go, running_containers
 from tests.e2e.town import Town, eventually, open_town, result
 
 ENDLESS = "echo up; sleep 600"
 
 
 def test_a_node_that_is_stopped_in_order_leaves_its_container_running(town: Town) -> None:
-    job = town.submit(town.order(HELD, timeout="60s"))
+    job = town.submit(held_order(town))
     view = town.until(job.job_id, lambda view: view.state == "running")
     eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
     provider = town.provider_of(view)
@@ -49,7 +49,7 @@ def test_a_draining_node_finishes_its_work_and_takes_no_more(shell_image: Path) 
     with open_town(shell_image, providers=1) as town:
         (provider,) = town.providers
         seller = NodeClient(provider.folder.socket)
-        job = town.submit(town.order(HELD, timeout="60s"))
+        job = town.submit(held_order(town))
         town.until(job.job_id, lambda view: view.state == "running")
         eventually(lambda: b"up" in town.client.logs(job.job_id, 100))
         view = seller.drain()
