@@ -1,6 +1,5 @@
 """A job that runs until its test lets it go on, however slow the machine, and what runs of it on the engine."""
 
-import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -8,8 +7,8 @@ from typing import Final
 from capanode.node.api.port import JobOrder
 from capanode.node.devnet_parties import Party
 from capanode.node.executors.docker import executor_name
-from capanode.node.executors.docker_engine import Engine
-from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL
+from capanode.node.executors.docker_engine import ContainerState, Engine
+from capanode.node.executors.sandbox import EXECUTION_LABEL, NODE_LABEL, OUTPUTS_LABEL
 from capanode.protocol.ids import PeerId
 from tests.e2e.town import Town
 
@@ -30,20 +29,16 @@ def let_go(provider: Party) -> None:
 
 def outputs_of(provider: Party) -> Path:
     """The folder that the one running job of this node writes to."""
-    (folder,) = (path for path in (provider.folder.executions / "outputs").iterdir() if _is_used(path))
-    return folder
+    (container,) = _running(provider)
+    return provider.folder.executions / "outputs" / container.labels[OUTPUTS_LABEL]
 
 
 def running_containers(provider: Party) -> dict[str, float | None]:
     """The running job containers of a node, with the time of their start."""
+    return {container.id: container.started_at for container in _running(provider)}
+
+
+def _running(provider: Party) -> list[ContainerState]:
     with closing(Engine(None)) as engine:
         mine = engine.labelled({NODE_LABEL: executor_name(PeerId(provider.peer_id)), EXECUTION_LABEL: ""})
-        states = {container: engine.inspect(container) for container, _ in mine}
-    return {str(container): state.started_at for container, state in states.items() if state.running}
-
-
-def _is_used(path: Path) -> bool:
-    """Whether a container writes there: the spares belong to nobody yet."""
-    command = ["docker", "ps", "--format", '{{.Label "capanode.outputs"}}']
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return path.is_mount() and path.name in told.split()
+        return [state for container, _ in mine if (state := engine.inspect(container)).running]
