@@ -28,6 +28,9 @@ def town(shell_image: Path) -> Iterator[Town]:
         yield opened
 
 
+TRANSITIONS = ("DealAssigned", "DealCommitted", "DealFinalized")
+"""Each happens once, whatever was taken back."""
+
 DEEPEST = 5
 """A block or two may lie above the one that is to be taken back: others use the chain too."""
 
@@ -100,15 +103,15 @@ def test_each_transition_is_taken_back_once_and_the_end_is_the_same(town: Town, 
         view, after = town.client.job(job.job_id), town.wealth()
         gained = after[provider.name].total_wei - before[provider.name].total_wei
         spent = before[town.requester.name].total_wei - after[town.requester.name].total_wei
-        return view.state == "paid" and gained == spent == paid.price_wei and after[provider.name].locked_wei == 0
+        is_paid = view.state == "paid" and gained == spent == paid.price_wei and after[provider.name].locked_wei == 0
+        # A requester that has not heard of the last reorganisation yet says "paid" too: its events are read until they
+        # stand, and a second one of a kind would never go away.
+        return is_paid and all(events(view).count(name) == 1 for name in TRANSITIONS)
 
     eventually(has_settled, within_s=60)
     view = town.client.job(job.job_id)
     assert result(view, "answer") == answer, "the container ran once"
     assert false_checks(view) == []
-    happened = events(view)
-    for name in ("DealAssigned", "DealCommitted", "DealFinalized"):
-        assert happened.count(name) == 1, happened
 
 
 def test_an_old_journal_catches_up_with_the_chain(town: Town, tmp_path: Path) -> None:
