@@ -12,6 +12,7 @@ import trio
 from capanode.node.agent import Agent
 from capanode.node.chain.clock import ChainClock
 from capanode.node.chain.orders import Orders
+from capanode.node.chain.pools import make_known
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.enrolment import Enrolment
 from capanode.node.challenged.lots import Lots, expected_of_set_wei
@@ -22,7 +23,7 @@ from capanode.node.storage.database import open_database
 from capanode.protocol.cases import CommitteeDrawn, Kind, case_id_of
 from capanode.protocol.events import Prepared
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import Address, Wei
+from capanode.protocol.ids import Address, Digest, Wei
 from capanode.protocol.judging import named_pool
 from capanode.protocol.named_set import in_order
 from tests.agent.scripted import BLOCK
@@ -31,6 +32,7 @@ from tests.challenged.test_lots import ALWAYS, STEPS, Published
 from tests.node.market_place import Idle
 from tests.protocol.deals import GRACE_S, NOW
 from tests.protocol.disputes import DRAWN
+from tests.vectors import golden
 
 ME, TWO, THREE = (signer.address for signer in ARBITERS[:3])
 SET = in_order((ME, TWO, THREE))
@@ -118,6 +120,13 @@ async def test_an_arbiter_agrees_by_a_call_that_stakes_nothing(house: Courthouse
         assert (await enrolment.retire(SET))["named_sets"] == []
         with pytest.raises(Refused, match="does not serve in that named set"):
             await enrolment.retire(SET)
+
+
+async def test_the_golden_set_has_the_name_that_the_chain_gives_it(house: Courthouse) -> None:
+    golden_set = golden.load("typed_data")["rules_pools"]
+    pools = house.courts.of(house.at).pools
+    await make_known(Orders(house.senders[ME], pools.address, ()), tuple(golden_set["arbiters"]))
+    assert await pools.named(Digest(golden_set["named"])) == tuple(golden_set["arbiters"])
 
 
 async def test_an_arbiter_begins_audits_of_what_its_sets_judge_and_of_no_others(

@@ -13,6 +13,7 @@ from capanode.protocol import encoding
 from capanode.protocol.encoding import BadMessage
 from capanode.protocol.ids import Address, Cid, DealId, Digest, PeerId, Ppm, SpecDigest, UnixTime, Wei
 from capanode.protocol.judging import Rules
+from capanode.protocol.named_set import MOST_NAMED, NamedSet, in_order
 from capanode.protocol.records import (
     ArchiveImage,
     Bid,
@@ -82,29 +83,40 @@ def specs(draw: st.DrawFn) -> Spec:
         verification=verification,
         deterministic_stdout=draw(st.booleans()),
         comparator=MIXED if verification is VerificationClass.TOLERANCE else None,
+        hardware_class=draw(st.none() | st.text(min_size=1, max_size=64)),
     )
 
 
-rules = st.builds(
-    Rules,
-    st.just(VerificationClass.REPLICATED),
-    st.booleans(),
-    st.just(0),
-    digests,
-    digests,
-    st.integers(1, 2**64 - 1),
-    st.integers(1, 2**32 - 1),
-    st.integers(0, 2**96 - 1).map(Wei),
-    st.integers(1, 1_000_000).map(Ppm),
-)
+@st.composite
+def named_sets(draw: st.DrawFn) -> NamedSet:
+    arbiters = in_order(draw(st.sets(addresses, min_size=1, max_size=MOST_NAMED)))
+    return NamedSet(arbiters, draw(st.integers(len(arbiters) // 2 + 1, len(arbiters))))
+
+
+@st.composite
+def rules(draw: st.DrawFn, named: NamedSet | None) -> Rules:
+    """Rules by which those judge, or arbiters that are drawn."""
+    return Rules(
+        verification=VerificationClass.REPLICATED,
+        sealed=draw(st.booleans()),
+        quorum=named.quorum if named is not None else 0,
+        pool=named.pool if named is not None else draw(digests),
+        comparator=draw(digests),
+        max_state_bytes=draw(st.integers(1, 2**64 - 1)),
+        step_s=draw(st.integers(1, 2**32 - 1)),
+        arbiter_fee_wei=Wei(draw(st.integers(0, 2**96 - 1))),
+        audit_rate_ppm=Ppm(draw(st.integers(1, 1_000_000))),
+    )
 
 
 @st.composite
 def demands(draw: st.DrawFn) -> Demand:
     mode = draw(st.sampled_from(Mode))
-    judged = draw(st.none() | rules)
+    named = draw(st.none() | named_sets())
+    judged = draw(rules(named) if named is not None else st.none() | rules(None))
+    arbiters = named.arbiters if named is not None else ()
     return Demand(
-        requester=draw(addresses),
+        requester=draw(addresses.filter(lambda one: one not in arbiters)),
         peer=PeerId("16Uiu2HAm"),
         addresses=tuple(draw(st.lists(texts.filter(bool), max_size=3))),
         spec=SpecDigest(draw(digests)),
@@ -127,6 +139,7 @@ def demands(draw: st.DrawFn) -> Demand:
         expires_at=UnixTime(draw(st.integers(1, 2**40 - 1))),
         salt=draw(digests),
         rules=judged,
+        arbiters=arbiters or None,
     )
 
 

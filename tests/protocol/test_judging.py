@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from capanode.protocol import typed_data
+from capanode.protocol import encoding, typed_data
 from capanode.protocol.ids import ZERO_DIGEST, Digest, Ppm, Wei
 from capanode.protocol.judging import (
     CLASS_NUMBERS,
@@ -16,6 +16,8 @@ from capanode.protocol.judging import (
     rules_digest,
     steps_word,
 )
+from capanode.protocol.named_set import NamedSet
+from capanode.protocol.records import Demand, Spec
 from tests.vectors import golden
 
 VECTORS = golden.load("typed_data")
@@ -48,6 +50,18 @@ def test_rules_are_bound_as_the_reference_says(name: str) -> None:
     assert steps == vector["steps"] < 2**256
     demand = VECTORS["demand_digest"]
     assert typed_data.demand_digest(demand["spec"], demand["input_root"], steps) == vector["demand_digest"]
+
+
+def test_a_demand_that_names_its_arbiters_binds_them_as_the_reference_says() -> None:
+    vector, records = VECTORS["rules_demand_named"], golden.load("records")
+    demand = encoding.decode(Demand, records["demand_named"]["bytes"])
+    spec = encoding.decode(Spec, records["spec_hardware_class"]["bytes"])
+    assert demand.rules == rules_of(vector)
+    assert demand.named == NamedSet(tuple(VECTORS["rules_pools"]["arbiters"]), 2)
+    assert spec.hardware_class == demand.hardware_class == VECTORS["rules_pools"]["hardware_class"]
+    steps = steps_word(demand.rules, demand.first_step, demand.step_limit)
+    bound = typed_data.demand_digest(typed_data.spec_digest(spec), demand.input_root, steps)
+    assert (steps, bound) == (vector["steps"], vector["demand_digest"])
 
 
 def test_pools_are_named_as_the_reference_says() -> None:

@@ -182,11 +182,14 @@ def signature(key: bytes, name: str, message: dict[str, Any]) -> bytes:
     return bytes(Account.from_key(key).sign_message(signable(name, message)).signature)
 
 
-def demand_digest(first_step: int, step_limit: int, rules: int = 0) -> bytes:
+SOME_SPEC = word("spec")
+
+
+def demand_digest(first_step: int, step_limit: int, rules: int = 0, spec: bytes = SOME_SPEC) -> bytes:
     return keccak(
         abi(
             ["bytes32", "bytes32", "uint256"],
-            [word("spec"), word("input root"), rules << 64 | first_step << 32 | step_limit],
+            [spec, word("input root"), rules << 64 | first_step << 32 | step_limit],
         )
     )
 
@@ -204,7 +207,7 @@ RULES = [
 ]
 
 
-def rules(first_step: int, step_limit: int, **fields: Any) -> dict[str, Any]:
+def rules(first_step: int, step_limit: int, fields: dict[str, Any], spec: bytes = SOME_SPEC) -> dict[str, Any]:
     """A deal's rules of judging, their digest, and what the terms bind with them."""
     values = [fields[name] for name, _ in RULES]
     digest = int.from_bytes(keccak(abi([kind for _, kind in RULES], values)), "big") % 2**192
@@ -214,13 +217,16 @@ def rules(first_step: int, step_limit: int, **fields: Any) -> dict[str, Any]:
         "first_step": first_step,
         "step_limit": step_limit,
         "steps": digest << 64 | first_step << 32 | step_limit,
-        "demand_digest": demand_digest(first_step, step_limit, digest),
+        "demand_digest": demand_digest(first_step, step_limit, digest, spec),
     }
+
+
+ARBITERS = sorted(address(f"arbiter {i}") for i in range(3))
+NAMED_POOL = keccak(abi(["address[]"], [ARBITERS]))
 
 
 def all_rules() -> dict[str, Any]:
     """Classes that can be disputed, and both ways of choosing who judges."""
-    judges = sorted(address(f"arbiter {i}") for i in range(3))
     drawn = {
         "class_": 1,
         "sealed_": False,
@@ -237,7 +243,7 @@ def all_rules() -> dict[str, Any]:
         "class_": 2,
         "sealed_": True,
         "quorum": 2,
-        "pool": keccak(abi(["address[]"], [judges])),
+        "pool": NAMED_POOL,
         "comparator": word("comparator"),
     }
     largest = {
@@ -250,11 +256,29 @@ def all_rules() -> dict[str, Any]:
         "auditPpm": 1_000_000,
     }
     return {
-        "rules_exact": rules(0, 1, **drawn),
-        "rules_named": rules(0, 20, **named),
-        "rules_largest": rules(2**31, 2**31 - 1, **largest),
-        "rules_pools": {"hardware_class": "x86_64-v3", "arbiters": judges, "named": named["pool"]},
+        "rules_exact": rules(0, 1, drawn),
+        "rules_named": rules(0, 20, named),
+        "rules_largest": rules(2**31, 2**31 - 1, largest),
+        "rules_demand_named": rules_bound_by(NAMED_DEMAND),
+        "rules_pools": {"hardware_class": "x86_64-v3", "arbiters": ARBITERS, "named": NAMED_POOL},
     }
+
+
+def rules_bound_by(demand: dict[str, Any]) -> dict[str, Any]:
+    """The rules that a demand of class exact asks for, as the terms of its deal bind them."""
+    asked = demand["rules"]
+    fields = {
+        "class_": 1,
+        "sealed_": asked["sealed"],
+        "quorum": asked["quorum"],
+        "pool": asked["pool"],
+        "comparator": asked["comparator"],
+        "maxStateBytes": asked["max_state_bytes"],
+        "stepSeconds": asked["step_s"],
+        "arbiterFee": asked["arbiter_fee_wei"],
+        "auditPpm": asked["audit_rate_ppm"],
+    }
+    return rules(demand["first_step"], demand["step_limit"], fields, demand["spec"])
 
 
 def terms(mode: int, provider: bytes, price: int, salt: bytes) -> dict[str, Any]:
@@ -319,7 +343,7 @@ def typed_data() -> dict[str, Any]:
         },
         "type_hashes": type_hashes(),
         "demand_digest": {
-            "spec": word("spec"),
+            "spec": SOME_SPEC,
             "input_root": word("input root"),
             "first_step": 0,
             "step_limit": 1,
@@ -502,6 +526,14 @@ STEPPED_DEMAND: dict[str, Any] = {
         "audit_rate_ppm": 200_000,
     },
 }
+NAMED_SPEC: dict[str, Any] = {**STEPPED_SPEC, "hardware_class": "x86_64-v3"}
+NAMED_DEMAND: dict[str, Any] = {
+    **STEPPED_DEMAND,
+    "spec": hashlib.sha256(record("spec", NAMED_SPEC)).digest(),
+    "hardware_class": "x86_64-v3",
+    "rules": {**STEPPED_DEMAND["rules"], "quorum": 2, "pool": NAMED_POOL},
+    "arbiters": ARBITERS,
+}
 BID: dict[str, Any] = {
     "provider": PROVIDER,
     "signer": PROVIDER,
@@ -531,6 +563,8 @@ def records() -> dict[str, Any]:
         "bid": ("bid", BID),
         "spec_steps": ("spec", STEPPED_SPEC),
         "demand_rules": ("demand", STEPPED_DEMAND),
+        "spec_hardware_class": ("spec", NAMED_SPEC),
+        "demand_named": ("demand", NAMED_DEMAND),
     }
     return {
         name: {
