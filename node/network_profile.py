@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from capanode.node.addresses import address_of
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import ZERO_ADDRESS, Address
 
@@ -21,7 +22,6 @@ MAX_LIST_LENGTH: Final = 64
 MAX_TEXT_CHARS: Final = 512
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,7 @@ def _boolean(value: object) -> bool:
 
 
 def _address(value: object) -> Address:
-    text = _text(value)
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError("an address is 0x and 40 hexadecimal digits")
-    address = Address(bytes.fromhex(text[2:]))
+    address = address_of(_text(value))
     if address == ZERO_ADDRESS:
         raise ValueError("the zero address is no contract")
     return address

@@ -21,9 +21,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from capanode.node.addresses import address_of
 from capanode.node.units import bytes_from_size, seconds_from_duration, wei_from_tokens
 from capanode.protocol.faults import Misconfigured
-from capanode.protocol.ids import Address
 from capanode.protocol.records import VerificationClass
 from capanode.scheduler.rules import ALL_HOURS, Rules
 
@@ -51,9 +51,9 @@ def parse_rules(text: str, base: Rules) -> Rules:
 def _with(rules: Rules, words: list[str]) -> Rules:
     match words:
         case ["requester", "allow", address]:
-            return replace(rules, requesters_allowed=rules.requesters_allowed | {_address(address)})
+            return replace(rules, requesters_allowed=rules.requesters_allowed | {address_of(address)})
         case ["requester", "deny", address]:
-            return replace(rules, requesters_denied=rules.requesters_denied | {_address(address)})
+            return replace(rules, requesters_denied=rules.requesters_denied | {address_of(address)})
         case ["image", "allow", name]:
             return replace(rules, images_allowed=(*rules.images_allowed, name))
         case ["image", "deny", name]:
@@ -68,12 +68,6 @@ def _with(rules: Rules, words: list[str]) -> Rules:
             return replace(rules, **{field: read(value)})  # type: ignore[arg-type]  # the table pairs name and type
         case _:
             raise ValueError(f"there is no rule {' '.join(words)[:80]!r}")
-
-
-def _address(text: str) -> Address:
-    if len(text) != 42 or not text.startswith("0x"):
-        raise ValueError(f"{text[:50]!r} is not an address")
-    return Address(bytes.fromhex(text[2:]))
 
 
 def _hours(span: str) -> frozenset[int]:

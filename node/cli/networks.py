@@ -9,7 +9,7 @@ import typer
 from capanode.node.cli.options import AsJson, Data, PasswordFile
 from capanode.node.cli.output import emit, note, pairs, say
 from capanode.node.cli.session import reached
-from capanode.node.cli.wallets import when
+from capanode.node.cli.wallets import address, when
 from capanode.node.data_folder import data_folder, prepare
 from capanode.node.storage.whole_file import link_whole, write_whole
 from capanode.node.units import tokens
@@ -97,7 +97,7 @@ def deploy(
 
     folder = data_folder(data)
     path = folder.networks / f"{named(name)}.toml"
-    text = deployed(folder, rpc, name, token, key_file, password_file, public, note)
+    text = deployed(folder, rpc, name, token and address(token), key_file, password_file, public, note)
     prepare(folder)
     for target in (path, *([to] if to else ())):
         write_whole("network.deployed", target, text)

@@ -210,8 +210,9 @@ def node_key(
 ) -> None:
     """Print this machine's card: its peer and hot key, signed for a wallet that lives elsewhere."""
     from capanode.node.cli.cards import card_of
+    from capanode.node.cli.wallets import address
 
-    card = card_of(data_folder(data), owner)
+    card = card_of(data_folder(data), address(owner))
     emit(card) if as_json else say(card["card"])
 
 

@@ -218,10 +218,12 @@ def parsed(amount: str) -> Wei:
 
 def address(text: str) -> str:
     """An address on the command line, checked."""
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 40 or not set(digits) <= set("0123456789abcdef"):
-        raise typer.BadParameter(f"{text!r} is no address; write 0x and 40 hex digits")
-    return f"0x{digits}"
+    from capanode.node.addresses import address_of
+
+    try:
+        return address_text(address_of(text))
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong)) from None
 
 
 def address_text(raw: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from capanode.contracts_abi import bindings
+from capanode.node.addresses import address_of
 from capanode.node.api.port import Json
 from capanode.node.assigned.provider_peers import ProviderPeers
 from capanode.node.chain import wallet_calls
@@ -241,9 +242,6 @@ def _amount(value: Any) -> Wei:
 
 def _address(value: Any) -> Address:
     try:
-        raw = bytes.fromhex(str(value).removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    if len(raw) != 20:
-        raise Refused(f"{str(value)[:50]!r} is no address")
-    return Address(raw)
+        return address_of(str(value))
+    except ValueError as wrong:
+        raise Refused(str(wrong)) from None

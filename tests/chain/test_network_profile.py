@@ -51,6 +51,24 @@ def test_all_errors_are_told_at_once() -> None:
         assert word in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("directory", "sentence"),
+    [
+        ("0x" + "00" * 20, "the zero address is no contract"),
+        ("0x" + "12" * 19, "is no address; write 0x and 40 hex digits"),
+        ("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", ""),
+        ("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD", "wrong checksum"),
+    ],
+)
+def test_a_mistyped_directory_is_told(directory: str, sentence: str) -> None:
+    text = f'name = "a"\nchain_id = 1\nrpc_urls = ["https://a.example"]\ndirectory = "{directory}"\n'
+    if not sentence:
+        assert parse_profile(text.encode(), "net.toml").directory.hex() == directory[2:].lower()
+        return
+    with pytest.raises(Misconfigured, match=f"directory: .*{sentence}"):
+        parse_profile(text.encode(), "net.toml")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff", b"a = ", b"name = 'x'\n" * 2, b"[[a]]\n" * 10, b"a=" + b"[" * 5000])
 def test_damaged_profiles_are_misconfigured(content: bytes) -> None:
     with pytest.raises(Misconfigured):

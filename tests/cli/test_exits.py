@@ -28,6 +28,9 @@ KINDS: tuple[tuple[Fault, Exit], ...] = (
     (NotVerified("x"), Exit.UNVERIFIED),
 )
 
+MISTYPED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"
+"""An address whose last letter is in the wrong case."""
+
 
 def test_docs_list_the_exit_codes_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| ([A-Z_]+) \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
@@ -89,3 +92,20 @@ def test_interrupt_has_the_shells_code() -> None:
 )
 def test_wrong_usage_is_code_2(arguments: tuple[str, ...], tmp_path: Path, capanode: Callable[..., int]) -> None:
     assert capanode(*arguments) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("wallet", "withdraw", "1", "--to", MISTYPED),
+        ("node", "key", "--owner", MISTYPED),
+        ("network", "deploy", "--rpc", "http://127.0.0.1:1", "--name", "a", "--token", MISTYPED),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_mistyped_address_is_told_before_anything_is_done(
+    arguments: tuple[str, ...], tmp_path: Path, capanode: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert capanode(*arguments, "--data", str(tmp_path / "data")) == Exit.INPUT
+    assert "has a wrong checksum" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "data").exists()

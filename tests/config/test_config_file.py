@@ -86,6 +86,7 @@ def test_unknown_setting_gets_a_suggestion(tmp_path: Path, text: str, sentence: 
         ("[provider]\nmemory = 'lots'", "'lots' is no size"),
         ("[timeouts]\nimage = '5 parsecs'", "'5 parsecs' is no duration"),
         ("[requester]\navoid = ['0x12']", "'0x12' is no address"),
+        ("[provider]\naccept = 'requester deny 0x12'", "line 1: '0x12' is no address; write 0x and 40 hex digits"),
         ('[provider]\naccept = "image allow x\\nfrobnicate"', "line 2: there is no rule 'frobnicate'"),
         ("[provider\nslots = 1", "is no TOML"),
         ("provider = 3", "provider"),
