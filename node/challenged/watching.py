@@ -23,6 +23,7 @@ from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.evidence import Found, ResultMissing
 from capanode.protocol.faults import Fault, InvariantViolated, Refused, Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, Wei
+from capanode.protocol.named_set import NamedSet
 from capanode.protocol.tariff import PPM, TARIFF
 
 LOOK_AGAIN_S: Final = (1.0, 4.0, 15.0, 60.0)
@@ -244,13 +245,18 @@ def why_not_before(named: Sequence[Address], quorum: int, wallet: Address, trust
     """Why nothing is staked before a named set; empty where a quorum of it is trusted."""
     if wallet in named:
         return "this wallet is one of the named arbiters, who judge what others challenge"
-    known = sum(one in trusted for one in named)
-    if known < quorum:
-        return (
-            f"of {len(named)} named arbiters {quorum} decide, and challenger.named_arbiters has {known}: nothing is "
-            "staked before them"
-        )
-    return ""
+    try:
+        judges = NamedSet(tuple(named), quorum)
+    except ValueError as wrong:
+        # The court takes any number: of a minority, liars could outvote those who are trusted.
+        return f"{wrong}: nothing is staked before such a set"
+    if judges.is_backed_by(trusted):
+        return ""
+    known = judges.trusted_in(trusted)
+    return (
+        f"of {len(named)} named arbiters {quorum} decide, and challenger.named_arbiters has {known}: nothing is "
+        "staked before them"
+    )
 
 
 def _chosen(steps: range, most: int) -> Sequence[int]:

@@ -90,4 +90,12 @@ def test_nothing_is_staked_before_arbiters_that_the_operator_does_not_know() -> 
     assert "challenger.named_arbiters has 1" in why_not_before(named, 2, wallet, {one, wallet})
     assert why_not_before(named, 2, wallet, {one, three}) == ""
     assert "judge what others challenge" in why_not_before(named, 2, one, set(named))
-    assert "of 0 named arbiters 2 decide" in why_not_before((), 2, wallet, {one, two}), "a set that no court knows"
+    assert "not 0: nothing is staked" in why_not_before((), 2, wallet, {one, two}), "a set that no court knows"
+
+
+@pytest.mark.parametrize("quorum", [1, 4])
+def test_nothing_is_staked_where_a_quorum_is_none(quorum: int) -> None:
+    """The court takes any number: where one of three decides, two liars outvote the one who is trusted."""
+    named = tuple(Address(bytes([number]) * 20) for number in (1, 2, 3))
+    wallet = Address(b"\x04" * 20)
+    assert "2 to 3 have to agree: nothing is staked" in why_not_before(named, quorum, wallet, {named[0]})
