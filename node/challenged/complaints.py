@@ -12,10 +12,11 @@ import trio
 
 from capanode.node.agent import Agent
 from capanode.node.challenged.appetite import Appetite
+from capanode.node.challenged.briefs import papers_of_own
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.journal import Stored
 from capanode.protocol import requester
-from capanode.protocol.cases import Claimed, Kind, Papers
+from capanode.protocol.cases import Claimed, Kind
 from capanode.protocol.events import Contest
 from capanode.protocol.faults import Fault, InvariantViolated
 from capanode.protocol.ids import Address, Digest
@@ -74,26 +75,8 @@ class Complaints:
 def data_contest(job: requester.Withheld, wallet: Address) -> Contest:
     """What a job that never got its result says of it; the answer is no leaf, so that it says no more than that."""
     committed, demand = job.commitment, job.order.demand
-    assert demand.rules is not None
-    papers = Papers(
-        deal_id=job.deal.deal_id,
-        terms=job.deal.terms,
-        locked_by=job.deal.locked_by,
-        amount_wei=committed.amount_wei,
-        trace_root=committed.trace_root,
-        result_root=committed.result_root,
-        delivery_root=committed.delivery_root,
-        leaves_cid=committed.leaves_cid,
-        step_count=committed.step_count,
-        status=committed.status,
-        spec=Digest(demand.spec),
-        input_root=demand.input_root,
-        first_step=demand.first_step,
-        step_limit=demand.step_limit,
-        rules=demand.rules,
-    )
     return Contest(
-        papers=papers,
+        papers=papers_of_own(job.deal, demand, committed),
         kind=Kind.DATA,
         step=demand.first_step + committed.step_count - 1,
         claimed=Claimed(),
