@@ -389,6 +389,8 @@ def _committed(deal: Committed, event: ProviderEvent) -> Step:
             return _paid(deal, event.paid_wei, event.returned_wei, event.at)
         case DealChallenged():
             return _disputed(deal, deal.accept)
+        case DealJudged():
+            return _judged(deal, event)
         case _:
             return Step(deal, ())
 
@@ -399,6 +401,8 @@ def _claiming(deal: Claiming, event: ProviderEvent) -> Step:
             return _paid(deal, event.paid_wei, event.returned_wei, event.at)
         case DealChallenged():
             return _disputed(deal, accept=b"")
+        case DealJudged():
+            return _judged(deal, event)
         case _:
             return Step(deal, ())
 
@@ -411,12 +415,19 @@ def _challenged(deal: Challenged, event: ProviderEvent) -> Step:
             return Step(committed, (*accept, WakeAt(deal.commitment.window_ends_at)))
         case AcceptReceived():
             return Step(replace(deal, accept=event.signature), ())
-        case DealJudged(ending=Ending.OVERTURNED):
-            return Step(Discarding(deal.work, deal.result, event.lost_wei), (DropResult(),))
-        case DealJudged() | DealFinalized():
+        case DealJudged():
+            return _judged(deal, event)
+        case DealFinalized():
             return _paid(deal, event.paid_wei, event.returned_wei, event.at)
         case _:
             return Step(deal, ())
+
+
+def _judged(deal: Committed | Claiming | Challenged, event: DealJudged) -> Step:
+    """The court's word. Nothing need have been heard of before: a leaf that none may commit ends a deal at once."""
+    if event.ending is Ending.OVERTURNED:
+        return Step(Discarding(deal.work, deal.result, event.lost_wei), (DropResult(),))
+    return _paid(deal, event.paid_wei, event.returned_wei, event.at)
 
 
 def _discarding(deal: Discarding, event: ProviderEvent) -> Step:

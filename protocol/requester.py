@@ -621,6 +621,8 @@ def _committed(job: Committed, event: RequesterEvent) -> Step:
             return Step(Challenged(job.order, job.deal, job.commitment, "", b""), (FetchResult(),))
         case DealFinalized():
             return _pay(job, event)
+        case DealJudged():
+            return _judged(job, event, "", b"")
         case _:
             return Step(job, ())
 
@@ -639,6 +641,8 @@ def _withheld(job: Withheld, event: RequesterEvent) -> Step:
             return Step(Challenged(job.order, job.deal, job.commitment, "", b""), (FetchResult(),))
         case DealFinalized():
             return _pay(job, event)
+        case DealJudged():
+            return _judged(job, event, "", b"")
         case _:
             return Step(job, ())
 
@@ -680,6 +684,8 @@ def _kept(job: Auditing | Faulty, event: RequesterEvent) -> Step:
             return Step(Challenged(job.order, job.deal, job.commitment, job.folder, job.receipt), ())
         case DealFinalized():
             return Step(_settle(job, event, job.folder, job.receipt), ())
+        case DealJudged():
+            return _judged(job, event, job.folder, job.receipt)
         case _:
             return Step(job, ())
 
@@ -694,6 +700,8 @@ def _delivered(job: Delivered, event: RequesterEvent) -> Step:
             return Step(Challenged(job.order, job.deal, job.commitment, job.folder, job.receipt), ())
         case DealFinalized():
             return Step(_settle(job, event, job.folder, job.receipt), ())
+        case DealJudged():
+            return _judged(job, event, job.folder, job.receipt)
         case _:
             return Step(job, ())
 
@@ -709,10 +717,8 @@ def _challenged(job: Challenged, event: RequesterEvent) -> Step:
             return _deliver(job, job.folder, job.receipt)
         case ChallengeClosed(open_challenges=0):
             return _result(job.order, job.deal, job.commitment)
-        case DealJudged(ending=Ending.OVERTURNED):
-            return _retry(job.order, "the court overturned the result", event.returned_wei)
         case DealJudged():
-            return Step(_undecided(job, event), ())
+            return _judged(job, event, job.folder, job.receipt)
         case DealFinalized() if job.folder:
             return Step(_settle(job, event, job.folder, job.receipt), ())
         case DealFinalized():
@@ -721,17 +727,19 @@ def _challenged(job: Challenged, event: RequesterEvent) -> Step:
             return Step(job, ())
 
 
-def _undecided(job: Challenged, event: DealJudged) -> Undecided:
-    return Undecided(
-        job.order,
-        job.deal,
-        job.commitment,
-        event.ending,
-        job.folder,
-        job.receipt,
-        event.paid_wei,
-        event.returned_wei,
+def _judged(
+    job: Committed | Withheld | Auditing | Faulty | Delivered | Challenged,
+    event: DealJudged,
+    folder: str,
+    receipt: bytes,
+) -> Step:
+    """The court's word. Nothing need have been heard of before: a leaf that none may commit ends a deal at once."""
+    if event.ending is Ending.OVERTURNED:
+        return _retry(job.order, "the court overturned the result", event.returned_wei)
+    undecided = Undecided(
+        job.order, job.deal, job.commitment, event.ending, folder, receipt, event.paid_wei, event.returned_wei
     )
+    return Step(undecided, ())
 
 
 def _paid(job: Paid, event: RequesterEvent) -> Step:

@@ -128,6 +128,8 @@ def _calls(world: World) -> Iterable[Call]:
     yield Phase.COMMITTED, Phase.FINALIZED, FINALIZED, SubmitClaim in owes
     # Anybody disputes a result, and anybody moves a dispute on to its end.
     yield Phase.COMMITTED, Phase.CHALLENGED, CHALLENGED, False
+    # Of a leaf that says what none may nothing is heard before its end.
+    yield Phase.COMMITTED, Phase.OVERTURNED, OVERTURNED, False
     yield Phase.CHALLENGED, Phase.COMMITTED, CLOSED, True
     yield Phase.CHALLENGED, Phase.OVERTURNED, OVERTURNED, True
     yield Phase.CHALLENGED, Phase.VOID, VOID, True
