@@ -68,8 +68,7 @@ class Complaints:
     async def _begin(self, stored: Stored, state: requester.Faulty | requester.Withheld) -> tuple[str | None, str]:
         if isinstance(state, requester.Faulty):
             return await self._disputing.dispute_whatever(state.deal.deal_id, state.step, self._appetite)
-        contest = data_contest(state, self._wallet)
-        return await self._disputing.begin(contest, stored.market, self._appetite.max_bonds_wei)
+        return await self._disputing.dispute_missing(data_contest(state, self._wallet), stored.market, self._appetite)
 
 
 def data_contest(job: requester.Withheld, wallet: Address) -> Contest:

@@ -159,6 +159,17 @@ class Disputing:
             return trace.found
         return None
 
+    async def dispute_missing(self, contest: Contest, market: Address, appetite: Appetite) -> tuple[str | None, str]:
+        """Say that a result never came: by a leaf that speaks against itself, where one is why; else with a bond."""
+        with trio.move_on_after(LOOK_AGAIN_S):
+            try:
+                await self._checker.trace_of(contest.papers.deal_id)
+            except LeafForbidden as wrong:
+                return await self.show(wrong, appetite)
+            except (BytesMissing, PeerFault, Refused):
+                pass  # as was to be expected
+        return await self.begin(contest, market, appetite.max_bonds_wei)
+
     async def expose(self, deal_id: DealId, position: int, appetite: Appetite) -> tuple[str | None, str]:
         """Show the court a leaf that says what none may; takes no bond.
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import pytest
 import trio
@@ -14,20 +14,20 @@ from capanode.node.agent import Agent
 from capanode.node.chain.rpc import Rpc
 from capanode.node.challenged import disputing as disputing_of
 from capanode.node.challenged.appetite import Appetite
+from capanode.node.challenged.briefs import papers_of
 from capanode.node.challenged.committed_trace import LeafForbidden, StateMissing
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.evidence import Found, ResultMissing
 from capanode.node.storage.cid import cid_of
 from capanode.proofs import trace as traces
 from capanode.proofs.evidence import Evidence
-from capanode.proofs.leaf_list import LeafList, Row
-from capanode.proofs.trace import Leaf, Trace
 from capanode.protocol import encoding
-from capanode.protocol.cases import Kind
+from capanode.protocol.cases import Claimed, Kind
 from capanode.protocol.events import ChallengeWanted, Contest
-from capanode.protocol.ids import Address, DealId, Ppm, UnixTime, Wei
+from capanode.protocol.ids import Address, DealId, Digest, Ppm, UnixTime, Wei
 from capanode.protocol.judging import VerificationClass
 from tests.challenged.committed import RULES, committed
+from tests.challenged.loose import loosely_listed, trace_of
 from tests.challenged.test_checking import Desk, checking
 from tests.challenged.test_checking_steps import NEED, SPEC_OF_STEPS, count
 from tests.node.market_place import HARDWARE
@@ -43,17 +43,6 @@ APPETITE = Appetite(
     is_dry=False,
     min_sources=1,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Loose:
-    """A leaf list with leaves that no honest provider commits to."""
-
-    RECORD: ClassVar[tuple[str, int]] = LeafList.RECORD
-
-    deal_id: DealId
-    first_step: int
-    leaves: tuple[Row, ...]
 
 
 @dataclass(slots=True)
@@ -157,14 +146,7 @@ async def test_each_challenge_that_is_open_doubles_the_bond_that_the_budget_must
 
 async def test_a_leaf_that_failed_in_the_middle_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
-        trace = await desk.checker.trace_of(desk.deal.deal)
-        assert trace.listed is not None
-        evidence = trace.found.evidence
-        honest = list(trace.leaves)
-        failed = replace(honest[2], exit_code=1)
-        leaves = [*honest[:2], failed, *honest[3:]]
-        told = _told(desk, evidence, trace.listed, leaves)
-        monkeypatch.setattr(desk.checker._finder, "fetch_evidence", _found(replace(trace.found, evidence=told)))
+        told = await _forged(desk, monkeypatch)
         with pytest.raises(LeafForbidden) as wrong:
             await desk.checker.trace_of(desk.deal.deal)
         assert wrong.value.leaf.position == 2
@@ -178,16 +160,46 @@ async def test_a_leaf_that_failed_in_the_middle_is_shown(tmp_path: Path, monkeyp
         assert traces.root_from_proof(contest.claimed.leaf, 2, contest.claimed.proof) == told.trace_root
 
 
-def _told(desk: Desk, evidence: Evidence, listed: LeafList, leaves: list[Leaf]) -> Evidence:
-    """The evidence of a deal whose provider has committed to these leaves, whatever they say."""
-    rows = tuple(
-        (leaf.state_root, leaf.exit_code, leaf.stdout_root, leaf.done, listed.manifest(at))
-        for at, leaf in enumerate(leaves)
-    )
-    data = encoding.encode(Loose(evidence.deal_id, 0, rows))
-    cid = desk.deal.watcher.blobs.put_bytes(data, reason="evidence:x", until=UnixTime(NOW + 60))
-    hashes = tuple(traces.leaf_hash(evidence.deal_id, leaf) for leaf in leaves)
-    return replace(evidence, trace_root=traces.trace_root(Trace(hashes)), leaf_list=cid)
+async def test_a_result_that_never_came_is_said_to_be_missing_with_a_bond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        evidence = (await desk.checker.trace_of(desk.deal.deal)).found.evidence
+        missing = _said_to_be_missing(evidence)
+        key, reason = await disputes.dispute_missing(missing, evidence.market, APPETITE)
+        assert key is not None, reason
+        assert begun.contests[key] == missing
+
+
+async def test_a_result_that_never_came_for_a_leaf_that_none_may_commit_takes_no_bond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disputing(tmp_path, monkeypatch) as (desk, disputes, begun):
+        evidence = (await desk.checker.trace_of(desk.deal.deal)).found.evidence
+        missing = _said_to_be_missing(evidence)
+        await _forged(desk, monkeypatch)
+        key, reason = await disputes.dispute_missing(missing, evidence.market, APPETITE)
+        assert key is not None, reason
+        assert [contest.kind for contest in begun.contests.values()] == [Kind.SPEC]
+
+
+def _said_to_be_missing(evidence: Evidence) -> Contest:
+    """What a requester says of a result that it could not fetch."""
+    word = Digest(b"\x05" * 32)
+    return Contest(papers_of(evidence), Kind.DATA, 2, Claimed(), word, word, WATCHER, UnixTime(NOW + 60), "missing")
+
+
+async def _forged(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """The evidence of a deal whose provider has committed to a leaf that says its step has failed."""
+    trace = await desk.checker.trace_of(desk.deal.deal)
+    assert trace.listed is not None
+    evidence, honest = trace.found.evidence, list(trace.leaves)
+    leaves = [*honest[:2], replace(honest[2], exit_code=1), *honest[3:]]
+    listed = loosely_listed(evidence.deal_id, leaves, [trace.listed.manifest(at) for at in range(len(leaves))])
+    cid = desk.deal.watcher.blobs.put_bytes(encoding.encode(listed), reason="evidence:x", until=UnixTime(NOW + 60))
+    told = replace(evidence, trace_root=traces.trace_root(trace_of(listed)), leaf_list=cid)
+    monkeypatch.setattr(desk.checker._finder, "fetch_evidence", _found(replace(trace.found, evidence=told)))
+    return told
 
 
 def _found(found: Found) -> Callable[[DealId], Awaitable[Found]]:
