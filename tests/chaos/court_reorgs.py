@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +25,21 @@ from bench.shell_image import write_shell_image
 from capanode.contracts_abi import bindings
 from capanode.node.chain.wire import hexadecimal, quantity, read_bytes, read_list, read_object, read_quantity
 from capanode.protocol.cases import Verdict
-from tests.chaos.court_town import open_court
+from tests.chaos.court_scenarios import (
+    JOINED_BLOCKS,
+    appealed,
+    audited,
+    exposed,
+    joined,
+    questioned,
+    redrawn,
+    retargeted,
+    withheld,
+)
+from tests.chaos.court_town import PLAIN, CourtPlan, open_court
 from tests.chaos.crash_town import PATIENCE_S, CrashTown
 from tests.chaos.reorgs import Reorgs
-from tests.chaos.scenarios import Scenario, appealed, live_through, questioned, withheld
+from tests.chaos.scenarios import Scenario, live_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +52,9 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A transaction of the game, by what it logs. Nobody but a node sends its own again."""
+    """A transaction of the game, by what the court logs in it. Nobody but a node sends its own again."""
 
-    is_in: Callable[[Any], bool]
+    is_in: Callable[[Sequence[Any]], bool]
     of_a_node: bool = True
 
     @property
@@ -54,14 +66,33 @@ class Move:
 def logs(kind: type, *, of_a_node: bool = True, **fields: object) -> Move:
     """The transaction with such a log."""
 
-    def is_in(log: Any) -> bool:
-        return isinstance(log, kind) and all(getattr(log, name) == value for name, value in fields.items())
+    def is_in(found: Sequence[Any]) -> bool:
+        return any(
+            isinstance(log, kind) and all(getattr(log, name) == value for name, value in fields.items())
+            for log in found
+        )
 
     return Move(is_in, of_a_node)
 
 
+def only_draws_again(found: Sequence[Any]) -> bool:
+    """Whether a transaction does nothing but choose another block to draw by."""
+    return all(isinstance(log, bindings.Drawing) for log in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """A scenario, what of it is taken back, and what the court logs in it."""
+
+    scenario: Scenario
+    moves: Mapping[str, Move]
+    logged: Mapping[str, int]
+    plan: CourtPlan = PLAIN
+
+
+SHOWN: Final[Mapping[str, Move]] = {"showAnswer": logs(bindings.AnswerShown)}
+
 JUDGED: Final[Mapping[str, Move]] = {
-    "showAnswer": logs(bindings.AnswerShown),
     "castVote": logs(bindings.VoteCast),
     "revealVote": logs(bindings.VoteRevealed),
     "resolve": logs(bindings.Resolved),
@@ -70,10 +101,11 @@ JUDGED: Final[Mapping[str, Move]] = {
 }
 """Before a committee."""
 
-GAMES: Final[Mapping[str, tuple[Scenario, Mapping[str, Move], Mapping[str, int]]]] = {
-    "appealed": (
+GAMES: Final[Mapping[str, Game]] = {
+    "appealed": Game(
         appealed,
         {
+            **SHOWN,
             **JUDGED,
             "challenge": logs(bindings.Challenged),
             "appeal": logs(bindings.Appealed, of_a_node=False),
@@ -82,18 +114,19 @@ GAMES: Final[Mapping[str, tuple[Scenario, Mapping[str, Move], Mapping[str, int]]
         },
         {"Settled": 1, "Drawn": 2},
     ),
-    "withheld": (
+    "withheld": Game(
         withheld,
         {
+            **SHOWN,
             **JUDGED,
             "demandLeaves": logs(bindings.Asked, index=0),
             "answerLeaves": logs(bindings.Answered),
-            "descend": Move(lambda log: isinstance(log, bindings.Asked) and log.index > 0),
+            "descend": Move(lambda found: any(isinstance(log, bindings.Asked) and log.index > 0 for log in found)),
             "nameStep": logs(bindings.StepNamed),
         },
         {"Asked": 2, "Answered": 2, "StepNamed": 1, "Settled": 2},
     ),
-    "questioned": (
+    "questioned": Game(
         questioned,
         {
             "demandLeaves": logs(bindings.Asked, of_a_node=False),
@@ -103,8 +136,54 @@ GAMES: Final[Mapping[str, tuple[Scenario, Mapping[str, Move], Mapping[str, int]]
         },
         {"Asked": 2, "Answered": 1, "Settled": 2},
     ),
+    "joined": Game(
+        joined,
+        {
+            "challenge": logs(bindings.Challenged),
+            "join": logs(bindings.Joined),
+            "showAnswer, first": logs(bindings.AnswerShown, index=0),
+            "showAnswer, second": logs(bindings.AnswerShown, index=1),
+            "settle": logs(bindings.Settled),
+        },
+        {"Challenged": 1, "Joined": 1, "AnswerShown": 2, "Settled": 1},
+        CourtPlan(join_blocks=JOINED_BLOCKS),
+    ),
+    "redrawn": Game(
+        redrawn,
+        {
+            "resolve, without a majority": Move(only_draws_again),
+            "draw, again": logs(bindings.Drawn, round=1),
+            "payCommittee, of the absent": logs(bindings.CommitteePaid, round=0),
+        },
+        {"Drawing": 1, "Drawn": 2, "Settled": 1},
+    ),
+    "retargeted": Game(
+        retargeted,
+        {
+            "appeal": logs(bindings.Appealed, of_a_node=False),
+            "retarget": Move(only_draws_again),
+            "draw, late": logs(bindings.Drawn, round=1),
+        },
+        {"Drawing": 2, "Drawn": 2, "Settled": 1},
+    ),
+    "exposed": Game(
+        exposed,
+        {"challengeSpec": logs(bindings.Settled)},
+        {"Settled": 1},
+        CourtPlan(provider="tests.chaos.forger"),
+    ),
+    "audited": Game(
+        audited,
+        {
+            "beginAudit": logs(bindings.Challenged),
+            "draw, by lot": logs(bindings.Drawn),
+            "settle": logs(bindings.Settled),
+            "payCommittee": logs(bindings.CommitteePaid),
+        },
+        {"Challenged": 1, "Drawn": 1, "Settled": 1},
+        CourtPlan(begin_audits=True),
+    ),
 }
-"""By scenario, what of it is taken back, and what the court logs in it."""
 
 POLL_S: Final = 0.1
 
@@ -126,8 +205,10 @@ def taking_back(town: CrashTown, reorgs: Reorgs, moves: Mapping[str, Move]) -> G
             is_quiet.set()
 
     def wait_quiet() -> None:
-        is_quiet.clear()
-        assert is_quiet.wait(PATIENCE_S), f"what was taken back has not come again: {taken}"
+        # The first look may have begun before whatever has just come.
+        for _ in range(2):
+            is_quiet.clear()
+            assert is_quiet.wait(PATIENCE_S), f"what was taken back has not come again: {taken}"
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -155,10 +236,10 @@ async def _take_back(
         head = read_quantity(await reorgs.rpc.call("eth_blockNumber"))
         left = {name: move for name, move in moves.items() if taken[name] < move.times}
         logged = await _logs(town, reorgs, since)
-        seen = [(block, name) for block, log in logged for name in left if left[name].is_in(log)]
+        seen = [(block, name) for block, found in logged for name in left if left[name].is_in(found)]
         # Nobody would send it again.
         foreign = [
-            block for block, log in logged if any(move.is_in(log) for move in moves.values() if not move.of_a_node)
+            block for block, found in logged if any(move.is_in(found) for move in moves.values() if not move.of_a_node)
         ]
         if not seen and not any(taken[name] for name in left):
             is_quiet.set()
@@ -172,33 +253,37 @@ async def _take_back(
         await trio.sleep(POLL_S)  # the chain tells in no other way
 
 
-async def _logs(town: CrashTown, reorgs: Reorgs, since: int) -> list[tuple[int, Any]]:
+async def _logs(town: CrashTown, reorgs: Reorgs, since: int) -> list[tuple[int, list[Any]]]:
+    """What the court has logged, by transactions and their blocks."""
     assert town.contracts.court is not None
     query = {"address": hexadecimal(town.contracts.court), "fromBlock": quantity(since), "toBlock": "latest"}
     rows = [read_object(row) for row in read_list(await reorgs.rpc.call("eth_getLogs", query))]
     return [
-        (
-            read_quantity(row["blockNumber"]),
-            bindings.decode_log([read_bytes(topic) for topic in read_list(row["topics"])], read_bytes(row["data"])),
-        )
-        for row in rows
+        (read_quantity(block), [_decoded(row) for row in those])
+        for (block, _), those in groupby(rows, lambda row: (row["blockNumber"], row["transactionHash"]))
     ]
 
 
-def play(game: str, root: Path, dice: random.Random) -> Played:
+def _decoded(row: Mapping[str, Any]) -> Any:
+    return bindings.decode_log([read_bytes(topic) for topic in read_list(row["topics"])], read_bytes(row["data"]))
+
+
+def play(name: str, root: Path, dice: random.Random) -> Played:
     """Live through one game in a town of its own."""
-    scenario, moves, logged = GAMES[game]
+    game = GAMES[name]
     image = root / "shell.tar"
     write_shell_image(image)
-    with open_court(root / game, image, dice) as (town, reorgs):
-        undisturbed = live_through(town, scenario)
-        with taking_back(town, reorgs, moves) as taken:
-            ending = live_through(town, scenario)
+    with open_court(root / name, image, dice, game.plan) as (town, reorgs):
+        undisturbed = live_through(town, game.scenario)
+        with taking_back(town, reorgs, game.moves) as taken:
+            ending = live_through(town, game.scenario)
     mismatches = [
-        f"{name}: {undisturbed.events[name]} times" for name in logged if undisturbed.events[name] != logged[name]
+        f"{event}: {undisturbed.events.get(event, 0)} times"
+        for event, times in game.logged.items()
+        if undisturbed.events.get(event, 0) != times
     ]
     mismatches += [
-        f"{name}: taken back {taken[name]} times" for name, move in moves.items() if taken[name] != move.times
+        f"{kind}: taken back {taken[kind]} times" for kind, move in game.moves.items() if taken[kind] != move.times
     ]
     return Played(dict(taken), (*mismatches, *ending.differences(undisturbed)))
 

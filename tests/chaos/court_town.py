@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -52,9 +52,7 @@ CHEATER: Final = "capanode.node.devnet_cheater"
 ROLES: Final = {"provider": "provider", "requester": "requester", "watcher": "challenger", PURSE: "requester"} | (
     dict.fromkeys(ARBITERS, "arbiter")
 )
-CONFIGS: Final = {"provider": PROVIDER_CONFIG, "watcher": "[challenger]\nsample_ppm = 0\n"} | dict.fromkeys(
-    ARBITERS, "[arbiter]\nbegin_audits = false\n"
-)
+CONFIGS: Final = {"provider": PROVIDER_CONFIG, "watcher": "[challenger]\nsample_ppm = 0\n"}
 CLOCKS: Final = replace(
     DEVNET_COURT_CLOCKS, vote_time=900, reveal_time=900, appeal_time=120, answer_time=120, max_dispute=7_200
 )
@@ -64,6 +62,19 @@ GRANTS: Final = {"provider": replace(PROVIDER_GRANT, duty_wei=Wei(0))} | dict.fr
 )
 """Of those who do not get what a requester does."""
 
+
+@dataclass(frozen=True, slots=True)
+class CourtPlan:
+    """What is not the same in every court town."""
+
+    provider: str = CHEATER
+    """The program of its node."""
+
+    join_blocks: int = CLOCKS.join_blocks
+    begin_audits: bool = False
+
+
+PLAIN: Final = CourtPlan()
 BLOCK_EVERY_S: Final = 0.5
 """Besides one for each transaction: what is drawn waits for blocks."""
 
@@ -71,9 +82,9 @@ Ground = tuple[NetworkProfile, Contracts, dict[str, Party], Reorgs, trio.lowleve
 
 
 @contextmanager
-def open_court(root: Path, image: Path, dice: Random) -> Generator[tuple[CrashTown, Reorgs]]:
+def open_court(root: Path, image: Path, dice: Random, plan: CourtPlan = PLAIN) -> Generator[tuple[CrashTown, Reorgs]]:
     """The town, with what replaces the blocks of its chain."""
-    with kept_open(partial(_ground, root, dice), "court") as (profile, contracts, parties, reorgs, token):
+    with kept_open(partial(_ground, root, dice, plan), "court") as (profile, contracts, parties, reorgs, token):
         purses = {PURSE: parties.pop(PURSE)}
         town = CrashTown(
             root, image, profile, contracts, parties, {}, token, cast=("watcher", ARBITERS[0]), purses=purses
@@ -170,12 +181,13 @@ async def _sent(town: CrashTown, data: bytes) -> None:
 
 
 @asynccontextmanager
-async def _ground(root: Path, dice: Random) -> AsyncGenerator[Ground]:
+async def _ground(root: Path, dice: Random, plan: CourtPlan) -> AsyncGenerator[Ground]:
     """A chain with everything on it, which makes a block every so often."""
     root.mkdir(parents=True, exist_ok=True)
     async with run_anvil() as chain, open_rpc([chain.rpc_url], chain.chain_id) as rpc:
-        profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id, court_clocks=CLOCKS)
-        parties = {name: await _party(root, name, role) for name, role in ROLES.items()}
+        clocks = replace(CLOCKS, join_blocks=plan.join_blocks)
+        profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id, court_clocks=clocks)
+        parties = {name: await _party(root, name, role, plan) for name, role in ROLES.items()}
         bootstrap = tuple(party.multiaddr("127.0.0.1") for name, party in parties.items() if name != PURSE)
         profile = replace(profile, bootstrap=bootstrap)
         for party in parties.values():
@@ -188,7 +200,8 @@ async def _ground(root: Path, dice: Random) -> AsyncGenerator[Ground]:
             nursery.cancel_scope.cancel()
 
 
-async def _party(root: Path, name: str, role: str) -> Party:
-    program = CHEATER if role == "provider" else "capanode.node"
-    extra = CONFIGS.get(name, "")
+async def _party(root: Path, name: str, role: str, plan: CourtPlan) -> Party:
+    program = plan.provider if role == "provider" else "capanode.node"
+    judging = f"[arbiter]\nbegin_audits = {str(plan.begin_audits).lower()}\n"
+    extra = judging if role == "arbiter" else CONFIGS.get(name, "")
     return await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra, program=program)

@@ -27,10 +27,13 @@ from bench import report
 from bench.shell_image import write_shell_image
 from capanode.node.fault_points import Armed
 from tests.chaos import passed
+from tests.chaos.court_scenarios import IN_COURT
 from tests.chaos.court_town import open_court_town
 from tests.chaos.crash_town import CrashTown, open_crash_town, write_broken_image
-from tests.chaos.scenarios import COURT, FRESH, SCENARIOS, Ending, live_through
+from tests.chaos.scenarios import FRESH, IN_TOWN, Ending, live_through
 from tests.chaos.setups import SETUPS, ground_of_setups
+
+SCENARIOS: Final = {**IN_TOWN, **IN_COURT}
 
 TOWNS: Final = 2
 COURTS: Final = 2
@@ -178,7 +181,7 @@ DEATHS: Final[Mapping[Place, int]] = {Place.TOWN: 2, Place.COURT: 4, Place.SETUP
 def place_of(scenario: str) -> Place:
     if scenario in SETUPS:
         return Place.SETUP
-    return Place.COURT if scenario in COURT else Place.TOWN
+    return Place.COURT if scenario in IN_COURT else Place.TOWN
 
 
 def lives_of(kills: Sequence[Kill]) -> list[Life]:

@@ -82,7 +82,7 @@ resources: {{cpu: 0.5, memory: {memory}{disk}}}
 retention: {retention}
 {window}
 price_cap: "0.5"
-verification: exact
+verification: {verification}
 """
 
 WINDOW_S: Final = 40
@@ -209,6 +209,7 @@ class CrashTown:
         memory: str = "64MiB",
         retention: str = "1s",
         steps: int = 0,
+        verification: str = "exact",
     ) -> JobOrder:
         """A job with fresh input, of the shell image unless another is named; single-shot without `steps`."""
         name = f"job-{secrets.token_hex(4)}"
@@ -222,6 +223,7 @@ class CrashTown:
             disk="" if steps else ", disk: 4MiB",
             memory=memory,
             retention=retention,
+            verification=verification,
             # Of a job in steps the least is minutes.
             window="" if steps else f"window: {WINDOW_S}s",
         )

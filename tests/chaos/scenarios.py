@@ -10,28 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from capanode.node.api.client import NodeClient
-from capanode.node.api.port import JobView, Json
-from capanode.node.chain import court as courts
-from capanode.node.challenged.briefs import papers_of
-from capanode.protocol.faults import Refused, Unavailable
-from tests.chaos.court_town import ARBITERS, CLOCKS, evidence, filed, leaves_kept_back, send_to_court
+from capanode.node.api.port import JobView
+from capanode.protocol.faults import Refused
 from tests.chaos.crash_town import DEALS_ENDED, ENDED, CrashTown, NotInTime
 from tests.e2e.town import events, false_checks
 
 ANSWER: Final = "echo $((6 * 7)) > /out/answer"
 COUNT: Final = "[ ! -f /state/answer ] || read n < /state/answer; echo $((n + CAPANODE_STEP)) > /state/answer"
 SLOW: Final = "echo up; sleep 3; echo $((6 * 7)) > /out/answer"
-PATIENT: Final = "30s"
-"""For a step of a job that must come to its end however slow the machine."""
 
 DEPOSIT: Final = 10**18
 HUGE: Final = "3000GiB"
 LONGER_THAN_A_DEMAND_S: Final = 700
 LONGER_THAN_A_DEAL_S: Final = 300
-LONGER_THAN_A_DISPUTABLE_DEAL_S: Final = 900
-LONGER_THAN_AN_ANSWER_S: Final = CLOCKS.answer_time + 1
-LONGER_THAN_AN_APPEAL_S: Final = CLOCKS.appeal_time + 1
-LONGER_THAN_VOTES_S: Final = CLOCKS.vote_time + CLOCKS.reveal_time + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,137 +288,7 @@ def deposit(town: CrashTown) -> Job:
     return direct(town)
 
 
-# ---- before the court --------------------------------------------------------------------------------------------
-
-
-def cheated(town: CrashTown) -> Job:
-    """The provider leaves a step out; the watcher disputes it, three arbiters look, and the money comes back."""
-    job, deal_id = _disputable(town, 3)
-    # What the requester buys in its place would be no better.
-    town.ask("provider", lambda client: client.drain(on=True))
-    town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
-    _until_judged(town, job, deal_id)
-    return job
-
-
-def appealed(town: CrashTown) -> Job:
-    """The same, and somebody who does not like the verdict pays for another committee."""
-    job, deal_id = _disputable(town, 3)
-    town.ask("provider", lambda client: client.drain(on=True))
-    town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=2))
-    town.until("another committee is drawn", partial(_has_appealed, town, deal_id))
-    _until_judged(town, job, deal_id)
-    return job
-
-
-def asked(town: CrashTown) -> Job:
-    """Somebody says that the leaves are withheld: the provider shows some on chain, hears no more, and is paid."""
-    job, deal_id = _disputable(town, 17)
-    town.ask("watcher", lambda client: list(client.check(deal_id, 0, None)))
-    send_to_court(town, courts.demand_leaves(papers_of(evidence(town, "watcher", deal_id)), 0))
-    town.until("leaves are shown", lambda: _case(town, deal_id)["phase"] == "ANSWERED")
-    town.let_pass(LONGER_THAN_AN_ANSWER_S)
-    _until_case_over(town, deal_id)
-    town.let_pass(LONGER_THAN_A_DISPUTABLE_DEAL_S)
-    return job
-
-
-def questioned(town: CrashTown) -> Job:
-    """Leaves are demanded twice: once the provider shows some and hears no more, once it is away and loses the deal."""
-    job, deal_id = _disputable(town, 17)
-    town.ask("provider", lambda client: client.drain(on=True))
-    town.ask("watcher", lambda client: list(client.check(deal_id, 0, None)))
-    papers = papers_of(evidence(town, "watcher", deal_id))
-    send_to_court(town, courts.demand_leaves(papers, 0))
-    town.until("leaves are shown", lambda: _case(town, deal_id)["phase"] == "ANSWERED")
-    town.let_pass(LONGER_THAN_AN_ANSWER_S)
-    _until_case_over(town, deal_id)
-    town.nodes["provider"].down()
-    send_to_court(town, courts.demand_leaves(papers, 1))
-    town.until("leaves are demanded", lambda: _case(town, deal_id)["phase"] == "ASKED")
-    town.let_pass(LONGER_THAN_AN_ANSWER_S)
-    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
-    town.nodes["provider"].start()
-    _until_cancelled(town, job)
-    _until_case_over(town, deal_id)
-    town.ask("provider", lambda client: client.drain(on=False))
-    return job
-
-
-def withheld(town: CrashTown) -> Job:
-    """Leaves are kept back until they are asked for on chain, and then lead the watcher down to the first wrong one."""
-    job, deal_id = _disputable(town, 17)
-    town.ask("provider", lambda client: client.drain(on=True))
-
-    def demand(client: NodeClient) -> None:
-        if not any(one["deal_id"] == deal_id for one in client.dispute("list")["challenges"]):
-            client.dispute("open", deal=deal_id, leaves=True)
-
-    with leaves_kept_back(town, deal_id):
-        town.ask("watcher", demand)
-    _until_judged(town, job, deal_id)
-    return job
-
-
-def _has_appealed(town: CrashTown, deal_id: str) -> bool:
-    """Whether the second committee is there; else it is asked for as soon as that is possible, and again if need be."""
-    case = _case(town, deal_id)
-    if case["phase"] == "DECIDED" and len(case["rounds"]) == 1:
-        with suppress(Refused, Unavailable):
-            papers = papers_of(evidence(town, "watcher", deal_id))
-            send_to_court(town, courts.appeal(papers, filed(town, "watcher", deal_id)))
-    return len(case.get("rounds", ())) == 2
-
-
-def _disputable(town: CrashTown, steps: int) -> tuple[Job, str]:
-    """A job whose result is there, and the deal that it is of."""
-    order = town.order(COUNT, steps=steps, accept="wait", timeout=PATIENT)
-    job = Job("requester", town.submit("requester", order))
-    view = town.until_job(job.buyer, job.job_id, "delivered", lambda view: view.phase == "Delivered")
-    assert view.deal_id is not None
-    return job, view.deal_id
-
-
-def _case(town: CrashTown, deal_id: str) -> Json:
-    """The newest case about a deal, as the watcher knows it; its phase is NONE where there is none."""
-    cases = town.ask("watcher", lambda client: client.dispute("list"))["cases"]
-    return next((one for one in cases if one["deal_id"] == deal_id), {"phase": "NONE"})
-
-
-def _until_judged(town: CrashTown, job: Job, deal_id: str) -> None:
-    """The verdict stands, the money is back, and nobody wants another result."""
-    town.until("a verdict is there", lambda: _case(town, deal_id)["phase"] == "DECIDED")
-    town.let_pass(LONGER_THAN_AN_APPEAL_S)
-    town.until_job(job.buyer, job.job_id, "judged", lambda view: "DealJudged" in events(view))
-    _until_cancelled(town, job)
-    _until_case_over(town, deal_id)
-    town.ask("provider", lambda client: client.drain(on=False))
-
-
-def _until_case_over(town: CrashTown, deal_id: str) -> None:
-    """Closed and paid for, and nobody waits for anything any more."""
-
-    def is_over() -> bool:
-        case = _case(town, deal_id)
-        if case["phase"] != "CLOSED" or not all(one["is_paid"] for one in case["rounds"]):
-            return False
-        said = [town.ask(who, lambda client: client.dispute("list")) for who in ("watcher", *ARBITERS)]
-        return all(row["has_ended"] for one in said for row in (*one["challenges"], *one["duties"]))
-
-    town.until("the case is over", is_over)
-
-
-def _until_cancelled(town: CrashTown, job: Job) -> None:
-    def cancel(client: NodeClient) -> None:
-        with suppress(Refused):
-            client.cancel(job.job_id)
-
-    while town.job(job.buyer, job.job_id).phase not in ENDED:
-        town.ask(job.buyer, cancel)
-        time.sleep(0.1)
-
-
-SCENARIOS: Final[Mapping[str, Scenario]] = {
+IN_TOWN: Final[Mapping[str, Scenario]] = {
     one.__name__: one
     for one in (
         lock,
@@ -450,14 +311,8 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         stopped,
         new_provider,
         new_requester,
-        cheated,
-        asked,
-        withheld,
     )
 }
-
-COURT: Final = frozenset({"cheated", "asked", "withheld"})
-"""Scenarios that are lived through in a court town."""
 
 FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}
 """Scenarios in which somebody new takes a place of the town, not started yet."""

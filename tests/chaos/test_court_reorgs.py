@@ -16,4 +16,4 @@ def test_each_transaction_of_a_dispute_is_taken_back_and_the_end_is_the_same(
 ) -> None:
     played = play(SAMPLED, tmp_path, dice)
     assert played.mismatches == ()
-    assert played.taken.keys() == GAMES[SAMPLED][1].keys()
+    assert played.taken.keys() == GAMES[SAMPLED].moves.keys()
