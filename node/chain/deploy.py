@@ -38,7 +38,7 @@ DEVNET_COURT_CLOCKS: Final = bindings.CourtClocks(
     answer_time=30,
     max_dispute=600,
     min_age=0,
-    leave_time=60,
+    leave_time=660,
     min_arbiters=3,
     min_stake=10**18,
     gas_allowance=GAS_ALLOWANCE_WEI,
@@ -55,12 +55,13 @@ PUBLIC_COURT_CLOCKS: Final = bindings.CourtClocks(
     answer_time=86_400,
     max_dispute=30 * 86_400,
     min_age=7 * 86_400,
-    leave_time=31 * 86_400,
+    leave_time=61 * 86_400,
     min_arbiters=7,
     min_stake=100 * 10**18,
     gas_allowance=GAS_ALLOWANCE_WEI,
 )
-"""Time enough for a node that was off over night. Source: PROTOCOL §6, §7."""
+"""Time enough for a node that was off over night. A stake stays for a day more than a case can last: the longest window
+and the longest dispute after it. Source: PROTOCOL §3, §6, §7."""
 
 PUBLIC_DIRECTORY_DELAY_S: Final = 7 * 86_400
 

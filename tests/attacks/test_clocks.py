@@ -1,4 +1,4 @@
-"""Attack 20: a chain that stands still, or whoever orders its transactions keeping a side out for a while."""
+"""Attacks 20 and 30: a chain that stands still, whoever keeps a side out for a while, and an arbiter that leaves."""
 
 from dataclasses import asdict
 
@@ -6,6 +6,9 @@ from capanode.node.chain.deploy import DEVNET_COURT_CLOCKS, PUBLIC_COURT_CLOCKS
 from capanode.protocol.due import CourtClocks
 
 DAY_S = 86_400
+LONGEST_WINDOW_S = 30 * DAY_S
+"""What the market lets a deal have. Source: `DealMarket.MAX_WINDOW`."""
+
 HASHES_KEPT = 256
 """Blocks whose hash a contract can still read."""
 
@@ -26,7 +29,12 @@ def test_attack_20_silence_of_the_arbiters_is_nobodys_loss_but_theirs_and_ends()
     rounds = 3
     longest_round = PUBLIC_COURT_CLOCKS.vote_time + PUBLIC_COURT_CLOCKS.reveal_time + PUBLIC_COURT_CLOCKS.appeal_time
     assert rounds * longest_round + DAY_S < PUBLIC_COURT_CLOCKS.max_dispute
-    assert PUBLIC_COURT_CLOCKS.leave_time > PUBLIC_COURT_CLOCKS.max_dispute
+
+
+def test_attack_30_arbiters_stake_stays_longer_than_any_dispute() -> None:
+    """From the draw on: a case may be opened with the window, and is split so long after the window's end."""
+    assert PUBLIC_COURT_CLOCKS.leave_time > LONGEST_WINDOW_S + PUBLIC_COURT_CLOCKS.max_dispute
+    assert DEVNET_COURT_CLOCKS.leave_time > DEVNET_COURT_CLOCKS.max_dispute
 
 
 def test_attack_20_node_knows_every_clock_of_the_court() -> None:
