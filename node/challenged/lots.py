@@ -21,9 +21,10 @@ from capanode.node.chain.wire import quantity, read_digest, read_object
 from capanode.node.challenged.briefs import papers_of
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.evidence import Found
+from capanode.node.challenged.looks import Looks
 from capanode.protocol.auditing import audited_step
 from capanode.protocol.cases import Case, CasePhase, Kind, Papers, case_id_of
-from capanode.protocol.faults import Fault, InvariantViolated
+from capanode.protocol.faults import Fault, InvariantViolated, Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, Wei
 from capanode.protocol.judging import Rules, class_pool
 from capanode.protocol.tariff import PPM
@@ -69,14 +70,17 @@ class Lots:
         self._named = named
 
     async def run(self, committed: trio.MemoryReceiveChannel[DealId]) -> None:
-        """Look at what is committed, one after the other, until cancelled."""
-        async for deal_id in committed:
+        """Look at what is committed, one after the other, until cancelled; what cannot be looked at yet, later."""
+        looks = Looks(committed)
+        while (look := await looks.next()) is not None:
             try:
-                await self.consider(deal_id)
+                await self.consider(look.deal_id)
             except InvariantViolated:
                 raise
             except Fault as fault:
-                log.info("audit-passes", deal=deal_id.hex(), reason=str(fault))
+                waits = isinstance(fault, Unavailable) and looks.again(look)
+                event = "audit-waits" if waits else "audit-passes"
+                log.info(event, deal=look.deal_id.hex(), reason=str(fault))
 
     async def consider(self, deal_id: DealId) -> bool:
         """Begin the audit of a result, if that is worth it and nobody has; whether this node has begun it.

@@ -5,12 +5,10 @@ same of the deal. What a watcher spends is bounded: a share of the results, by p
 more bonds at once than its budget.
 """
 
-import heapq
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import structlog
 import trio
@@ -21,16 +19,11 @@ from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.committed_trace import LeafForbidden, LeavesWithheld, StateMissing
 from capanode.node.challenged.disputing import Disputing
 from capanode.node.challenged.evidence import Found, ResultMissing
+from capanode.node.challenged.looks import Look, Looks
 from capanode.protocol.faults import Fault, InvariantViolated, Refused, Unavailable
 from capanode.protocol.ids import Address, DealId, Digest, Wei
 from capanode.protocol.named_set import NamedSet
 from capanode.protocol.tariff import PPM, TARIFF
-
-LOOK_AGAIN_S: Final = (1.0, 4.0, 15.0, 60.0)
-"""Pauses after which a result is looked at again that could not be looked at before. Seconds."""
-
-MAX_WAITING: Final = 256
-"""Results that wait for another look."""
 
 log = structlog.get_logger()
 
@@ -77,15 +70,6 @@ class Passed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Look:
-    """A look that is due, by trio's clock, after so many that came to nothing."""
-
-    due_s: float
-    deal_id: DealId
-    tries: int
-
-
 class Watching:
     """Looks at committed deals: at a sample with `watch`, at one of one's own choice with `look`."""
 
@@ -116,32 +100,15 @@ class Watching:
 
         What cannot be looked at yet is so later: a provider may be the last to hear of its own commitment.
         """
-        waiting = list[_Look]()
-        while (look := await self._next(committed, appetite, waiting)) is not None:
+        looks = Looks(committed, partial(self.is_drawn, appetite))
+        while (look := await looks.next()) is not None:
             told = await self._told(look, appetite)
             if told is not None:
                 yield told
-            elif look.tries == len(LOOK_AGAIN_S) or len(waiting) == MAX_WAITING:
+            elif not looks.again(look):
                 yield _passed(look.deal_id, "it could not be looked at in time")
-            else:
-                again_s = trio.current_time() + LOOK_AGAIN_S[look.tries]
-                heapq.heappush(waiting, _Look(again_s, look.deal_id, look.tries + 1))
 
-    async def _next(
-        self, committed: trio.MemoryReceiveChannel[DealId], appetite: Appetite, waiting: list[_Look]
-    ) -> _Look | None:
-        """What is due before it what has just been committed; None once nothing can come any more."""
-        due_s = waiting[0].due_s if waiting else float("inf")
-        with trio.move_on_at(due_s):
-            async for deal_id in committed:
-                if self.is_drawn(appetite):
-                    return _Look(trio.current_time(), deal_id, 0)
-            if not waiting:
-                return None
-            await trio.sleep_until(due_s)
-        return heapq.heappop(waiting)
-
-    async def _told(self, look: _Look, appetite: Appetite) -> Finding | Passed | None:
+    async def _told(self, look: Look, appetite: Appetite) -> Finding | Passed | None:
         """What a look comes to; None where it may come to something later."""
         try:
             return await self.look(look.deal_id, appetite)

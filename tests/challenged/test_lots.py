@@ -13,10 +13,11 @@ from capanode.node.chain.orders import Orders
 from capanode.node.challenged.briefs import claimed_of
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.committed_trace import CommittedTrace
+from capanode.node.challenged.evidence import BytesMissing
 from capanode.node.challenged.lots import Lots, drawn_step, expected_wei
 from capanode.node.challenged.tending import Brief, Tending
 from capanode.proofs.trace import Trace
-from capanode.protocol.cases import Case, CasePhase, Kind, Papers, Verdict, Vote
+from capanode.protocol.cases import Case, CasePhase, Kind, Papers, Verdict, Vote, case_id_of
 from capanode.protocol.ids import DealId, Digest, Wei
 from capanode.protocol.phases import Phase
 from tests.challenged.committed import RULES
@@ -49,22 +50,26 @@ async def house(tmp_path: Path) -> AsyncGenerator[Courthouse]:
 
 
 class Published:
-    """As much of a checker as finds a deal whose leaves are published."""
+    """As much of a checker as finds a deal whose leaves are published, if need be not at once."""
 
-    def __init__(self, house: Courthouse, papers: Papers) -> None:
+    def __init__(self, house: Courthouse, papers: Papers, *, asked_too_early: int = 0) -> None:
         self._house = house
         self._papers = papers
+        self._left = asked_too_early
 
     async def trace_of(self, _: DealId) -> CommittedTrace:
         await trio.lowlevel.checkpoint()
+        self._left -= 1
+        if self._left >= 0:
+            raise BytesMissing("Nobody hands over the evidence of the deal yet.")
         return published(self._house, self._papers, leaves(STEPS))
 
 
-def lots(house: Courthouse, papers: Papers, gas_wei: int) -> Lots:
+def lots(house: Courthouse, papers: Papers, gas_wei: int, *, asked_too_early: int = 0) -> Lots:
     """Those of the first arbiter."""
     me = ARBITERS[0].address
     return Lots(
-        cast(Checker, Published(house, papers)),
+        cast(Checker, Published(house, papers, asked_too_early=asked_too_early)),
         house.courts,
         ChainClock(lambda: 0.0),
         me,
@@ -141,6 +146,16 @@ async def test_the_drawn_are_paid_whatever_they_find(
     assert closed.verdict is verdict
     assert await fees_wei(house, case) == [FEE] * 3
     assert await house.phase(papers.deal_id) is phase
+
+
+async def test_a_result_that_its_provider_does_not_hand_over_yet_is_audited_a_moment_later(house: Courthouse) -> None:
+    papers = await house.commit(STEPS, trace(STEPS), audit_ppm=ALWAYS)
+    send, receive = trio.open_memory_channel[DealId](1)
+    await send.send(papers.deal_id)
+    await send.aclose()
+    await lots(house, papers, 0, asked_too_early=1).run(receive)
+    case_id = case_id_of(papers.deal_id, Kind.AUDIT, 0, 0)
+    assert (await house.court.case(case_id)).phase is CasePhase.DRAWING
 
 
 async def test_a_lot_that_falls_elsewhere_ends_the_audit(house: Courthouse, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import trio.testing
 
 from capanode.node.challenged.appetite import Appetite
 from capanode.node.challenged.evidence import BytesMissing
-from capanode.node.challenged.watching import LOOK_AGAIN_S, Finding, Passed, Watching, why_not_before
+from capanode.node.challenged.looks import LOOK_AGAIN_S
+from capanode.node.challenged.watching import Finding, Passed, Watching, why_not_before
 from capanode.protocol.faults import Refused
 from capanode.protocol.ids import Address, DealId, Ppm, Wei
 from capanode.protocol.judging import VerificationClass
