@@ -53,18 +53,24 @@ class Cheater:
         """Run the program as it should be, or not at all, or improve on what it wrote."""
         if request.is_check:
             return await self._honest.run(request, started=started)
+        folder = self._folder / request.execution_id
+        # A node that died over this has left it there.
+        shutil.rmtree(folder, ignore_errors=True)
         if request.state is None:
-            return _altered(await self._honest.run(request, started=started))
+            folder.mkdir()
+            return _altered(await self._honest.run(request, started=started), folder)
         if not is_skipped(request):
             return await self._honest.run(request, started=started)
-        folder = self._folder / request.execution_id
-        # A node that died over this step has left it there.
-        shutil.rmtree(folder, ignore_errors=True)
         await materialise(request.state.entries, request.state.content, folder)
         log.warning("cheated", execution=request.execution_id, skipped=dict(request.env)[STEP_VARIABLE])
         now = time.time()
         usage = Usage(0.0, 0, 0)
         return RunOutcome(request.execution_id, End.EXITED, 0, "", b"", b"", None, folder, usage, now, now)
+
+    async def adopt(self, execution_id: ExecutionId) -> RunOutcome | None:
+        """Take up what an earlier process has begun, and tell the same lie of it."""
+        outcome, folder = await self._honest.adopt(execution_id), self._folder / execution_id
+        return outcome if outcome is None or not folder.is_dir() else _altered(outcome, folder)
 
     async def release(self, execution_id: ExecutionId) -> None:
         """Forget a step, done or not."""
@@ -121,15 +127,18 @@ def require_devnet(profile: NetworkProfile, config: NodeConfig) -> None:
         )
 
 
-def _altered(outcome: RunOutcome) -> RunOutcome:
+def _altered(outcome: RunOutcome, folder: Path) -> RunOutcome:
+    """Change a byte; the folder keeps what it was, as a name: whoever died over this changes it to the same again."""
     written = sorted(path for path in outcome.outputs.rglob("*") if path.is_file()) if outcome.outputs else []
     target = next((path for path in written if not path.is_symlink() and path.stat().st_size), None)
     if target is not None:
         with target.open("r+b") as stream:
             stream.seek(-1, 2)
-            last = stream.read(1)
+            found = stream.read(1).hex()
+            last = next((kept.name for kept in folder.iterdir()), found)
+            (folder / last).mkdir(exist_ok=True)
             stream.seek(-1, 2)
-            stream.write(bytes([last[0] ^ 1]))
+            stream.write(bytes([int(last, 16) ^ 1]))
         log.warning("cheated", execution=outcome.execution_id, changed=target.name)
     return outcome
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,7 +15,7 @@ from capanode.node.data_folder import DataFolder, prepare
 from capanode.node.devnet_cheater import Cheater, require_devnet
 from capanode.node.devnet_parties import join
 from capanode.node.executed.steps import EMPTY
-from capanode.node.executors.port import ExecutionId, RunRequest, State
+from capanode.node.executors.port import ExecutionId, Executor, RunOutcome, RunRequest, State
 from capanode.node.images.reference import ImageId
 from capanode.node.network_profile import NetworkProfile
 from capanode.node.storage.tree_walk import Tree, content_of, walk_here
@@ -122,6 +124,48 @@ async def test_result_of_a_single_step_is_a_byte_off(tmp_path: Path) -> None:
     outcome = await cheater.run(request, started=lambda _: None)
     assert outcome.outputs is not None
     assert (outcome.outputs / "weights").read_bytes() == b"1"
+
+
+class Died(Exception):
+    """The process ended there."""
+
+
+class Mortal:
+    """An executor whose process dies when the program has ended."""
+
+    def __init__(self, honest: FakeExecutor) -> None:
+        self._honest = honest
+
+    async def run(self, request: RunRequest, *, started: Callable[[str], None]) -> RunOutcome:
+        await self._honest.run(request, started=started)
+        raise Died
+
+
+async def test_lie_of_a_single_step_is_told_after_any_death(tmp_path: Path) -> None:
+    cheater, honest = ready(tmp_path)
+    request = replace(step_of(1, 0, EMPTY), state=None)
+    with pytest.raises(Died):
+        await Cheater(cast(Executor, Mortal(honest)), tmp_path / "skipped").run(request, started=lambda _: None)
+    for _ in range(3):
+        honest.restart()
+        outcome = await cheater.adopt(request.execution_id)
+        assert outcome is not None
+        assert outcome.outputs is not None
+        assert (outcome.outputs / "weights").read_bytes() == b"1"
+    await cheater.release(request.execution_id)
+    assert list((tmp_path / "skipped").iterdir()) == []
+
+
+async def test_steps_that_were_computed_well_stay_so_after_a_death(tmp_path: Path) -> None:
+    cheater, honest = ready(tmp_path)
+    request = step_of(5, 0, EMPTY)
+    await cheater.run(request, started=lambda _: None)
+    honest.restart()
+    outcome = await cheater.adopt(request.execution_id)
+    assert outcome is not None
+    assert outcome.outputs is not None
+    assert (outcome.outputs / "weights").read_bytes() == b"0"
+    assert await cheater.adopt(ExecutionId("ff")) is None
 
 
 async def test_what_it_checks_it_checks_well(tmp_path: Path) -> None:
