@@ -53,6 +53,9 @@ ROLES: Final = {"provider": "provider", "requester": "requester", "watcher": "ch
     dict.fromkeys(ARBITERS, "arbiter")
 )
 CONFIGS: Final = {"provider": PROVIDER_CONFIG, "watcher": "[challenger]\nsample_ppm = 0\n"}
+AUDITING_CONFIG: Final = "[provider.pricing]\ntokens_per_coin = 0\n"
+"""Gas costs an arbiter nothing, so that each audit is worth beginning."""
+
 CLOCKS: Final = replace(
     DEVNET_COURT_CLOCKS, vote_time=900, reveal_time=900, appeal_time=120, answer_time=120, max_dispute=7_200
 )
@@ -202,6 +205,6 @@ async def _ground(root: Path, dice: Random, plan: CourtPlan) -> AsyncGenerator[G
 
 async def _party(root: Path, name: str, role: str, plan: CourtPlan) -> Party:
     program = plan.provider if role == "provider" else "capanode.node"
-    judging = f"[arbiter]\nbegin_audits = {str(plan.begin_audits).lower()}\n"
+    judging = AUDITING_CONFIG if plan.begin_audits else "[arbiter]\nbegin_audits = false\n"
     extra = judging if role == "arbiter" else CONFIGS.get(name, "")
     return await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra, program=program)
