@@ -1,25 +1,17 @@
-"""Everything that a market's logs say of one wallet, from the first block on, in ranges that the endpoint allows."""
+"""Everything that a market's logs say of one wallet, from the first block on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from capanode.contracts_abi import bindings
-from capanode.node.chain.http import ReplyTooLarge
 from capanode.node.chain.intake import deal_event
-from capanode.node.chain.jsonrpc import Call, RpcError
-from capanode.node.chain.logs import DecodedLog, LogFilter, LogReader
+from capanode.node.chain.logs import DecodedLog
+from capanode.node.chain.past_logs import Query, query_of, read_past
 from capanode.node.chain.rpc import Rpc
-from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
 from capanode.node.paid.settlement import terms_of_abi
 from capanode.protocol.events import DealCommitted
-from capanode.protocol.faults import Unavailable
-from capanode.protocol.ids import Address, DealId, Digest, TxHash, UnixTime
+from capanode.protocol.ids import Address, DealId, TxHash, UnixTime
 from capanode.protocol.records import Terms
-
-FIRST_RANGE: Final = 10_000
-LAST_RANGE: Final = 1_000_000
-"""Blocks asked for at once; halved when an endpoint refuses, doubled while it does not."""
 
 
 @dataclass(slots=True)
@@ -57,54 +49,20 @@ async def read_history(rpc: Rpc, market: Address, wallet: Address, first_block: 
     Raises:
         Unavailable: no endpoint answers, or none gives the logs of a single block.
     """
-    history, queries = History(), _queries(market, wallet)
-    last = read_quantity(await rpc.call("eth_blockNumber"))
-    at, length = first_block, FIRST_RANGE
-    while at <= last:
-        upto = min(at + length - 1, last)
-        try:
-            for log in await _range(rpc, queries, at, upto):
-                _note(history, log, wallet)
-        except (RpcError, ReplyTooLarge) as error:
-            if length == 1:
-                raise Unavailable(f"The logs of block {at} cannot be read ({error}): add another RPC URL.") from error
-            length = max(length // 4, 1)
-            continue
-        at, length = upto + 1, min(2 * length, LAST_RANGE)
+    history = History()
+    await read_past(rpc, _queries(market, wallet), first_block, lambda log: _note(history, log, wallet))
     return history
-
-
-Query = tuple[LogReader, list[list[str] | str | None]]
 
 
 def _queries(market: Address, wallet: Address) -> Sequence[Query]:
     """Deals as requester, deals as provider, announcements, and the wallet's own standing orders."""
-    me = hexadecimal(bytes(12) + wallet)
-
-    def query(events: Iterable[type[bindings.Event]], *parties: str | None) -> Query:
-        topics = tuple(Digest(event.TOPIC) for event in events)
-        reader = LogReader(LogFilter((market,), topics, bindings.decode_log, 0))
-        return reader, [[hexadecimal(topic) for topic in topics], *parties]
-
     bound = (bindings.DealAssigned, bindings.DealCommitted)
     return (
-        query(bound, None, me),
-        query(bound, None, None, me),
-        query((bindings.DealAnnounced,)),
-        query((bindings.Earmarked, bindings.HotKeySet), me),
+        query_of((market,), bound, None, wallet),
+        query_of((market,), bound, None, None, wallet),
+        query_of((market,), (bindings.DealAnnounced,)),
+        query_of((market,), (bindings.Earmarked, bindings.HotKeySet), wallet),
     )
-
-
-async def _range(rpc: Rpc, queries: Sequence[Query], first: int, last: int) -> list[DecodedLog]:
-    where = {"fromBlock": quantity(first), "toBlock": quantity(last)}
-    calls = [Call("eth_getLogs", ({**reader.query(), "topics": topics, **where},)) for reader, topics in queries]
-    found: list[DecodedLog] = []
-    for (reader, _), reply in zip(queries, await rpc.batch(calls), strict=True):
-        if isinstance(reply, RpcError):
-            raise reply
-        by_number = reader.decoded(reply, first, last)
-        found += [log for number in sorted(by_number) for log in by_number[number].logs]
-    return found
 
 
 def _note(history: History, log: DecodedLog, wallet: Address) -> None:
