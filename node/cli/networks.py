@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capanode.node.cli.options import AsJson, Data, PasswordFile
-from capanode.node.cli.output import emit, note, pairs, say
+from capanode.node.cli.output import emit, note, pairs, say, table
 from capanode.node.cli.session import reached
 from capanode.node.cli.wallets import address, when
 from capanode.node.data_folder import data_folder, prepare
@@ -43,12 +43,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the network profile of this node; or its court's times and numbers, as the chain has them."""
-    from capanode.node.network_profile import as_plain, read_profile
+    from capanode.node.network_profile import as_plain
 
-    path = data_folder(data).networks / "default.toml"
-    if not path.exists():
-        raise Misconfigured("this node is on no network yet: choose one with `capanode network use FILE`.")
-    profile = read_profile(path)
+    profile, path = _chosen_profile(data)
     if court:
         _show_court(profile, as_json)
     elif as_json:
@@ -56,6 +53,35 @@ def show(
     else:
         note(str(path.resolve()))
         typer.echo(path.read_text("utf-8"), nl=False)
+
+
+def _chosen_profile(data: Path | None) -> tuple["NetworkProfile", Path]:
+    from capanode.node.network_profile import read_profile
+
+    path = data_folder(data).networks / "default.toml"
+    if not path.exists():
+        raise Misconfigured("this node is on no network yet: choose one with `capanode network use FILE`.")
+    return read_profile(path), path
+
+
+@app.command()
+def arbiters(data: Data = None, as_json: AsJson = False) -> None:
+    """List the named sets of arbiters that this network's courts know, and whether this node trusts them."""
+    from capanode.node.cli.named_sets import rows, sets_json
+    from capanode.node.config_file import load_config
+    from capanode.node.keys.wallet import wallet_address
+
+    profile, _ = _chosen_profile(data)
+    folder = data_folder(data)
+    wallet = wallet_address(folder.wallet) if folder.wallet.exists() else None
+    found = sets_json(profile, load_config(folder), wallet)
+    if as_json:
+        emit(found)
+        return
+    header = ("quorum", "as provider", "as challenger", "arbiters")
+    table(header, rows(found), f"no named set is known to the courts of the network {profile.name}")
+    if found["count"] > len(found["sets"]):
+        note(f"these are the newest of {found['count']}: anybody may have a set known")
 
 
 def _show_court(profile: "NetworkProfile", as_json: bool) -> None:
