@@ -90,7 +90,16 @@ def open_court(root: Path, image: Path, dice: Random, plan: CourtPlan = PLAIN) -
     with kept_open(partial(_ground, root, dice, plan), "court") as (profile, contracts, parties, reorgs, token):
         purses = {PURSE: parties.pop(PURSE)}
         town = CrashTown(
-            root, image, profile, contracts, parties, {}, token, cast=("watcher", ARBITERS[0]), purses=purses
+            root,
+            image,
+            profile,
+            contracts,
+            parties,
+            {},
+            token,
+            cast=("watcher", ARBITERS[0]),
+            purses=purses,
+            is_meshed=True,
         )
         with living(town):
             yield town, reorgs

@@ -29,17 +29,17 @@ from capanode.node.fault_points import Armed
 from tests.chaos import passed
 from tests.chaos.court_scenarios import IN_COURT
 from tests.chaos.court_town import open_court_town
-from tests.chaos.crash_town import CrashTown, open_crash_town, write_broken_image
-from tests.chaos.scenarios import FRESH, IN_TOWN, Ending, live_through
+from tests.chaos.crash_town import CrashTown, open_crash_town, open_guild_town, write_broken_image
+from tests.chaos.scenarios import FRESH, IN_GUILD, IN_TOWN, Ending, live_through
 from tests.chaos.setups import SETUPS, ground_of_setups
 
-SCENARIOS: Final = {**IN_TOWN, **IN_COURT}
+SCENARIOS: Final = {**IN_TOWN, **IN_COURT, **IN_GUILD}
 
 TOWNS: Final = 2
 COURTS: Final = 2
 """Towns with a court in them, in which a scenario takes twice as long."""
 
-EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast")
+EVERY_PASSAGE: Final = ("transaction.signed", "transaction.broadcast", "replicas.step")
 """Steps that are killed at each time that a deal passes them, not only at the first: each is another effect."""
 
 EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim", "cancel", "expire", "abandon"), 3) | {
@@ -156,7 +156,9 @@ def kills_of(seen: Mapping[str, Mapping[str, Sequence[str]]], pattern: str) -> l
 
 
 def _is_another_effect(kill: Kill) -> bool:
-    """Whether a transaction is of a kind that no scenario before has."""
+    """Whether a transaction, or a step of a group of replicas, is of a kind that no scenario before has."""
+    if kill.scenario in IN_GUILD:
+        return kill.point.startswith("replicas.")
     if kill.scenario == "withheld":
         return kill.who == "watcher" and kill.passage in WAY_DOWN
     return kill.passage <= EVERY_WAY.get(kill.scenario, 0)
@@ -171,16 +173,19 @@ class Place(Enum):
 
     TOWN = auto()
     COURT = auto()
+    GUILD = auto()
     SETUP = auto()
 
 
-DEATHS: Final[Mapping[Place, int]] = {Place.TOWN: 2, Place.COURT: 4, Place.SETUP: 4}
+DEATHS: Final[Mapping[Place, int]] = {Place.TOWN: 2, Place.COURT: 4, Place.GUILD: 4, Place.SETUP: 4}
 """How often a process dies in one life: most where the life is long."""
 
 
 def place_of(scenario: str) -> Place:
     if scenario in SETUPS:
         return Place.SETUP
+    if scenario in IN_GUILD:
+        return Place.GUILD
     return Place.COURT if scenario in IN_COURT else Place.TOWN
 
 
@@ -332,6 +337,7 @@ class Crew:
     def __enter__(self) -> "Crew":
         places = [(f"town-{n}", Place.TOWN, open_crash_town) for n in range(self._towns)]
         places += [(f"court-{n}", Place.COURT, open_court_town) for n in range(COURTS)]
+        places.append(("guild", Place.GUILD, open_guild_town))
         self._threads = [threading.Thread(target=self._in_town, args=place) for place in places]
         self._threads.append(threading.Thread(target=self._beside))
         for thread in self._threads:

@@ -91,12 +91,16 @@ WINDOW_S: Final = 40
 INPUT_BYTES: Final = 1_300_000
 """More than one chunk of a blob."""
 
+TRADERS: Final = {"provider": "provider", "requester": "requester", "patron": "requester"}
+GUILD: Final = {"provider": "provider", "provider-2": "provider", "provider-3": "provider", "requester": "requester"}
+GRANTS: Final = {"provider": PROVIDER_GRANT, "requester": REQUESTER_GRANT}
+
 EARMARK: Final = Wei(200 * TOKEN)
 PATIENCE_S: Final = 200.0
 """Longest wait for one thing; an award that nobody took lapses after thirty seconds."""
 
 POLL_S: Final = 0.1
-ENDED: Final = frozenset({"Settled", "Failed", "Cancelled"})
+ENDED: Final = frozenset({"Settled", "Failed", "Cancelled", "Decided", "Divided", "Withdrawn"})
 DEALS_ENDED: Final = frozenset({"Done", "Lost"})
 
 
@@ -141,6 +145,9 @@ class CrashTown:
     purses: dict[str, Party] = field(default_factory=dict[str, Party])
     """Who has money here and no node."""
 
+    is_meshed: bool = False
+    """Whether each node is connected to all others; else to the provider alone."""
+
     before_time_passes: Callable[[], None] = lambda: None
     """Waits for what has to be on the chain before a clock is over."""
 
@@ -168,13 +175,13 @@ class CrashTown:
             time.sleep(POLL_S)
 
     def until_peered(self, *buyers: str) -> None:
-        """Every buyer is connected to the provider, and all of them are up; where there are more, all to all."""
+        """Every buyer is connected to the provider, or everybody to all, and all of them are up."""
         self.ask("provider", lambda client: client.status())
         for who in buyers or (name for name in self.parties if name != "provider"):
             self.until(f"{who} has a peer", partial(self._has_peer, who))
 
     def _has_peer(self, who: str) -> bool:
-        wanted = len(self.nodes) - 1 if self.cast else 1
+        wanted = len(self.nodes) - 1 if self.is_meshed else 1
         return peers_in(self.ask(who, lambda client: client.status())) >= wanted
 
     @contextmanager
@@ -418,8 +425,20 @@ def write_broken_image(target: Path) -> None:
 @contextmanager
 def open_crash_town(root: Path, image: Path) -> Generator[CrashTown]:
     """A town whose nodes are up and know each other."""
-    with kept_open(partial(_chain_and_parties, root), "chain") as (profile, contracts, parties, token):
+    with kept_open(partial(_chain_and_parties, root, TRADERS), "chain") as (profile, contracts, parties, token):
         town = CrashTown(root, image, profile, contracts, parties, {}, token)
+        with living(town):
+            yield town
+
+
+@contextmanager
+def open_guild_town(root: Path, image: Path) -> Generator[CrashTown]:
+    """A town with three providers, so that a job can be done by each of them."""
+    with kept_open(partial(_chain_and_parties, root, GUILD), "chain") as (profile, contracts, parties, token):
+        bootstrap = tuple(party.multiaddr("127.0.0.1") for party in parties.values())
+        for party in parties.values():
+            join(party.folder, replace(profile, bootstrap=bootstrap))
+        town = CrashTown(root, image, profile, contracts, parties, {}, token, is_meshed=True)
         with living(town):
             yield town
 
@@ -455,38 +474,33 @@ Ground = tuple[NetworkProfile, Contracts, dict[str, Party], trio.lowlevel.TrioTo
 
 
 @asynccontextmanager
-async def _chain_and_parties(root: Path) -> AsyncGenerator[Ground]:
-    """A chain with everything on it."""
+async def _chain_and_parties(root: Path, roles: Mapping[str, str]) -> AsyncGenerator[Ground]:
+    """A chain with everything on it, and parties by their names."""
     root.mkdir(parents=True, exist_ok=True)
     async with run_anvil(AnvilOptions()) as chain:
         profile = await deployed(root, chain.rpc_url, chain.ws_url, chain.chain_id)
-        parties = await _parties(root)
+        parties = {name: await _party(root, name, role) for name, role in roles.items()}
         bootstrap = (parties["provider"].multiaddr("127.0.0.1"),)
         profile = replace(profile, bootstrap=bootstrap)
         for party in parties.values():
             join(party.folder, profile)
-        grants = [(party, REQUESTER_GRANT) for name, party in parties.items() if name != "provider"]
-        await fund(root, profile, [(parties["provider"], PROVIDER_GRANT), *grants])
+        await fund(root, profile, [(party, GRANTS[party.role]) for party in parties.values()])
         async with open_rpc(profile.rpc_urls, profile.chain_id) as rpc:
             contracts = await resolve(rpc, profile)
-            await _earmark(rpc, contracts, parties["patron"], parties["provider"])
+            if "patron" in parties:
+                await _earmark(rpc, contracts, parties["patron"], parties["provider"])
         yield profile, contracts, parties, trio.lowlevel.current_trio_token()
 
 
-async def _parties(root: Path) -> dict[str, Party]:
-    roles = {"provider": ("provider", PROVIDER_CONFIG), "requester": ("requester", ""), "patron": ("requester", "")}
-    return {
-        name: await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
-        for name, (role, extra) in roles.items()
-    }
+async def _party(root: Path, name: str, role: str) -> Party:
+    extra = PROVIDER_CONFIG if role == "provider" else ""
+    return await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
 
 
 async def _make_newcomer(root: Path, profile: NetworkProfile, role: str, other: Party) -> Party:
-    extra = PROVIDER_CONFIG if role == "provider" else ""
-    name = f"new-{role}-{secrets.token_hex(3)}"
-    party = await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra)
+    party = await _party(root, f"new-{role}-{secrets.token_hex(3)}", role)
     join(party.folder, replace(profile, bootstrap=(other.multiaddr("127.0.0.1"),)))
-    await fund(root, profile, [(party, PROVIDER_GRANT if role == "provider" else REQUESTER_GRANT)])
+    await fund(root, profile, [(party, GRANTS[role])])
     return party
 
 

@@ -25,7 +25,6 @@ UNREACHED: Final[Mapping[str, str]] = {
     "image.pull": "it takes a registry; a pull that was cut off is the engine's to resume",
     "input.download": "it takes a server on the public internet; tests/node/test_https_input.py cuts it off",
     "duties.*": "agreeing is one row, and done again by who died over it; tests/challenged/test_named_sets.py",
-    "replicas.*": "it takes three providers; tests/node/test_replicas.py dies at each write, and goes on",
     "volume.*": "outputs are kept in memory only where the node has no root, and the scenarios need it",
 }
 """Steps that no scenario passes, each with its reason. Keep it short."""

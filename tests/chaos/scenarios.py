@@ -127,6 +127,15 @@ def in_steps(town: CrashTown) -> Job:
     return Job("requester", town.submit("requester", town.order(COUNT, steps=3)))
 
 
+def replicated(town: CrashTown) -> Job:
+    """Three providers do the same, their results are compared, and all are paid."""
+    job = Job("requester", town.submit("requester", town.order(ANSWER, verification="replicated")))
+    view = town.until_job(job.buyer, job.job_id, "over", lambda _: False)
+    for replica in view.replicas:
+        town.until_job(job.buyer, replica.job_id, "over", lambda _: False)
+    return job
+
+
 # ---- ways out --------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +322,8 @@ IN_TOWN: Final[Mapping[str, Scenario]] = {
         new_requester,
     )
 }
+
+IN_GUILD: Final[Mapping[str, Scenario]] = {replicated.__name__: replicated}
 
 FRESH: Final = {"new_provider": "provider", "new_requester": "requester"}
 """Scenarios in which somebody new takes a place of the town, not started yet."""
