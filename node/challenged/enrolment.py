@@ -49,7 +49,7 @@ class Enrolment:
         self._orders = orders
 
     async def show(self) -> Json:
-        """Stake, fees and duty in the pool of this machine's class, and the named sets that it serves in.
+        """Stake, fees and duty in the pool of this machine's class, and the named sets of its duties and fees.
 
         Raises:
             Refused: no market has a court.
@@ -67,15 +67,21 @@ class Enrolment:
             "pool_active": whole.active,
             "pool_stake_wei": whole.stake_wei,
             "min_stake_wei": place.clocks.min_stake_wei,
-            "named_sets": [await self._set_json(place, arbiters) for arbiters in self._named_sets.all()],
+            "named_sets": await self._sets_json(place),
         }
 
-    async def _set_json(self, place: CourtVersion, arbiters: tuple[Address, ...]) -> Json:
+    async def _sets_json(self, place: CourtVersion) -> list[Json]:
+        served = [await self._set_json(place, arbiters, serves=True) for arbiters in self._named_sets.all()]
+        left = [await self._set_json(place, arbiters, serves=False) for arbiters in self._named_sets.left()]
+        return served + [one for one in left if one["fees_wei"]]
+
+    async def _set_json(self, place: CourtVersion, arbiters: tuple[Address, ...], *, serves: bool) -> Json:
         pool = named_pool(arbiters)
         return {
             "pool": hexadecimal(pool),
             "arbiters": [hexadecimal(one) for one in arbiters],
             "fees_wei": (await place.pools.arbiter(pool, self._wallet)).fees_wei,
+            "serves": serves,
         }
 
     async def serve(self, arbiters: tuple[Address, ...]) -> Json:
@@ -119,8 +125,8 @@ class Enrolment:
         return await self.show()
 
     async def _earned(self, place: CourtVersion) -> tuple[Digest, ...]:
-        """The named sets that hold fees of this arbiter."""
-        pools = [named_pool(arbiters) for arbiters in self._named_sets.all()]
+        """The named sets that hold fees of this arbiter, those that it has left too."""
+        pools = [named_pool(arbiters) for arbiters in (*self._named_sets.all(), *self._named_sets.left())]
         return tuple([pool for pool in pools if (await place.pools.arbiter(pool, self._wallet)).fees_wei])
 
     def _data(self, verb: str, state: ArbiterState, amount_wei: Wei) -> bytes:

@@ -15,7 +15,10 @@ from capanode.protocol.judging import named_pool
 
 SCHEMA: Final = Schema(
     "named_sets",
-    ("CREATE TABLE named_set (pool BLOB PRIMARY KEY, arbiters BLOB NOT NULL) WITHOUT ROWID;",),
+    (
+        "CREATE TABLE named_set (pool BLOB PRIMARY KEY, arbiters BLOB NOT NULL) WITHOUT ROWID;",
+        "ALTER TABLE named_set ADD COLUMN is_left INTEGER NOT NULL DEFAULT 0;",
+    ),
 )
 
 MOST_SERVED: Final = 64
@@ -30,18 +33,24 @@ class NamedSets:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sets: dict[Digest, tuple[Address, ...]] = {}
+        self._left: dict[Digest, tuple[Address, ...]] = {}
 
     async def load(self) -> None:
         """Read what was agreed to before."""
 
-        def read(connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
-            return [(bytes(pool), bytes(arbiters)) for pool, arbiters in connection.execute("SELECT * FROM named_set")]
+        def read(connection: sqlite3.Connection) -> list[tuple[bytes, bytes, int]]:
+            return connection.execute("SELECT pool, arbiters, is_left FROM named_set").fetchall()
 
-        self._sets = {Digest(pool): _addresses(arbiters) for pool, arbiters in await self._database.read(read)}
+        for pool, arbiters, is_left in await self._database.read(read):
+            (self._left if is_left else self._sets)[Digest(pool)] = _addresses(arbiters)
 
     def all(self) -> tuple[tuple[Address, ...], ...]:
         """The arbiters of each set."""
         return tuple(self._sets.values())
+
+    def left(self) -> tuple[tuple[Address, ...], ...]:
+        """The arbiters of each set that was left: what was earned there may still be to be fetched."""
+        return tuple(self._left.values())
 
     def find(self, pool: Digest) -> tuple[Address, ...] | None:
         """The arbiters of a set, if this node serves in it."""
@@ -63,20 +72,22 @@ class NamedSets:
             raise Refused(f"this node serves in {MOST_SERVED} named sets already: leave one of them")
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO named_set VALUES (?,?)", (pool, b"".join(arbiters)))
+            connection.execute("INSERT OR REPLACE INTO named_set VALUES (?,?,0)", (pool, b"".join(arbiters)))
 
         await self._database.write("duties.agree", write)
         self._sets[pool] = arbiters
+        self._left.pop(pool, None)
 
     async def leave(self, arbiters: tuple[Address, ...]) -> None:
         """Serve no more; duties that have begun go on. Idempotent."""
         pool = named_pool(arbiters)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM named_set WHERE pool = ?", (pool,))
+            connection.execute("UPDATE named_set SET is_left = 1 WHERE pool = ?", (pool,))
 
         await self._database.write("duties.retire", write)
-        self._sets.pop(pool, None)
+        if self._sets.pop(pool, None) is not None:
+            self._left[pool] = arbiters
 
 
 def _addresses(joined: bytes) -> tuple[Address, ...]:

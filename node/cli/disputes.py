@@ -218,4 +218,5 @@ def _show_arbiter(found: Json, as_json: bool) -> None:
         "pool": f"{found['pool_active']} arbiters with {tokens(found['pool_stake_wei'])} tokens",
     })  # fmt: skip
     for one in found["named_sets"]:
-        say(f"serves in the named set {', '.join(one['arbiters'])}: {tokens(one['fees_wei'])} tokens of fees")
+        does = "serves in" if one["serves"] else "has left"
+        say(f"{does} the named set {', '.join(one['arbiters'])}: {tokens(one['fees_wei'])} tokens of fees")

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -11,8 +12,12 @@ import trio
 
 from capanode.node.agent import Agent
 from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.court import ArbiterState, Duty, PoolState, collect
+from capanode.node.chain.courts import Courts
 from capanode.node.chain.orders import Orders
 from capanode.node.chain.pools import make_known
+from capanode.node.chain.sender import Sender
+from capanode.node.chain.wire import hexadecimal
 from capanode.node.challenged.checking import Checker
 from capanode.node.challenged.enrolment import Enrolment
 from capanode.node.challenged.lots import Lots, expected_of_set_wei
@@ -23,7 +28,7 @@ from capanode.node.storage.database import open_database
 from capanode.protocol.cases import CommitteeDrawn, Kind, case_id_of
 from capanode.protocol.events import Prepared
 from capanode.protocol.faults import Refused
-from capanode.protocol.ids import Address, Digest, Wei
+from capanode.protocol.ids import ZERO_ADDRESS, Address, Digest, UnixTime, Wei
 from capanode.protocol.judging import named_pool
 from capanode.protocol.named_set import in_order
 from tests.agent.scripted import BLOCK
@@ -93,6 +98,50 @@ async def test_strangers_cannot_have_a_node_judge_by_naming_it(tmp_path: Path) -
             await sets.leave(SET)
             assert await duties(replace(drawn, round=3)) == 2, "what has begun goes on"
             nursery.cancel_scope.cancel()
+
+
+@dataclass(slots=True)
+class Till:
+    """Pools in which the wallet has earned something in one set, and the orders that fetch it."""
+
+    owed: dict[Digest, Wei]
+    address: Address = ZERO_ADDRESS
+
+    async def arbiter(self, pool: Digest, arbiter: Address) -> ArbiterState:
+        await trio.lowlevel.checkpoint()
+        assert arbiter == ME
+        return ArbiterState(Wei(0), self.owed.get(pool, Wei(0)), Duty.NONE, UnixTime(0))
+
+    async def pool(self, _: Digest) -> PoolState:
+        await trio.lowlevel.checkpoint()
+        return PoolState(0, Wei(0))
+
+    async def insist(self, effect: str, verb: str, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        assert verb == "collect"
+        self.owed = {pool: wei for pool, wei in self.owed.items() if collect(pool) != data}
+
+    def enrolment(self, sets: NamedSets) -> Enrolment:
+        place = SimpleNamespace(pools=self, clocks=SimpleNamespace(min_stake_wei=0))
+        known = cast(Courts, SimpleNamespace(all=lambda: (place,)))
+        nobody, clock = cast(Sender, None), ChainClock(lambda: 0.0)
+        return Enrolment(known, nobody, ME, clock, CLASS, sets, lambda *_: cast(Orders, self))
+
+
+async def test_what_was_earned_in_a_set_is_collected_after_leaving_it(tmp_path: Path) -> None:
+    """Duties that have begun go on: their fees come when nothing is served any more."""
+    till, pair = Till({named_pool(SET): FEE}), in_order((ME, TWO))
+    async with named_sets(tmp_path) as sets:
+        for each in (SET, pair):
+            await sets.agree(each)
+            await sets.leave(each)
+    async with named_sets(tmp_path) as sets:
+        enrolment = till.enrolment(sets)
+        (shown,) = (await enrolment.show())["named_sets"]
+        assert (shown["pool"], shown["fees_wei"], shown["serves"]) == (hexadecimal(named_pool(SET)), FEE, False)
+        assert not sets.serves(replace(DRAWN, arbiters=SET, pool=named_pool(SET)))
+        assert (await enrolment.call("collect", "a", Wei(0)))["named_sets"] == []
+    assert till.owed == {}
 
 
 @pytest.fixture
