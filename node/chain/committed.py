@@ -1,19 +1,14 @@
 """Finding the commitment of a deal that is not ours: its log names the parties, the market's slot binds the rest."""
 
-from typing import Final
-
 from capanode.contracts_abi import bindings
 from capanode.node.chain.http import ReplyTooLarge
 from capanode.node.chain.jsonrpc import RpcError
 from capanode.node.chain.logs import LogFilter, LogReader
+from capanode.node.chain.past_logs import FIRST_RANGE, LAST_RANGE
 from capanode.node.chain.rpc import Rpc
 from capanode.node.chain.wire import hexadecimal, quantity, read_quantity
 from capanode.protocol.faults import Unavailable
 from capanode.protocol.ids import Address, DealId, Digest
-
-FIRST_RANGE: Final = 10_000
-LAST_RANGE: Final = 1_000_000
-"""Blocks asked for at once; a quarter when an endpoint refuses, twice as many while it does not."""
 
 
 async def find_committed(rpc: Rpc, market: Address, deal_id: DealId, first_block: int) -> bindings.DealCommitted | None:
