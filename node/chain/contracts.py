@@ -105,9 +105,9 @@ async def resolve(rpc: Rpc, profile: NetworkProfile, trust: Trust | None = None)
 
 
 def with_profile(trust: Trust, profile: NetworkProfile) -> Trust:
-    """The trust, and what a profile approves."""
+    """The trust, with what a profile approves, and as a network of its kind needs it."""
     approved = frozenset(Digest(bytes.fromhex(code_hash[2:])) for code_hash in profile.approved_code)
-    return replace(trust, approved=trust.approved | approved)
+    return replace(trust, approved=trust.approved | approved, is_devnet=profile.is_devnet)
 
 
 async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Address) -> None:

@@ -36,6 +36,9 @@ LONGEST_LEAVE_S: Final = 90 * 86_400
 LEAST_ARBITERS: Final = 3
 """What a court may make its users wait for, and the least that a pool must have, without their operator's word."""
 
+LONGEST_OPEN_S: Final = 30 * 86_400
+"""How long a deal can be challenged at most. Source: `DealMarket.MAX_WINDOW`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -47,6 +50,9 @@ class Trust:
 
     kept: frozenset[Address] = frozenset()
     """Markets in which this node has open deals: they are served to their end, whatever is trusted today."""
+
+    is_devnet: bool = True
+    """Else arbiters' stakes have to stay for as long as any case can last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,8 @@ async def _why_unjust(rpc: Rpc, version: MarketVersion, trust: Trust) -> str:
     longest = max(clocks.vote_time, clocks.reveal_time, clocks.appeal_time, clocks.answer_time)
     if longest > LONGEST_MOVE_S or clocks.max_dispute > LONGEST_DISPUTE_S or clocks.leave_time > LONGEST_LEAVE_S:
         return f"{where} makes its users wait for longer than is usual: approve 0x{code_hash.hex()} if you want that."
+    if not trust.is_devnet and clocks.leave_time < LONGEST_OPEN_S + clocks.max_dispute:
+        return f"{where} lets arbiters leave before they can be fined: approve 0x{code_hash.hex()} if you want that."
     if clocks.min_arbiters < LEAST_ARBITERS or clocks.gas_allowance != GAS_ALLOWANCE_WEI:
         return f"{where} judges by other numbers than this release: approve 0x{code_hash.hex()} if you want that."
     return ""

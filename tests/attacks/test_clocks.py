@@ -3,12 +3,10 @@
 from dataclasses import asdict
 
 from capanode.node.chain.deploy import DEVNET_COURT_CLOCKS, PUBLIC_COURT_CLOCKS
+from capanode.node.chain.versions import LONGEST_OPEN_S
 from capanode.protocol.due import CourtClocks
 
 DAY_S = 86_400
-LONGEST_WINDOW_S = 30 * DAY_S
-"""What the market lets a deal have. Source: `DealMarket.MAX_WINDOW`."""
-
 HASHES_KEPT = 256
 """Blocks whose hash a contract can still read."""
 
@@ -33,7 +31,7 @@ def test_attack_20_silence_of_the_arbiters_is_nobodys_loss_but_theirs_and_ends()
 
 def test_attack_30_arbiters_stake_stays_longer_than_any_dispute() -> None:
     """From the draw on: a case may be opened with the window, and is split so long after the window's end."""
-    assert PUBLIC_COURT_CLOCKS.leave_time > LONGEST_WINDOW_S + PUBLIC_COURT_CLOCKS.max_dispute
+    assert PUBLIC_COURT_CLOCKS.leave_time > LONGEST_OPEN_S + PUBLIC_COURT_CLOCKS.max_dispute
     assert DEVNET_COURT_CLOCKS.leave_time > DEVNET_COURT_CLOCKS.max_dispute
 
 

@@ -12,7 +12,7 @@ from capanode.contracts_abi import artifacts, bindings
 from capanode.node.alerts import Alerts, Occasion
 from capanode.node.chain.anvil import Anvil, development_key
 from capanode.node.chain.approvals import SCHEMA, Approvals, code_hash_of
-from capanode.node.chain.contracts import Contracts, UnknownContract, resolve
+from capanode.node.chain.contracts import Contracts, UnknownContract, resolve, with_profile
 from capanode.node.chain.deploy import DEVNET_CLOCKS, DEVNET_COURT_CLOCKS, DeployPlan, deploy, publish_market
 from capanode.node.chain.directory import DEAL_MARKET, PROVIDER_REGISTRY, Directory
 from capanode.node.chain.markets import Markets
@@ -304,6 +304,21 @@ async def test_the_court_of_another_market_is_refused(network: Network) -> None:
     assert network.contracts.court is not None
     await network.publish_judged_by(network.contracts.court)
     assert "judges another market" in await network.refused()
+
+
+async def test_beyond_a_devnet_arbiters_may_not_leave_before_their_fine(network: Network) -> None:
+    """Of a case that is opened with the longest window, and split when its dispute has lasted longest."""
+    public = with_profile(Trust(), replace(network.profile, is_devnet=False))
+    longest = replace(DEVNET_COURT_CLOCKS, leave_time=30 * 86_400 + DEVNET_COURT_CLOCKS.max_dispute)
+    await network.publish_judged(longest)
+    await network.publish_judged(replace(longest, leave_time=longest.leave_time - 1))
+    first, third = (await network.survey(public)).waiting
+    assert (first.number, third.number) == (0, 2)
+    assert "lets arbiters leave before they can be fined" in third.reason
+    code_hash = Digest(bytes.fromhex(third.reason.split("approve 0x")[1][:64]))
+    approved = replace(public, approved=frozenset({code_hash}))
+    assert [one.number for one in (await network.survey(approved)).adopted] == [1, 2]
+    assert (await network.survey(with_profile(Trust(), network.profile))).waiting == ()
 
 
 @pytest.mark.parametrize(
