@@ -1,8 +1,8 @@
 """Appeals: a verdict against what this node knows for sure is put before a larger committee, where that is worth it.
 
 A challenger is sure of the leaf that came out twice before it said anything; a provider, once its own step has come out
-twice as it was committed. Nothing is remembered here: what was decided stands in the case, and a transaction's key
-names the round. What an appeal costs comes back when the verdict changes.
+twice as it was committed. Nothing durable is remembered here: what was decided stands in the case, and a transaction's
+key names the round. What an appeal costs comes back when the verdict changes.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,8 @@ class Appeals:
         self._limits = limits
         self._bond_wei = bond_wei
         self._orders = orders
-        self._considered: set[tuple[CaseId, int]] = set()
+        self._considered: dict[tuple[CaseId, int], bytes | None] = {}
+        """By case and round, the appeal that is called for; None where none is."""
 
     async def run(self) -> None:
         """Consider each verdict, until cancelled."""
@@ -90,30 +91,36 @@ class Appeals:
         case, committee = filed.case, filed.case.committee
         if case.phase is not CasePhase.DECIDED or committee is None or self._clock.now() >= case.appeal_by:
             return True
-        if (case.case_id, committee.number) in self._considered:
-            return True
+        verdict = (case.case_id, committee.number)
         try:
-            await self._consider(filed, committee.number)
+            if verdict not in self._considered:
+                self._considered[verdict] = await self._consider(filed)
+            if (appeal := self._considered[verdict]) is not None:
+                # While the verdict stands: a reorganisation may have put an earlier one before it, without effect.
+                await self._appeal(filed, committee.number, appeal)
         except InvariantViolated:
             raise
         except Fault as fault:
             log.info("appeal-waits", case=case.case_id.hex(), reason=str(fault))
             return False
-        self._considered.add((case.case_id, committee.number))
         return True
 
-    async def _consider(self, filed: Filed, round_number: int) -> None:
+    async def _consider(self, filed: Filed) -> bytes | None:
+        """The appeal that a verdict calls for, if it does."""
         case = filed.case
         stake = self._as_challenger(filed) or await self._as_provider(case)
         if stake is None:
-            return
+            return None
         cost_wei = cost_of(case, stake.papers)
         if cost_wei is None or cost_wei > stake.limit_wei or stake.value_wei <= cost_wei:
             log.warning("appeal-omitted", case=case.case_id.hex(), cost_wei=cost_wei, value_wei=stake.value_wei)
-            return
-        data = courts.appeal(stake.papers, case)
-        refused = await self._orders(filed.market).insist(f"{case.case_id.hex()}/{round_number}", "appeal", data)
-        log.warning("appealed", case=case.case_id.hex(), refused=refused.reason if refused else None)
+            return None
+        return courts.appeal(stake.papers, case)
+
+    async def _appeal(self, filed: Filed, round_number: int, data: bytes) -> None:
+        case_id = filed.case.case_id.hex()
+        await self._orders(filed.market).eventually(f"{case_id}/{round_number}", "appeal", data)
+        log.warning("appealed", case=case_id)
 
     def _as_challenger(self, filed: Filed) -> Stake | None:
         """What this node's own challenge loses by a verdict against the leaf that it has found."""

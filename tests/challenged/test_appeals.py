@@ -8,9 +8,11 @@ from typing import cast
 import pytest
 import trio
 
+from capanode.contracts_abi import bindings
 from capanode.node.agent import Agent
 from capanode.node.chain import court as courts
 from capanode.node.chain.clock import ChainClock
+from capanode.node.chain.wire import hexadecimal, read_bytes, read_list, read_object, read_quantity
 from capanode.node.challenged.appeals import Appeals, Limits, cost_of
 from capanode.node.challenged.checking import Checker, StepCheck
 from capanode.node.challenged.checking import Verdict as Found
@@ -18,7 +20,7 @@ from capanode.node.challenged.committed_trace import CommittedTrace
 from capanode.proofs import trace as traces
 from capanode.proofs.trace import Trace
 from capanode.protocol import challenger
-from capanode.protocol.cases import Case, Claimed, Kind, Papers, Verdict, Vote, fold
+from capanode.protocol.cases import Case, CasePhase, Claimed, Kind, Papers, Verdict, Vote, fold
 from capanode.protocol.events import ChallengeWanted, Contest
 from capanode.protocol.ids import DealId, Digest, UnixTime, Wei
 from capanode.protocol.phases import Phase
@@ -122,6 +124,37 @@ async def test_an_appeal_overturns_what_a_bought_committee_upheld(house: Courtho
     assert won.settled.verdict is Verdict.OVERTURNED
     assert await house.phase(papers.deal_id) is Phase.OVERTURNED
     assert await house.free_wei(CHALLENGER) > before, "what the appeal cost came back"
+
+
+async def test_an_appeal_that_a_reorganisation_puts_before_the_verdict_is_made_again(
+    house: Courthouse, tmp_path: Path
+) -> None:
+    async with node_of(house, tmp_path / "challenger", CHALLENGER, nothing) as node:
+        papers = await challenged(house, node)
+        contest = step_contest(papers, 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.tending().run)
+            nursery.start_soon(appealing(house, node, ENOUGH).run)
+            await judged(house, node, papers, 0, Vote.UPHOLD, contest.claimed.leaf)
+            await node.case(papers.deal_id, lambda case: case.phase is CasePhase.DRAWING)
+            await verdict_after_appeal(house)
+            with trio.fail_after(60):
+                await judged(house, node, papers, 1, Vote.OVERTURN, contest.answer)
+            nursery.cancel_scope.cancel()
+
+
+async def verdict_after_appeal(house: Courthouse) -> None:
+    """Other blocks, in which the appeal comes first and has no effect, and the verdict in the last one."""
+    rpc, head = house.rpc, read_quantity(await house.rpc.call("eth_blockNumber"))
+    found = dict[bytes, tuple[int, str]]()
+    query = {"address": hexadecimal(house.court.address), "fromBlock": "0x0", "toBlock": "latest"}
+    for row in map(read_object, read_list(await rpc.call("eth_getLogs", query))):
+        raw = await rpc.call("eth_getRawTransactionByHash", row["transactionHash"])
+        assert isinstance(raw, str)
+        found[read_bytes(read_list(row["topics"])[0])] = read_quantity(row["blockNumber"]), raw
+    (decided_at, verdict), (_, appeal) = found[bindings.Resolved.TOPIC], found[bindings.Appealed.TOPIC]
+    depth = head - decided_at + 1
+    await rpc.call_once("anvil_reorg", depth, [[appeal, 0], [verdict, depth - 1]])
 
 
 async def test_a_verdict_is_left_alone_where_appeals_are_not_wanted(house: Courthouse, tmp_path: Path) -> None:
