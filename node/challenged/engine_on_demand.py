@@ -1,5 +1,6 @@
 """A container engine for a node that takes no work: opened when something has to be computed here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -16,9 +17,16 @@ class NoEngine(Unavailable):
 class EngineOnDemand:
     """Opens the executor once, in a nursery that outlives whoever asks first."""
 
-    def __init__(self, settings: DockerSettings, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        settings: DockerSettings,
+        nursery: trio.Nursery,
+        disguise: Callable[[Executor], Executor] = lambda executor: executor,
+    ) -> None:
+        """`disguise` makes of the executor what is used in its place."""
         self._settings = settings
         self._nursery = nursery
+        self._disguise = disguise
         self._opening = trio.Lock()
         self._executor: Executor | None = None
 
@@ -38,7 +46,7 @@ class EngineOnDemand:
                         f" ({missing})"
                     ) from missing
                 await opened.sweep(set())
-                self._executor = opened
+                self._executor = self._disguise(opened)
             return self._executor
 
     async def clear(self) -> None:

@@ -100,7 +100,7 @@ def _costs(config: NodeConfig, gas_price: GasPrice) -> Costs:
 def _bench(ground: Ground, seller: Seller | None, deals: trio.Nursery) -> Bench:
     hardware = this_cpu_class()
     if seller is None:
-        engine = EngineOnDemand(docker_settings(ground), deals)
+        engine = EngineOnDemand(docker_settings(ground), deals, ground.disguise)
         deals.start_soon(engine.clear)
         return Bench(engine.executor, hardware, (), Leeway(ground.agent, None).until)
     executor = seller.executor

@@ -29,6 +29,7 @@ from tests.chaos.court_scenarios import (
     JOINED_BLOCKS,
     appealed,
     audited,
+    contested,
     exposed,
     joined,
     questioned,
@@ -165,6 +166,17 @@ GAMES: Final[Mapping[str, Game]] = {
             "draw, late": logs(bindings.Drawn, round=1),
         },
         {"Drawing": 2, "Drawn": 2, "Settled": 1},
+    ),
+    "contested": Game(
+        contested,
+        {
+            "resolve, wrongly": logs(bindings.Resolved, round=0),
+            "appeal": logs(bindings.Appealed),
+            "draw": logs(bindings.Drawn, round=1),
+            "resolve": logs(bindings.Resolved, round=1),
+        },
+        {"Appealed": 1, "Drawn": 2, "Settled": 1},
+        CourtPlan(arbiter="tests.chaos.misled"),
     ),
     "exposed": Game(
         exposed,

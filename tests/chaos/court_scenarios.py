@@ -14,6 +14,7 @@ from capanode.protocol.faults import Refused, Unavailable
 from tests.chaos.court_town import ARBITERS, CLOCKS, evidence, filed, leaves_kept_back, send_to_court
 from tests.chaos.crash_town import ENDED, CrashTown
 from tests.chaos.forger import FORGED
+from tests.chaos.misled import MISLED
 from tests.chaos.scenarios import COUNT, Job, Scenario
 from tests.e2e.town import events
 
@@ -125,7 +126,7 @@ def redrawn(town: CrashTown) -> Job:
     town.until("the one that is there votes", lambda: "Cast" in _duties(town, present, deal_id))
     (committee,) = _case(town, deal_id)["rounds"]
     town.let_pass(max(1, committee["vote_by"] - town.time() + 1))
-    town.until("its vote is known", lambda: len(_case(town, deal_id)["rounds"][0]["votes"]) == 1)
+    town.until("its vote is known", lambda: len(_votes(town, deal_id)) == 1)
     for who in away:
         town.nodes[who].start()
     town.until_peered()
@@ -149,6 +150,23 @@ def retargeted(town: CrashTown) -> Job:
     for node in town.nodes.values():
         node.start()
     town.until_peered()
+    town.until("another committee is drawn", lambda: len(_case(town, deal_id)["rounds"]) == 2)
+    _until_judged(town, job, deal_id)
+    return job
+
+
+def contested(town: CrashTown) -> Job:
+    """Three arbiters agree on a leaf that is wrong in another way: the watcher appeals, and then they are right."""
+    # As cheap as it is, another committee is worth it.
+    job, deal_id = _disputable(town, 6, cap="0.1")
+    town.ask("provider", lambda client: client.drain(on=True))
+    signs = [town.parties[who].folder.root / MISLED for who in ARBITERS]
+    for sign in signs:
+        sign.touch()
+    town.ask("watcher", lambda client: client.dispute("open", deal=deal_id, step=4))
+    town.until("all have voted", lambda: len(_votes(town, deal_id)) == len(ARBITERS))
+    for sign in signs:
+        sign.unlink()
     town.until("another committee is drawn", lambda: len(_case(town, deal_id)["rounds"]) == 2)
     _until_judged(town, job, deal_id)
     return job
@@ -192,9 +210,9 @@ def _has_appealed(town: CrashTown, deal_id: str) -> bool:
     return len(case.get("rounds", ())) == 2
 
 
-def _disputable(town: CrashTown, steps: int, verification: str = "exact") -> tuple[Job, str]:
+def _disputable(town: CrashTown, steps: int, verification: str = "exact", cap: str = "0.5") -> tuple[Job, str]:
     """A job whose result is there, and the deal that it is of."""
-    order = town.order(COUNT, steps=steps, accept="wait", timeout=PATIENT, verification=verification)
+    order = town.order(COUNT, steps=steps, accept="wait", timeout=PATIENT, verification=verification, cap=cap)
     job = Job("requester", town.submit("requester", order))
     view = town.until_job(job.buyer, job.job_id, "delivered", lambda view: view.phase == "Delivered")
     assert view.deal_id is not None
@@ -232,6 +250,12 @@ def _have_ended(town: CrashTown, deal_id: str) -> bool:
     """Whether all challenges and duties have."""
     said = [town.ask(who, lambda client: client.dispute("list")) for who in ("requester", "watcher", *ARBITERS)]
     return all(row["has_ended"] for one in said for row in (*one["challenges"], *one["duties"]))
+
+
+def _votes(town: CrashTown, deal_id: str) -> list[Json]:
+    """Those that were revealed in the newest round of the newest case about a deal."""
+    rounds = _case(town, deal_id).get("rounds")
+    return rounds[-1]["votes"] if rounds else []
 
 
 def _duties(town: CrashTown, who: str, deal_id: str) -> list[str]:

@@ -71,7 +71,8 @@ class CourtPlan:
     """What is not the same in every court town."""
 
     provider: str = CHEATER
-    """The program of its node."""
+    arbiter: str = "capanode.node"
+    """Programs of their nodes."""
 
     join_blocks: int = CLOCKS.join_blocks
     begin_audits: bool = False
@@ -213,7 +214,7 @@ async def _ground(root: Path, dice: Random, plan: CourtPlan) -> AsyncGenerator[G
 
 
 async def _party(root: Path, name: str, role: str, plan: CourtPlan) -> Party:
-    program = plan.provider if role == "provider" else "capanode.node"
+    program = {"provider": plan.provider, "arbiter": plan.arbiter}.get(role, "capanode.node")
     judging = AUDITING_CONFIG if plan.begin_audits else "[arbiter]\nbegin_audits = false\n"
     extra = judging if role == "arbiter" else CONFIGS.get(name, "")
     return await make_party(root / "nodes", name, role, listen="127.0.0.1", port=None, extra=extra, program=program)

@@ -81,7 +81,7 @@ resources: {{cpu: 0.5, memory: {memory}{disk}}}
 {bounds}
 retention: {retention}
 {window}
-price_cap: "0.5"
+price_cap: "{cap}"
 verification: {verification}
 """
 
@@ -217,6 +217,7 @@ class CrashTown:
         retention: str = "1s",
         steps: int = 0,
         verification: str = "exact",
+        cap: str = "0.5",
     ) -> JobOrder:
         """A job with fresh input, of the shell image unless another is named; single-shot without `steps`."""
         name = f"job-{secrets.token_hex(4)}"
@@ -231,6 +232,7 @@ class CrashTown:
             memory=memory,
             retention=retention,
             verification=verification,
+            cap=cap,
             # Of a job in steps the least is minutes.
             window="" if steps else f"window: {WINDOW_S}s",
         )
