@@ -149,7 +149,7 @@ async def verdict_after_appeal(house: Courthouse) -> None:
     found = dict[bytes, tuple[int, str]]()
     query = {"address": hexadecimal(house.court.address), "fromBlock": "0x0", "toBlock": "latest"}
     for row in map(read_object, read_list(await rpc.call("eth_getLogs", query))):
-        raw = await rpc.call("eth_getRawTransactionByHash", row["transactionHash"])
+        raw = await rpc.call("eth_getRawTransactionByHash", hexadecimal(read_bytes(row["transactionHash"])))
         assert isinstance(raw, str)
         found[read_bytes(read_list(row["topics"])[0])] = read_quantity(row["blockNumber"]), raw
     (decided_at, verdict), (_, appeal) = found[bindings.Resolved.TOPIC], found[bindings.Appealed.TOPIC]
