@@ -106,8 +106,7 @@ async def _committed_trace(finder: EvidenceFinder, found: Found) -> CommittedTra
         last = Leaf(evidence.first_step + 1, made.result_root, made.status, made.stdout_root, done=True)
         return CommittedTrace(found, (first, last), None)
     longest = min(MAX_LEAF_LIST_BYTES, LEAF_BYTES * (evidence.step_count + 2))
-    path = await finder.have(found, evidence.leaf_list, longest)
-    data = await trio.to_thread.run_sync(path.read_bytes)
+    data = await finder.read(found, evidence.leaf_list, longest)
     bound = (evidence.deal_id, evidence.first_step, evidence.step_count, evidence.trace_root)
     try:
         listed = leaf_list.decode(data)
@@ -162,8 +161,8 @@ class States:
         return (await self._manifest(trace, leaf))[1]
 
     async def _manifest(self, trace: CommittedTrace, leaf: Leaf) -> tuple[ResultManifest, tuple[Entry, ...]]:
-        path = await self._finder.have(trace.found, _manifest_cid(trace, leaf), MAX_PUBLIC_MANIFEST_BYTES)
-        manifest = encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
+        data = await self._finder.read(trace.found, _manifest_cid(trace, leaf), MAX_PUBLIC_MANIFEST_BYTES)
+        manifest = encoding.decode(ResultManifest, data)
         entries = await trio.to_thread.run_sync(_checked(manifest, leaf.state_root, _most_bytes(trace)))
         return manifest, entries
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -38,6 +38,8 @@ from capanode.protocol.messages import (
 )
 from capanode.protocol.phases import Phase
 from capanode.protocol.records import Input
+
+T = TypeVar("T")
 
 COMMITTED_PHASES: Final = frozenset(
     {Phase.COMMITTED, Phase.CHALLENGED, Phase.FINALIZED, Phase.OVERTURNED, Phase.VOID, Phase.SPLIT}
@@ -156,6 +158,10 @@ class EvidenceFinder:
         """
         return await self._have(found.evidence, found.slot, found.sources, cid, max_bytes)
 
+    async def read(self, found: Found, cid: Cid, max_bytes: int) -> bytes:
+        """All of a blob of the deal, fetched if it has to be; raises as `have`."""
+        return await self._read(found.evidence, found.slot, found.sources, cid, max_bytes)
+
     async def have_inputs(self, found: Found) -> Mapping[str, Path]:
         """Where the deal's input files lie, by name, each with the bytes that its spec states.
 
@@ -202,7 +208,13 @@ class EvidenceFinder:
             raise BytesMissing(f"Bytes of the deal cannot be had ({missing})") from missing
         if self._blobs.size(cid) > max_bytes:
             raise PeerFault(f"The blob {cid} is larger than the deal allows ({max_bytes} bytes).")
-        return self._blobs.path(cid)
+        return _lying_here(self._blobs.path, cid)
+
+    async def _read(
+        self, evidence: Evidence, slot: SlotState, sources: tuple[PeerId, ...], cid: Cid, max_bytes: int
+    ) -> bytes:
+        await self._have(evidence, slot, sources, cid, max_bytes)
+        return await trio.to_thread.run_sync(_lying_here, self._blobs.whole, cid)
 
     async def _slot(self, deal_id: DealId) -> tuple[MarketVersion, SlotState]:
         for market in self._markets.adopted():
@@ -258,10 +270,10 @@ class EvidenceFinder:
     async def _whole(self, evidence: Evidence, slot: SlotState, sources: tuple[PeerId, ...]) -> Found:
         """The evidence with its result's tree, whose blob nothing on chain names: it has to lead to the root."""
         try:
-            path = await self._have(evidence, slot, sources, evidence.manifest, MAX_PUBLIC_MANIFEST_BYTES)
+            data = await self._read(evidence, slot, sources, evidence.manifest, MAX_PUBLIC_MANIFEST_BYTES)
         except BytesMissing as missing:
             raise ResultMissing(Found(evidence, slot, sources, ()), str(missing)) from missing
-        manifest = encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
+        manifest = encoding.decode(ResultManifest, data)
         entries = tree.decode(manifest.tree)
         if tree.tree_root(entries) != evidence.commitment.result_root:
             raise BadEvidence("the evidence does not hold: its manifest lists another result than the committed one")
@@ -279,6 +291,14 @@ class EvidenceFinder:
         verify(evidence, deal_id, slot.hash)
         _verify_cids(evidence)
         return evidence
+
+
+def _lying_here(ask: Callable[[Cid], T], cid: Cid) -> T:
+    """What the store says of a blob that it has had; its file may have been removed by somebody."""
+    try:
+        return ask(cid)
+    except Unavailable as gone:
+        raise BytesMissing(f"Bytes of the deal cannot be had ({gone})") from gone
 
 
 def _verify_cids(evidence: Evidence) -> None:

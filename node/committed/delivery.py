@@ -113,8 +113,7 @@ class ResultDesk:
         state = await self._committed(wanted.deal_id, peer)
         if not isinstance(state, _Held):
             raise Unavailable("the result is not committed yet")
-        manifest_path = self._blobs.path(state.result.manifest)
-        manifest = await trio.to_thread.run_sync(manifest_path.read_bytes)
+        manifest = await trio.to_thread.run_sync(self._blobs.whole, state.result.manifest)
         reply = ResultReply(
             manifest_cid=state.result.manifest,
             manifest=manifest if len(manifest) <= MAX_INLINE_MANIFEST_BYTES else None,
@@ -298,8 +297,7 @@ class Collector:
         if reply.manifest is not None:
             return encoding.decode(ResultManifest, reply.manifest)
         await self._have(reply.manifest_cid, MAX_MANIFEST_BYTES, peer, job)
-        path = self._blobs.path(reply.manifest_cid)
-        return encoding.decode(ResultManifest, await trio.to_thread.run_sync(path.read_bytes))
+        return encoding.decode(ResultManifest, await trio.to_thread.run_sync(self._blobs.whole, reply.manifest_cid))
 
     async def _leaf_list(self, reply: ResultReply, peer: PeerId, job: _Fetching) -> LeafList | None:
         """The leaves that led to the result, checked against the trace root on chain; None for a single step."""
@@ -309,7 +307,7 @@ class Collector:
         if reply.leaf_list is None or digest_of_cid(reply.leaf_list) != committed.leaves_cid:
             raise PeerFault("the provider does not serve the leaf list that it committed to")
         await self._have(reply.leaf_list, MAX_LEAF_LIST_BYTES, peer, job)
-        found = leaf_list.decode(await trio.to_thread.run_sync(self._blobs.path(reply.leaf_list).read_bytes))
+        found = leaf_list.decode(await trio.to_thread.run_sync(self._blobs.whole, reply.leaf_list))
         first = job.order.demand.first_step
         leaf_list.check(found, job.deal.deal_id, first, committed.step_count, committed.trace_root)
         return found

@@ -76,7 +76,7 @@ class Results:
         self._blobs.forget(reason=reason_of(work.deal_id))
 
     def _read(self, cid: Cid) -> ResultManifest:
-        return encoding.decode(ResultManifest, self._blobs.path(cid).read_bytes())
+        return encoding.decode(ResultManifest, self._blobs.whole(cid))
 
     def _put(self, work: provider.Work, record: encoding.Record) -> Cid:
         return self._blobs.put_bytes(encoding.encode(record), reason=reason_of(work.deal_id), until=_until(work))

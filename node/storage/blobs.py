@@ -103,31 +103,36 @@ class BlobStore:
         """Where the blob's file is; do not write to it.
 
         Raises:
-            Unavailable: not here.
+            Unavailable: not here, or its file is gone.
         """
         self.size(cid)
-        return self._path(cid)
+        path = self._path(cid)
+        with _reading(cid):
+            path.stat()
+        return path
 
     def open(self, cid: Cid) -> BinaryIO:
         """The blob's file, for reading; stays readable if the blob is collected.
 
         Raises:
-            Unavailable: not here.
+            Unavailable: not here, or its file is gone.
         """
-        try:
+        with _reading(cid):
             return self.path(cid).open("rb")
-        except FileNotFoundError:
-            raise Unavailable(f"The file of blob {cid} has been removed from outside.") from None
 
     def read(self, cid: Cid, offset: int, length: int) -> bytes:
         """A part of the blob; shorter at its end.
 
         Raises:
-            Unavailable: not here.
+            Unavailable: not here, or its file is gone or cannot be read.
         """
-        with self.open(cid) as file:
+        with self.open(cid) as file, _reading(cid):
             file.seek(offset)
             return file.read(length)
+
+    def whole(self, cid: Cid) -> bytes:
+        """All of the blob, which should be small; raises as `read`."""
+        return self.read(cid, 0, self.size(cid))
 
     def tree(self, cid: Cid) -> BlobTree:
         """What a receiver needs to check the blob.
@@ -138,7 +143,8 @@ class BlobStore:
         if is_single_chunk(cid):
             return BlobTree(cid, self.size(cid), to_binary(cid)[4:])
         size = self.size(cid)
-        return BlobTree(cid, size, self._path(cid).with_name(cid + _LEAVES).read_bytes())
+        with _reading(cid):
+            return BlobTree(cid, size, self._path(cid).with_name(cid + _LEAVES).read_bytes())
 
     # -- Putting ------------------------------------------------------------------------------------------
 
@@ -358,6 +364,15 @@ class BlobStore:
             os.fsync(file.fileno())
         with durable("blob.pins"):
             temporary.replace(self._pins_file)
+
+
+@contextlib.contextmanager
+def _reading(cid: Cid) -> Iterator[None]:
+    """A file that somebody has removed, or a disk that fails, is no bug either."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The file of blob {cid} cannot be read ({error.strerror}): put it back.") from error
 
 
 @contextlib.contextmanager

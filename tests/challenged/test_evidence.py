@@ -157,6 +157,19 @@ async def test_withheld_bytes_are_missing(deal: Committed, patient_clock: MockCl
         await deal.watcher.finder.have_inputs(found)
 
 
+async def test_bytes_whose_files_somebody_has_removed_are_missing(deal: Committed) -> None:
+    found = await deal.watcher.finder.fetch_evidence(deal.deal)
+    (cid,), bound = found.evidence.inputs, 1_000
+    kept = await deal.watcher.finder.have(found, cid, bound)
+    for ask in (deal.watcher.finder.have, deal.watcher.finder.read):
+        kept.unlink(missing_ok=True)
+        with pytest.raises(BytesMissing, match="put it back"):
+            await ask(found, cid, bound)
+    deal.watcher.blobs.path(found.evidence.manifest).unlink()
+    with pytest.raises(BytesMissing, match="put it back"):
+        await deal.watcher.finder.fetch_evidence(deal.deal)
+
+
 async def test_no_peer_is_asked_for_a_deal_that_the_chain_does_not_know(deal: Committed) -> None:
     with pytest.raises(Refused, match="no market"):
         await deal.watcher.finder.fetch_evidence(DealId(b"\x55" * 32))

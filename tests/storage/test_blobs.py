@@ -48,6 +48,21 @@ def test_what_was_not_put_is_unavailable(tmp_path: Path) -> None:
     assert not store.has(missing)
 
 
+def test_a_file_that_somebody_has_removed_is_unavailable_until_it_is_put_back(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    for data in (b"small", BIG):
+        cid = store.put_bytes(data, reason="test", until=LATER)
+        files = sorted(store.path(cid).parent.glob(f"{cid}*"))
+        for file in files:
+            file.rename(tmp_path / file.name)
+        for ask in (store.path, store.open, store.whole, *((store.tree,) if len(files) > 1 else ())):
+            with pytest.raises(Unavailable, match="cannot be read"):
+                ask(cid)
+        for file in files:
+            (tmp_path / file.name).rename(file)
+        assert store.whole(cid) == data
+
+
 def test_only_what_nobody_needs_is_collected(tmp_path: Path) -> None:
     store = _store(tmp_path)
     needed = store.put_bytes(b"needed", reason="deal:1", until=LATER)
