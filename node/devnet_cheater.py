@@ -20,13 +20,10 @@ from capanode.node.cli.starting import overridden, started
 from capanode.node.config import NodeConfig
 from capanode.node.data_folder import DataFolder, private_folder
 from capanode.node.executors.port import End, ExecutionId, Executor, RunOutcome, RunRequest, Usage
-from capanode.node.network_profile import NetworkProfile, read_profile
+from capanode.node.network_profile import DEVELOPMENT_CHAIN, NetworkProfile, read_profile
 from capanode.node.storage.tree_walk import materialise
 from capanode.proofs.step import STEP_VARIABLE, STEPS_VARIABLE
 from capanode.protocol.faults import Misconfigured
-
-DEVELOPMENT_CHAIN: Final = 31337
-"""The chain id of a devnet's chain; a node refuses endpoints of any other chain than its profile's."""
 
 OWN_MACHINE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -17,6 +17,9 @@ from capanode.node.addresses import address_of
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import ZERO_ADDRESS, Address
 
+DEVELOPMENT_CHAIN: Final = 31337
+"""The chain id of a devnet's chain; a node refuses endpoints of any other chain than its profile's."""
+
 MAX_PROFILE_BYTES: Final = 64 * 1024
 MAX_LIST_LENGTH: Final = 64
 MAX_TEXT_CHARS: Final = 512

@@ -16,7 +16,7 @@ from capanode.node.chain.token import Token, TokenDetails
 from capanode.node.chain.versions import Survey, Trust, codes_at, survey_markets, why_unknown
 from capanode.node.chain.view import ViewRefused
 from capanode.node.chain.wire import hexadecimal, read_object, read_quantity
-from capanode.node.network_profile import NetworkProfile
+from capanode.node.network_profile import DEVELOPMENT_CHAIN, NetworkProfile
 from capanode.protocol.faults import Misconfigured
 from capanode.protocol.ids import Address, Digest, UnixTime
 
@@ -106,8 +106,9 @@ async def resolve(rpc: Rpc, profile: NetworkProfile, trust: Trust | None = None)
 
 def with_profile(trust: Trust, profile: NetworkProfile) -> Trust:
     """The trust, with what a profile approves, and as a network of its kind needs it."""
+    is_devnet = profile.is_devnet or profile.chain_id == DEVELOPMENT_CHAIN
     approved = frozenset(Digest(bytes.fromhex(code_hash[2:])) for code_hash in profile.approved_code)
-    return replace(trust, approved=trust.approved | approved, is_devnet=profile.is_devnet)
+    return replace(trust, approved=trust.approved | approved, is_devnet=is_devnet)
 
 
 async def check_code(rpc: Rpc, profile: NetworkProfile, name: str, address: Address) -> None:

@@ -308,7 +308,7 @@ async def test_the_court_of_another_market_is_refused(network: Network) -> None:
 
 async def test_beyond_a_devnet_arbiters_may_not_leave_before_their_fine(network: Network) -> None:
     """Of a case that is opened with the longest window, and split when its dispute has lasted longest."""
-    public = with_profile(Trust(), replace(network.profile, is_devnet=False))
+    public = with_profile(Trust(), replace(network.profile, is_devnet=False, chain_id=1))
     longest = replace(DEVNET_COURT_CLOCKS, leave_time=30 * 86_400 + DEVNET_COURT_CLOCKS.max_dispute)
     await network.publish_judged(longest)
     await network.publish_judged(replace(longest, leave_time=longest.leave_time - 1))
