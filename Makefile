@@ -18,7 +18,7 @@ ifneq ($(shell cat .venv/place 2>/dev/null),$(CURDIR))
 $(shell rm -f .venv/ready)
 endif
 
-.PHONY: help setup engine test pytest lint format types contracts-test invariants symbolic test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-disputes chaos-faults soak lock clean
+.PHONY: help setup engine test pytest lint format types contracts-test invariants mutations symbolic test-attacks slither contracts demo demo-dispute bench chaos-crash chaos-reorg chaos-disputes chaos-faults soak lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -73,6 +73,9 @@ contracts-test: setup ## the Solidity tests: unit, fuzz, invariants
 
 invariants: setup ## all parties play 64 histories of 500 moves, and the books are checked after each: ten minutes
 	@FOUNDRY_PROFILE=long tools/forge test --match-contract Invariants
+
+mutations: setup ## change the contracts in one place after the other, and see that the invariants notice: twenty minutes
+	@$(python) -m tools.mutations $(if $(ONLY),--only '$(ONLY)') $(if $(SEED),--seed '$(SEED)')
 
 # Its packages are of other versions than those of the node, so it has an environment of its own.
 .venv/halmos/ready: requirements/symbolic.lock | .venv/ready

@@ -43,14 +43,18 @@ contract MarketInvariantsTest is MarketTest {
     }
 
     function invariant_Solvent() external view {
-        vm.assertEq(token.balanceOf(address(market)), held() + handler.escrowed());
+        vm.assertEq(
+            token.balanceOf(address(market)),
+            held() + handler.escrowed(),
+            "tokens are somebody's, in a deal, or burned"
+        );
     }
 
     function invariant_LockedStakeIsWhatOpenDealsLock() external view {
         for (uint256 i = 0; i < handler.ACTORS(); ++i) {
             address provider_ = handler.actor(i);
-            vm.assertEq(lockedOf(provider_), handler.bondsOf(provider_));
-            vm.assertLe(lockedOf(provider_), stakeOf(provider_));
+            vm.assertEq(lockedOf(provider_), handler.bondsOf(provider_), "locked is what open deals lock");
+            vm.assertLe(lockedOf(provider_), stakeOf(provider_), "a stake covers its bonds");
         }
     }
 
@@ -58,7 +62,7 @@ contract MarketInvariantsTest is MarketTest {
         for (uint256 i = 0; i < handler.ACTORS(); ++i) {
             address provider_ = handler.actor(i);
             (, uint96 load) = market.hotKey(provider_, handler.hotKey(provider_));
-            vm.assertEq(load, handler.loadOf(provider_));
+            vm.assertEq(load, handler.loadOf(provider_), "a hot key's load is what it has locked");
         }
     }
 
@@ -73,10 +77,10 @@ contract MarketInvariantsTest is MarketTest {
     /// @dev At the end of each run: waiting and anybody's transactions end every deal, and free every bond.
     function afterInvariant() external {
         handler.endAll();
-        vm.assertEq(handler.escrowed(), 0);
-        vm.assertEq(token.balanceOf(address(market)), held());
+        vm.assertEq(handler.escrowed(), 0, "no deal holds money");
+        vm.assertEq(token.balanceOf(address(market)), held(), "tokens are somebody's, or burned");
         for (uint256 i = 0; i < handler.ACTORS(); ++i) {
-            vm.assertEq(lockedOf(handler.actor(i)), 0);
+            vm.assertEq(lockedOf(handler.actor(i)), 0, "no bond is locked");
         }
     }
 

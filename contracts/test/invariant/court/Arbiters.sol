@@ -5,11 +5,11 @@ import {Duty} from "../../../src/interfaces/IPools.sol";
 import {Files} from "../../../src/libraries/Files.sol";
 import {CasePhase, File, Grounds, Kind, Verdict, Vote} from "../../../src/types/Case.sol";
 import {Dispute} from "./Books.sol";
-import {Draws} from "./Draws.sol";
 import {Temper} from "./People.sol";
+import {Wages} from "./Wages.sol";
 
 /// @notice Honest, lazy, absent and colluding arbiters vote, are counted, rest, take their fees, and strike.
-abstract contract Arbiters is Draws {
+abstract contract Arbiters is Wages {
     uint256 internal constant ARBITER_MOVES = 6;
 
     /// @notice While arbiters strike, nobody votes.
@@ -56,7 +56,7 @@ abstract contract Arbiters is Draws {
 
     function _resolve(uint256 c) private {
         Dispute storage d = _disputes[c];
-        (bool fair, bool enough) = _votes(c);
+        (bool fair, bool agreed, bool enough) = _votes(c);
         (bytes32 leaf, bytes32[] memory proof) = _claimed(d);
         File memory file = d.file;
         Grounds memory grounds = _grounds[d.deal];
@@ -64,7 +64,8 @@ abstract contract Arbiters is Draws {
         _note(c);
         (CasePhase phase, Verdict verdict,,,,) = court.caseOf(idOf(d));
         if (phase == CasePhase.DECIDED) {
-            vm.assertTrue(enough || verdict == Verdict.SPLIT, "fewer than two thirds decide nothing");
+            bool split = verdict == Verdict.SPLIT || (verdict == Verdict.VOID && enough);
+            vm.assertTrue(agreed || split, "fewer than two thirds decide nothing");
             d.fair = fair && block.timestamp + _clocks.appealTime < _lastOf(d.deal);
             _did("resolve");
         } else {
@@ -78,6 +79,7 @@ abstract contract Arbiters is Draws {
         (bytes32 id, bytes32 pool_, uint8 round, uint8 seats) = _roundOf(c);
         for (uint8 seat = 0; seat < seats && done < most; ++seat) {
             (address who, uint8 state) = court.seatOf(pool_, id, round, seat);
+            vm.assertTrue(!_isContender(c, who), "parties do not judge");
             if (state != 1 || _isAbsent(who)) continue;
             (Vote vote, bytes32 leaf) = _voteOf(c, who);
             bytes32 hidden = keccak256(abi.encode(Files.VOTE, id, uint256(round), vote, leaf, SALT, who));
@@ -101,26 +103,18 @@ abstract contract Arbiters is Draws {
         _note(c);
     }
 
+    function _isContender(uint256 c, address who) private view returns (bool found) {
+        for (uint256 i = 0; i < _contenders[c].length; ++i) {
+            if (_contenders[c][i].who == who) found = true;
+        }
+    }
+
     function _isAbsent(address who) private returns (bool absent) {
         Temper temper = temperOf(who);
         absent = temper == Temper.ABSENT;
         if (absent) _see("absent arbiter");
         if (temper == Temper.LAZY) _see("lazy arbiter");
         if (temper == Temper.COLLUDING) _see("colluding arbiter");
-    }
-
-    /// @dev Colluders convict who is honest, by the leaf that wrong challengers show, and cover who is not.
-    function _voteOf(uint256 c, address who) private view returns (Vote vote, bytes32 leaf) {
-        Dispute storage d = _disputes[c];
-        (vote, leaf) = truth(d.deal, d.file.kind, d.position);
-        Temper temper = temperOf(who);
-        if (temper == Temper.HONEST) return (vote, leaf);
-        bool data = d.file.kind == uint8(Kind.DATA);
-        if (temper == Temper.LAZY || vote != Vote.UPHOLD) {
-            return (Vote.UPHOLD, data ? bytes32(0) : leafAt(d.deal, d.position));
-        }
-        if (data) return (Vote.UNAVAILABLE, 0);
-        return (Vote.OVERTURN, isExact(d.deal) ? nonsense(d.deal) : bytes32(0));
     }
 
     /* COUNTS */
@@ -140,19 +134,39 @@ abstract contract Arbiters is Draws {
         return block.timestamp > over;
     }
 
-    /// @dev Whether honest arbiters alone are enough for a verdict of this round, and whether all who voted are.
-    function _votes(uint256 c) private view returns (bool fair, bool enough) {
+    /// @dev Whether those who say the truth are enough for a verdict of this round, whether those who say the same are, and
+    /// whether all who say anything are.
+    function _votes(uint256 c) private view returns (bool fair, bool agreed, bool enough) {
+        bytes32[] memory said = _said(c);
+        (Vote vote, bytes32 leaf) = truth(_disputes[c].deal, _disputes[c].file.kind, _disputes[c].position);
+        bytes32 right = keccak256(abi.encode(vote, leaf));
+        uint256 quorum = _grounds[_disputes[c].deal].rules.quorum;
+        uint256 needed = quorum == 0 ? (2 * said.length + 2) / 3 : quorum;
+        uint256 revealed = 0;
+        for (uint256 i = 0; i < said.length; ++i) {
+            if (said[i] == 0) continue;
+            ++revealed;
+            if (_times(said, said[i]) >= needed) agreed = true;
+        }
+        return (_times(said, right) >= needed, agreed, revealed >= needed);
+    }
+
+    /// @dev What each seat of this round has revealed; zero where nothing.
+    function _said(uint256 c) private view returns (bytes32[] memory said) {
         (bytes32 id, bytes32 pool_, uint8 round, uint8 seats) = _roundOf(c);
-        (uint256 honest, uint256 revealed) = (0, 0);
+        said = new bytes32[](seats);
         for (uint8 seat = 0; seat < seats; ++seat) {
             (address who, uint8 state) = court.seatOf(pool_, id, round, seat);
             if (state != 3) continue;
-            ++revealed;
-            if (temperOf(who) == Temper.HONEST) ++honest;
+            (Vote vote, bytes32 leaf) = _voteOf(c, who);
+            said[seat] = keccak256(abi.encode(vote, leaf));
         }
-        uint256 quorum = _grounds[_disputes[c].deal].rules.quorum;
-        uint256 needed = quorum == 0 ? (2 * uint256(seats) + 2) / 3 : quorum;
-        return (honest >= needed, revealed >= needed);
+    }
+
+    function _times(bytes32[] memory said, bytes32 what) private pure returns (uint256 times) {
+        for (uint256 i = 0; i < said.length; ++i) {
+            if (said[i] == what) ++times;
+        }
     }
 
     /* COMING AND GOING */

@@ -58,6 +58,13 @@ struct Contender {
     bool right;
 }
 
+/// @notice An appeal, and what it paid for another committee.
+struct Appealing {
+    address who;
+    uint256 amount;
+    Verdict against;
+}
+
 /// @notice Remembers deals and cases, counts what has happened, and says what should be.
 abstract contract Books is People {
     uint256 private constant UNIT = 1 << 32;
@@ -66,6 +73,7 @@ abstract contract Books is People {
     mapping(uint256 deal => Grounds) internal _grounds;
     Dispute[] internal _disputes;
     mapping(uint256 dispute => Contender[]) internal _contenders;
+    mapping(uint256 dispute => Appealing[]) internal _appeals;
     uint256[] internal _openCases;
 
     /// @dev How often each has been seen.

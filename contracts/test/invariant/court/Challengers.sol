@@ -4,9 +4,9 @@ pragma solidity ^0.8.28;
 import {IDisputeCourt} from "../../../src/interfaces/IDisputeCourt.sol";
 import {Files} from "../../../src/libraries/Files.sol";
 import {Trace} from "../../../src/libraries/Trace.sol";
-import {CasePhase, File, Grounds, Kind, Opening, Vote} from "../../../src/types/Case.sol";
+import {CasePhase, File, Grounds, Kind, Opening, Verdict, Vote} from "../../../src/types/Case.sol";
 import {Claim, Phase} from "../../../src/types/Deal.sol";
-import {Contender, Dealing, Dispute, Fault} from "./Books.sol";
+import {Appealing, Contender, Dealing, Dispute, Fault} from "./Books.sol";
 import {Descents} from "./Descents.sol";
 import {Draws} from "./Draws.sol";
 
@@ -41,11 +41,15 @@ abstract contract Challengers is Draws, Descents {
         ++_deals[deal].open;
         _record(deal, file, who, file.bond, position);
         _did("challenge");
+        if (seed >> 24 & 1 == 1) _joinCase(_disputes.length - 1, seed >> 32); // another has seen it too
     }
 
     function _join(uint256 which, uint256 seed) private {
         (bool found, uint256 c) = _find(which, CasePhase.OPEN);
-        if (!found || _contenders[c].length == 8 || block.number > _timeOf(c)) return;
+        if (found && _contenders[c].length < 8 && block.number <= _timeOf(c)) _joinCase(c, seed);
+    }
+
+    function _joinCase(uint256 c, uint256 seed) private {
         Dispute storage d = _disputes[c];
         Contender memory who = _contender(d.deal, seed);
         if (who.right) who.right = _isRight(d);
@@ -148,9 +152,10 @@ abstract contract Challengers is Draws, Descents {
     /// @dev One who has nothing of its own to show cannot show what is another's.
     function _copies(uint256 c, uint256 index) private {
         Dispute storage d = _disputes[c];
-        (bytes32 leaf, bytes32[] memory proof) = _claimed(d);
-        Opening memory opening = Opening(_contenders[c][0].answer, keccak256("guess"));
         File memory file = d.file;
+        (bytes32 leaf, bytes32[] memory proof) = _claimed(d);
+        bool copied = _contenders[c][index].who != file.opener && _contenders[c][index].hidden == file.answer;
+        Opening memory opening = Opening(_contenders[c][0].answer, copied ? SALT : keccak256("guess"));
         Grounds memory grounds = _grounds[d.deal];
         bytes memory call =
             abi.encodeCall(IDisputeCourt.showAnswer, (file, grounds, uint8(index), opening, leaf, proof));
@@ -171,8 +176,10 @@ abstract contract Challengers is Draws, Descents {
         _afford(who, uint256(seats == 3 ? 7 : 15) * grounds.rules.arbiterFee);
         uint256 before = free(who);
         File memory file = d.file;
+        (, Verdict verdict,,,,) = court.caseOf(idOf(d));
         vm.prank(who);
         court.appeal(file, grounds);
+        _appeals[c].push(Appealing(who, before - free(who), verdict));
         _lock(c, who, before - free(who));
         _note(c);
         _did(d.fair ? "appeal of right" : "appeal of wrong");

@@ -16,6 +16,8 @@ import {CourtHandler} from "./CourtHandler.sol";
 /// forge-config: default.invariant.depth = 300
 /// forge-config: long.invariant.runs = 64
 /// forge-config: long.invariant.depth = 500
+/// forge-config: mutations.invariant.runs = 24
+/// forge-config: mutations.invariant.depth = 300
 contract CourtInvariantsTest is Pairing, Campaign {
     CourtHandler private handler;
 

@@ -132,8 +132,11 @@ abstract contract Providers is Offers, Descents {
         (bool found, uint256 deal) = _pick(which, Phase.ASSIGNED);
         if (!found || which % 3 != 0 || _isLate(deal)) return;
         Claim memory claim_ = _deals[deal].claim;
+        uint256 burned = market.totalBurned();
         vm.prank(claim_.terms.provider);
         market.abandon(claim_.dealId, claim_.terms, claim_.lockedBy);
+        uint256 lost = market.totalBurned() - burned;
+        vm.assertEq(lost, claim_.terms.price / 100, "who gives up burns a hundredth of the price");
         _close(deal, Phase.REFUNDED);
         _did("abandon");
     }

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {CasePhase, File, Grounds, Kind, Opening, Verdict, Vote} from "../../../src/types/Case.sol";
 import {Phase, Terms} from "../../../src/types/Deal.sol";
-import {Contender, Dealing, Dispute, Fault} from "./Books.sol";
+import {Appealing, Contender, Dealing, Dispute, Fault} from "./Books.sol";
 import {Clock} from "./Clock.sol";
 
 /// @notice The ends of cases and of deals, and who has how much then.
@@ -15,6 +15,7 @@ abstract contract Settlements is Clock {
         uint256 requester;
         uint256 burned;
         uint256[] challengers;
+        uint256[] appellants;
     }
 
     /* OF A CASE */
@@ -42,6 +43,7 @@ abstract contract Settlements is Clock {
         if (verdict == Verdict.UPHELD || verdict == Verdict.LAPSED) {
             if (file.kind == uint8(Kind.AUDIT)) deal.spent = true;
             vm.assertLe(b.provider, worth(file.deal.terms.provider), "who is upheld loses nothing");
+            _losers(c, verdict, b);
         } else {
             if (!d.fair) deal.waived = true;
             _overruled(c, verdict, b);
@@ -95,19 +97,65 @@ abstract contract Settlements is Clock {
             _close(d.deal, Phase.OVERTURNED);
         } else {
             bool split = verdict == Verdict.SPLIT;
-            vm.assertEq(has, b.provider + deal.claim.amount / 2, "half is paid, and no bond is lost");
+            uint256 half = deal.claim.amount / 2;
+            vm.assertEq(has, b.provider + half, "half is paid, and no bond is lost");
+            uint256 least = split ? 0 : deal.claim.amount - half;
+            vm.assertLe(least, market.totalBurned() - b.burned, "a void result costs its requester all of it");
             _close(d.deal, split ? Phase.SPLIT : Phase.VOID);
         }
     }
 
-    /// @dev Whoever was right and said so has its bond back, and does not pay for being right.
+    /// @dev Whoever was right and said so has its bond back and the same share as others, and does not pay for being right.
     function _winners(uint256 c, Before memory b) private view {
         Dispute storage d = _disputes[c];
+        uint256 share = type(uint256).max;
         for (uint256 i = 0; i < _contenders[c].length; ++i) {
             Contender storage who = _contenders[c][i];
             bool won = who.right && (who.shown || d.file.kind == uint8(Kind.WITHHELD));
             if (!won) continue;
-            vm.assertLe(b.challengers[i] + _bondOf(c, i), worth(who.who), "who is right has its bond back");
+            uint256 least = b.challengers[i] + _bondOf(c, i);
+            vm.assertLe(least, worth(who.who), "who is right has its bond back");
+            if (!_getsOneShare(c, who.who)) continue;
+            uint256 gained = worth(who.who) - least;
+            if (share == type(uint256).max) share = gained;
+            vm.assertEq(gained, share, "who is right has what others have");
+        }
+    }
+
+    /// @dev Whether nothing but one share of the bounty comes to somebody, besides its bond.
+    function _getsOneShare(uint256 c, address who) private view returns (bool) {
+        if (who == _disputes[c].file.deal.terms.requester || _appealsOf(c, who) != 0) return false;
+        uint256 times = 0;
+        for (uint256 i = 0; i < _contenders[c].length; ++i) {
+            if (_contenders[c][i].who == who) ++times;
+        }
+        return times == 1;
+    }
+
+    /// @dev Whoever was not right has lost its bond, and an appeal unless the verdict it was against has changed.
+    function _losers(uint256 c, Verdict verdict, Before memory b) private view {
+        for (uint256 i = 0; i < _contenders[c].length; ++i) {
+            address who = _contenders[c][i].who;
+            vm.assertEq(
+                worth(who), b.challengers[i] + _backTo(c, who, verdict), "who is not right loses its bond"
+            );
+        }
+        for (uint256 i = 0; i < _appeals[c].length; ++i) {
+            address who = _appeals[c][i].who;
+            vm.assertEq(worth(who), b.appellants[i] + _backTo(c, who, verdict), "an appeal in vain is lost");
+        }
+    }
+
+    function _appealsOf(uint256 c, address who) private view returns (uint256 times) {
+        for (uint256 i = 0; i < _appeals[c].length; ++i) {
+            if (_appeals[c][i].who == who) ++times;
+        }
+    }
+
+    function _backTo(uint256 c, address who, Verdict verdict) private view returns (uint256 sum) {
+        for (uint256 i = 0; i < _appeals[c].length; ++i) {
+            Appealing storage made_ = _appeals[c][i];
+            if (made_.who == who && made_.against != verdict) sum += made_.amount;
         }
     }
 
@@ -127,6 +175,10 @@ abstract contract Settlements is Clock {
         b.challengers = new uint256[](_contenders[c].length);
         for (uint256 i = 0; i < b.challengers.length; ++i) {
             b.challengers[i] = worth(_contenders[c][i].who);
+        }
+        b.appellants = new uint256[](_appeals[c].length);
+        for (uint256 i = 0; i < b.appellants.length; ++i) {
+            b.appellants[i] = worth(_appeals[c][i].who);
         }
     }
 

@@ -6,10 +6,10 @@ import {Files} from "../../../src/libraries/Files.sol";
 import {CasePhase, File, Grounds, Kind} from "../../../src/types/Case.sol";
 import {Claim, Phase, Terms} from "../../../src/types/Deal.sol";
 import {Contender, Dealing, Dispute, Fault} from "./Books.sol";
-import {Draws} from "./Draws.sol";
+import {Wages} from "./Wages.sol";
 
 /// @notice What anybody may do to end what is over, and what nobody may do.
-abstract contract Strangers is Draws {
+abstract contract Strangers is Wages {
     uint256 internal constant STRANGER_MOVES = 7;
 
     function _strangerMove(uint256 n, uint256 which, uint256 seed) internal {
@@ -35,13 +35,18 @@ abstract contract Strangers is Draws {
 
     function _expire(uint256 deal) private {
         Claim memory claim_ = _deals[deal].claim;
-        vm.prank(STRANGER);
+        uint256 burned = market.totalBurned();
         if (_deals[deal].phase == Phase.ANNOUNCED) {
+            vm.prank(STRANGER);
             market.cancel(claim_.terms);
             _close(deal, Phase.CANCELLED);
             _did("lapse");
         } else {
+            uint256 had = free(STRANGER);
+            vm.prank(STRANGER);
             market.expire(claim_.dealId, claim_.terms, claim_.lockedBy);
+            uint256 lost = market.totalBurned() - burned + free(STRANGER) - had;
+            vm.assertEq(lost, claim_.terms.price / 10, "who is late loses a tenth of the price");
             _close(deal, Phase.REFUNDED);
             _did("expire");
         }
@@ -94,29 +99,6 @@ abstract contract Strangers is Draws {
         }
     }
 
-    function _payCommittee(uint256 which) private {
-        for (uint256 i = 0; i < _disputes.length; ++i) {
-            uint256 c = addmod(which, i, _disputes.length);
-            if (!_isOwing(c)) continue;
-            _payRound(c);
-            _did("pay a committee");
-            return;
-        }
-    }
-
-    function _isOwing(uint256 c) private view returns (bool) {
-        Dispute storage d = _disputes[c];
-        if (!d.ended) return false;
-        (address who,) = court.seatOf(poolOf(d), idOf(d), d.paidRounds, 0);
-        return who != address(0);
-    }
-
-    function _payRound(uint256 c) private {
-        Dispute storage d = _disputes[c];
-        vm.prank(STRANGER);
-        court.payCommittee(poolOf(d), idOf(d), d.paidRounds++);
-    }
-
     /* WHAT MUST NOT BE POSSIBLE */
 
     /// @dev Tries to be paid twice, too early, or for somebody else, and to dispute what has no rules.
@@ -162,6 +144,9 @@ abstract contract Strangers is Draws {
         if (d.ended) {
             _refused(address(court), abi.encodeCall(IDisputeCourt.settle, (file, grounds, _openings(c))));
         } else {
+            if (!_isEndable(c)) {
+                _refused(address(court), abi.encodeCall(IDisputeCourt.settle, (file, grounds, _openings(c))));
+            }
             (,, uint8 round,) = _roundOf(c);
             uint256 before = free(address(court));
             _refused(address(court), abi.encodeCall(IDisputeCourt.payCommittee, (poolOf(d), id, round)));
