@@ -50,6 +50,9 @@ EVERY_WAY: Final = dict.fromkeys(("lock", "direct", "deposit", "first", "claim",
 challenger has two of its own, so has an arbiter; a provider's third is its answer. What is due besides anybody may do.
 """
 
+SENDERS: Final[Mapping[str, Sequence[str]]] = {"cheated": ("provider", "watcher", "arbiter"), "asked": ("provider",)}
+"""Who has transactions of its own before a court; whoever else sends one there does what anybody may, or may not."""
+
 WAY_DOWN: Final = (2, 3)
 """Where leaves are withheld, the challenger's transactions on the way from the demand to the answer."""
 
@@ -161,6 +164,8 @@ def _is_another_effect(kill: Kill) -> bool:
         return kill.point.startswith("replicas.")
     if kill.scenario == "withheld":
         return kill.who == "watcher" and kill.passage in WAY_DOWN
+    if kill.scenario in SENDERS and kind(kill.who) not in SENDERS[kill.scenario]:
+        return False
     return kill.passage <= EVERY_WAY.get(kill.scenario, 0)
 
 

@@ -27,6 +27,12 @@ def test_a_challenger_dies_at_each_transaction_on_its_way_down() -> None:
     assert {kill.passage for kill in kills if kill.who == "requester"} == {1}
 
 
+def test_what_anybody_may_send_in_a_dispute_nobody_has_to_die_over() -> None:
+    kills = kills_of({"lock": {"requester": PASSED[:2]}, "asked": {"provider": PASSED, "requester": PASSED}}, "*")
+    assert {kill.scenario for kill in kills if kill.who == "requester"} == {"lock"}
+    assert {kill.passage for kill in kills if kill.who == "provider"} == {1, 2, 3}
+
+
 def test_a_passage_is_counted_from_the_death_before() -> None:
     life = tuple(Kill("withheld", "watcher", POINTS[place], place // 2, place) for place in (1, 4, 5, 9))
     assert armed_of(life, POINTS) == [
