@@ -28,9 +28,10 @@ def test_a_challenger_dies_at_each_transaction_on_its_way_down() -> None:
 
 
 def test_what_anybody_may_send_in_a_dispute_nobody_has_to_die_over() -> None:
-    kills = kills_of({"lock": {"requester": PASSED[:2]}, "asked": {"provider": PASSED, "requester": PASSED}}, "*")
-    assert {kill.scenario for kill in kills if kill.who == "requester"} == {"lock"}
-    assert {kill.passage for kill in kills if kill.who == "provider"} == {1, 2, 3}
+    bought = {"requester": PASSED[:2], "provider": PASSED[:2]}
+    kills = kills_of({"award": bought, "asked": {"provider": PASSED, "requester": PASSED}}, "*")
+    assert {kill.scenario for kill in kills if kill.who == "requester"} == {"award"}
+    assert {kill.passage for kill in kills if kill.who == "provider" and kill.scenario == "asked"} == {1, 2, 3}
 
 
 def test_a_passage_is_counted_from_the_death_before() -> None:
