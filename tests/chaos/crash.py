@@ -94,6 +94,8 @@ class Findings:
     endings: dict[str, object] = field(default_factory=dict[str, object])
     passed: dict[str, dict[str, list[str]]] = field(default_factory=dict[str, dict[str, list[str]]])
     """By scenario and process, the points in order."""
+    took_s: dict[str, float] = field(default_factory=dict[str, float])
+    """By scenario, how long it is undisturbed."""
     killed: list[Kill] = field(default_factory=list[Kill])
     mismatches: list[str] = field(default_factory=list[str])
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -238,6 +240,7 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
         points = {who: node.take_passed() for who, node in town.nodes.items()}
     with findings.lock:
         findings.endings[scenario] = ending
+        findings.took_s[scenario] = time.monotonic() - started
         findings.passed[scenario] = {who: points[who] for who in (ending.buyer, "provider", *town.cast)}
     say(f"{scenario}: {sum(map(len, points.values()))} passages in {time.monotonic() - started:.1f} s")
     if ending.left or ending.odd_exits:
@@ -294,6 +297,7 @@ def record_setup(root: Path, scenario: str, findings: Findings) -> None:
     ended = SETUPS[scenario](root, ())
     with findings.lock:
         findings.endings[scenario] = ended.state
+        findings.took_s[scenario] = time.monotonic() - started
         findings.passed[scenario] = {ended.who: list(ended.passed)}
     say(f"{scenario}: {len(ended.passed)} passages in {time.monotonic() - started:.1f} s")
 
@@ -417,7 +421,8 @@ def chaos(
         ordered = {name: findings.passed[name] for name in scenarios if name in findings.passed}
         lives = lives_of(kills_of(ordered, pattern))
         random.Random(seed).shuffle(lives)
-        lives = lives[:most]
+        # The longest first, so that nobody waits for one of them in the end.
+        lives = sorted(lives[:most], key=lambda life: findings.took_s[life[0].scenario], reverse=True)
         say(f"{sum(map(len, lives))} kills in {len(lives)} lives, seed {seed}")
         end = {name: kill_setup if name in SETUPS else kill_in for name in scenarios}
         crew.do([(life[0].scenario, partial(end[life[0].scenario], life=life, findings=findings)) for life in lives])
