@@ -11,6 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests import division
+from tests.clocks import patient_clock as patient_clock
 
 # What the tests take from eth-account imports it; see capanode.node.keys.accounts.
 sys.setrecursionlimit(1000)

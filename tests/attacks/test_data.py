@@ -19,7 +19,6 @@ from capanode.protocol.faults import PeerFault
 from capanode.protocol.ids import Digest, UnixTime
 from capanode.protocol.messages import ResultManifest
 from tests.challenged.committed import TEXT, committed, watching
-from tests.challenged.conftest import patient_clock as patient_clock
 from tests.challenged.test_checking import checking
 from tests.challenged.test_checking_steps import checking_steps, count
 from tests.node.market_place import version_of

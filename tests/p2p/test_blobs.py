@@ -74,13 +74,6 @@ class Exchange:
 
 
 @pytest.fixture
-def patient_clock(mock_clock: MockClock) -> MockClock:
-    """Jumps over waiting, but not over threads that work on the disk."""
-    mock_clock.autojump_threshold = 0.1
-    return mock_clock
-
-
-@pytest.fixture
 def exchange(tmp_path: Path) -> Exchange:
     return Exchange(tmp_path)
 
