@@ -78,7 +78,7 @@ inputs:
   train.py: {{path: {program}}}
 outputs: [curve.csv, w1.npy, w2.npy]
 resources: {{cpu: 1, memory: 512MiB}}
-steps: {{limit: {steps}, timeout: 5s, state: 4MiB}}
+steps: {{limit: {steps}, timeout: 30s, state: 4MiB}}
 price_cap: "{cap}"
 verification: {{class: exact, deterministic_stdout: true}}
 """

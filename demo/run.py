@@ -59,7 +59,7 @@ inputs:
   train.py: {{path: {program}}}
 outputs: [model.npz, metrics.json, learning_curve.png]
 resources: {{cpu: 1, memory: 512MiB, disk: 64MiB}}
-timeout: 5s
+timeout: 60s
 price_cap: "{cap}"
 verification: exact
 """
@@ -192,7 +192,7 @@ async def _money(parties: tuple[Party, ...]) -> dict[str, int]:
 
 def _summary(bought: Mapping[str, Bought], spent_wei: int, wall_s: float) -> dict[str, Any]:
     paid = [one for one in bought.values() if one.view.state == "paid"]
-    metrics = json.loads((Path(_result(bought["gossip"])) / "metrics.json").read_text("utf-8"))
+    metrics = json.loads((Path(result_of(bought["gossip"])) / "metrics.json").read_text("utf-8"))
     return {
         "deals_finalized": len(paid),
         "paths": [one.path for one in paid],
@@ -208,7 +208,7 @@ def _summary(bought: Mapping[str, Bought], spent_wei: int, wall_s: float) -> dic
 
 def _write(summary: Mapping[str, Any], bought: Mapping[str, Bought]) -> None:
     shutil.rmtree(OUT, ignore_errors=True)
-    shutil.copytree(_result(bought["gossip"]), OUT, symlinks=True)
+    shutil.copytree(result_of(bought["gossip"]), OUT, symlinks=True)
     (OUT / "receipts").mkdir()
     for one in bought.values():
         if one.view.receipt is not None:
@@ -225,10 +225,18 @@ def _rows(screen: Screen, summary: Mapping[str, Any], bought: Mapping[str, Bough
     ]
 
 
-def _result(one: Bought) -> str:
-    if one.view.result_dir is None:
-        raise Unavailable(f"the {one.path} job ended without a result: {one.view.state}, {one.view.reason}")
-    return one.view.result_dir
+def result_of(one: Bought) -> str:
+    """Where the outputs of a job are.
+
+    Raises:
+        Unavailable: it has none, or not all: its program did not end as it should.
+    """
+    view = one.view
+    if view.result_dir is None:
+        raise Unavailable(f"the {one.path} job ended without a result: {view.state}, {view.reason}")
+    if view.exit_code:
+        raise Unavailable(f"the {one.path} job ended with exit code {view.exit_code}: look into {view.result_dir}")
+    return view.result_dir
 
 
 if __name__ == "__main__":

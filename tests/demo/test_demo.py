@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from demo.run import BONDS, OUT, STAKE
+from capanode.protocol.faults import Unavailable
+from demo.run import BONDS, OUT, STAKE, Bought, result_of
+from tests.fakes.fake_node_api import job_view
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -24,6 +27,18 @@ KEYS = {
 
 def test_stake_covers_one_deal_and_not_two() -> None:
     assert BONDS <= STAKE < 2 * BONDS
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "result_dir", "said"),
+    [(None, None, "without a result: failed, nobody bid"), (124, "results/a", "exit code 124: look into results/a")],
+)
+def test_a_job_that_did_not_do_its_work_is_told_in_a_sentence(
+    exit_code: int | None, result_dir: str | None, said: str
+) -> None:
+    view = replace(job_view(state="failed"), reason="nobody bid", exit_code=exit_code, result_dir=result_dir)
+    with pytest.raises(Unavailable, match=said):
+        result_of(Bought("gossip", view, (), ""))
 
 
 @pytest.mark.timeout(420)

@@ -227,7 +227,7 @@ async def test_a_check_that_a_killed_process_left_goes_with_the_sweep_of_the_nex
 async def test_a_job_that_ended_meanwhile_is_adopted_with_its_outcome(
     executor: DockerExecutor, image: PreparedImage, settings: DockerSettings
 ) -> None:
-    request = python_job(image, "print('done'); raise SystemExit(5)", timeout_s=5)
+    request = python_job(image, "print('done'); raise SystemExit(5)")
     first = await finished(executor, request)
     async with trio.open_nursery() as nursery:
         heir = await next_life(settings, nursery)
