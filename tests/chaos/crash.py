@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -218,6 +218,23 @@ def armed_of(life: Life, points: Sequence[str]) -> list[Armed]:
     ]
 
 
+def missed_of(life: Life, die: Callable[[Life], int], chances: Callable[[Kill], Iterable[Kill]]) -> list[Kill]:
+    """Die at all of these places, and say which nobody came by.
+
+    What is left of a life that ended early is lived through together again, since most of it was missed only because
+    the deaths before had changed what followed. Whoever misses the first of it gets the chances one by one.
+    """
+    missed: list[Kill] = []
+    while life:
+        if died := die(life):
+            life = life[died:]
+            continue
+        if not any(die((chance,)) for chance in chances(life[0])):
+            missed.append(life[0])
+        life = life[1:]
+    return missed
+
+
 def _is_any(step: str, patterns: str) -> bool:
     return any(fnmatchcase(step, pattern) for pattern in patterns.split(","))
 
@@ -248,12 +265,15 @@ def record_in(town: CrashTown, scenario: str, findings: Findings) -> None:
 
 
 def kill_in(town: CrashTown, life: Life, findings: Findings) -> None:
-    """Live through a scenario with these deaths, and compare; what was missed is tried again by itself."""
-    for kill in life[_die(town, life, findings) :]:
+    """Live through a scenario with these deaths, and compare."""
+
+    def chances(kill: Kill) -> list[Kill]:
         here = place_of(kill.scenario)
         others = [replace(kill, scenario=name, who=who) for name, who in kill.others if place_of(name) is here]
-        if not any(_die(town, (chance,), findings) for chance in [*others, kill, kill][: TRIES - 1]):
-            findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+        return [*others, kill, kill][: TRIES - 1]
+
+    for kill in missed_of(life, lambda those: _die(town, those, findings), chances):
+        findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
 
 
 def _die(town: CrashTown, life: Life, findings: Findings) -> int:
@@ -303,10 +323,11 @@ def record_setup(root: Path, scenario: str, findings: Findings) -> None:
 
 
 def kill_setup(root: Path, life: Life, findings: Findings) -> None:
-    """Give a command that dies so; what was missed is tried again by itself."""
-    for kill in life[_die_on_the_way(root, life, findings) :]:
-        if not any(_die_on_the_way(root, (kill,), findings) for _ in range(TRIES - 1)):
-            findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
+    """Give a command that dies so."""
+    for kill in missed_of(
+        life, lambda those: _die_on_the_way(root, those, findings), lambda kill: [kill] * (TRIES - 1)
+    ):
+        findings.mismatch(f"{kill}: the point was not passed in {TRIES} runs")
 
 
 def _die_on_the_way(root: Path, life: Life, findings: Findings) -> int:

@@ -1,7 +1,7 @@
 """Which deaths of `make chaos-crash` come in one life, and where a process that has died before dies next."""
 
 from capanode.node.fault_points import Armed
-from tests.chaos.crash import DEATHS, Kill, Place, armed_of, kills_of, lives_of
+from tests.chaos.crash import DEATHS, Kill, Life, Place, armed_of, kills_of, lives_of, missed_of
 
 PASSED = ["transaction.signed:before", "transaction.signed:after"] * 4
 POINTS = ["trace.keep:before", "trace.keep:after", *PASSED]
@@ -42,3 +42,17 @@ def test_a_passage_is_counted_from_the_death_before() -> None:
         Armed("transaction.signed:after", 1),
         Armed("transaction.signed:after", 2),
     ]
+
+
+def test_what_a_life_missed_is_lived_through_together_and_then_one_by_one() -> None:
+    life = tuple(Kill("withheld", "watcher", point, 1, place) for place, point in enumerate("abcde"))
+    c, d, e = life[2:]
+    lived: list[Life] = []
+
+    def die(those: Life) -> int:
+        """Nobody comes by `c`, and by `d` only who is not to die at `e` as well; every other life ends after two."""
+        lived.append(those)
+        return 0 if those[0] == c or those == (d, e) else min(2, len(those))
+
+    assert missed_of(life, die, lambda kill: [kill, kill]) == [c]
+    assert lived == [life, (c, d, e), (c,), (c,), (d, e), (d,), (e,)]
