@@ -21,6 +21,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.rcmgr import ResourceLimits, ResourceManager
@@ -119,11 +120,22 @@ async def sever(connection: INetConn) -> None:
     with trio.move_on_after(_CLOSE_CONNECTION_S) as scope:
         scope.shield = True
         await connection.close()
+    if scope.cancelled_caught:
+        await _forget(connection)
     secured = getattr(connection.muxed_conn, "secured_conn", None)
     if secured is not None:
         with trio.move_on_after(_CLOSE_CONNECTION_S) as scope:
             scope.shield = True
             await secured.close()
+
+
+async def _forget(connection: INetConn) -> None:
+    """Do what the library's closing does last and was cut off before: else the peer counts as connected for ever."""
+    swarm = cast(Swarm, getattr(connection, "swarm"))  # noqa: B009 - it is no part of the interface
+    swarm.remove_conn(cast(SwarmConn, connection))
+    with trio.move_on_after(_CLOSE_CONNECTION_S) as scope:
+        scope.shield = True
+        await swarm.notify_disconnected(connection)
 
 
 async def close(parts: Parts) -> None:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from capanode.node.p2p import address_book
+from capanode.node.p2p.libp2p_network import Libp2pNetwork
 from capanode.node.p2p.network import open_network
 from capanode.node.p2p.port import Message, Network, PeerLost, PeerReturned
 from capanode.protocol.faults import Misconfigured, Unavailable
@@ -175,6 +176,22 @@ async def test_a_killed_peer_is_noticed_and_one_that_returns_is_back_in_gossip()
                 with trio.fail_after(10):
                     assert await watcher.liveness.receive() == PeerReturned(peer)
                 await _hear_child(inbox, peer)
+
+
+async def test_a_connection_that_cannot_be_closed_in_time_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with node() as a, node() as b:
+        await meet(a, b)
+        assert isinstance(a, Libp2pNetwork)
+        session = a._session.live
+        assert session is not None
+        for connection in session.parts.swarm.get_connections():
+            monkeypatch.setattr(connection.muxed_conn, "close", trio.sleep_forever)
+        told = a._links.ended(b.peer_id)
+        await a._disconnect(b.peer_id)
+        assert b.peer_id not in a.peers()
+        assert told.is_set()
+        await until(lambda: a.peer_id not in b.peers())
+        await meet(a, b)
 
 
 async def test_a_frozen_peer_is_noticed_and_does_not_hold_up_closing() -> None:
